@@ -1,0 +1,21 @@
+const transform = {
+  '^.+\\.ts$': [
+    '@swc/jest',
+    { jsc: { parser: { syntax: 'typescript' }, target: 'es2023' }, module: { type: 'es6' }, sourceMaps: 'inline' },
+  ],
+}
+
+const project = (name, extra = {}) => ({
+  displayName: name,
+  testMatch: [`<rootDir>/test/${name}/**/*.test.ts`],
+  testEnvironment: 'node',
+  extensionsToTreatAsEsm: ['.ts'],
+  transform,
+  ...extra,
+})
+
+/** `unit` needs nothing, `sandbox` needs `npm run build`, `runtime-clients` and `rie` need what .ci/run installs. */
+export default {
+  projects: ['unit', 'sandbox', 'package', 'runtime-clients', 'rie'].map(name => project(name)),
+  testTimeout: 60_000,
+}

@@ -1,0 +1,57 @@
+export type PostInvokeErrorCode =
+  /** An environment variable has a value that is not allowed. */
+  | 'ERR_INVALID_VARIABLE'
+  /** `defer()` got something that is no task, or options that are none. */
+  | 'ERR_INVALID_TASK'
+  /** `defer()` was called where no invocation is open, or after its invocation has settled. */
+  | 'ERR_NO_INVOCATION'
+  /** No companion can hold the environment and `withoutCompanion` is `'throw'`. */
+  | 'ERR_NO_COMPANION'
+  /** A task did not end within its `timeout`. */
+  | 'ERR_TASK_TIMEOUT'
+  /** A task did not end before the function's deadline. */
+  | 'ERR_TASK_DEADLINE'
+
+/**
+ * Every error that this package creates. `code` is stable: switch on it, not on the message.
+ *
+ * @example
+ * ```ts
+ * import { PostInvokeError } from 'middy-post-invoke'
+ *
+ * context.defer(async ({ signal }) => {
+ *   await send({ signal }).catch(error => {
+ *     if (error instanceof PostInvokeError && error.code === 'ERR_TASK_DEADLINE') return keepForLater()
+ *     throw error
+ *   })
+ * })
+ * ```
+ */
+export class PostInvokeError extends Error {
+  override readonly name = 'PostInvokeError'
+  readonly code: PostInvokeErrorCode
+  declare readonly cause: { readonly package: 'middy-post-invoke'; readonly data?: unknown }
+
+  constructor(code: PostInvokeErrorCode, message: string, data?: unknown) {
+    super(message, { cause: { package: 'middy-post-invoke', ...(data === undefined ? {} : { data }) } })
+    this.code = code
+  }
+}
+
+/** What was given, for error messages: `42 (number)`, `"x" (string)`, `null`. Never throws, never long. */
+export const describe = (value: unknown): string => {
+  if (value === null || value === undefined) return String(value)
+  const type = typeof value
+  if (type === 'string') return `${JSON.stringify((value as string).slice(0, 80))} (string)`
+  if (type === 'object') return Array.isArray(value) ? 'an array' : `an object (${constructorName(value as object)})`
+  if (type === 'function') return 'a function'
+  return `${String(value)} (${type})`
+}
+
+const constructorName = (value: object): string => {
+  try {
+    return value.constructor?.name || 'no prototype'
+  } catch {
+    return 'unreadable'
+  }
+}

@@ -1,0 +1,15 @@
+// What holds the environment, as the middleware sees it.
+
+/** What the middleware asks of a companion, whichever it is. */
+export type Companion = {
+  readonly kind: 'layer' | 'internal' | 'gate' | 'none'
+  /** Whether tasks of an invocation that begins now can run after its response. If not, they are awaited before it. */
+  holds(invocation: { readonly gated: boolean }): boolean
+  /** The tasks that a request would lose now. Called as they start and end. */
+  tasks(requestId: string, names: readonly string[], more: number): void
+  /** Nothing is left to do for this request. */
+  settle(requestId: string): void
+}
+
+/** What a warning says of the consequence: which it is, each middleware's option decides. */
+export const withoutCompanionApplies = 'withoutCompanion applies (by default tasks are awaited before the answer)'

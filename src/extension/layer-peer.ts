@@ -1,0 +1,121 @@
+// The function's process' end of the line to the layer's companion.
+import type { Server, Socket } from 'node:net'
+import type { Log } from '../log.ts'
+import { readSocketAddress } from '../variables.ts'
+import { version } from '../version.ts'
+import { type Companion, withoutCompanionApplies } from './companion.ts'
+import { encode, hello, type Message, MessageReader, PROTOCOL } from './link.ts'
+
+/** What a companion that connects late is told: the last requests that settled meanwhile. */
+const REMEMBERED = 16
+
+/**
+ * Listens, synchronously, where the layer's companion will connect. That the socket answers is how the companion knows
+ * that this function takes part at all.
+ */
+export const listenForLayer = (log: Log, variables: Readonly<Record<string, string | undefined>>): Companion => {
+  const address = readSocketAddress(variables)
+  let connection: Socket | undefined
+  let untold: Message[] = []
+  /** An invocation has settled and no companion was there yet: it may still be on its way. */
+  let awaited = false
+  /** There is no companion: none came during a whole invocation, or we cannot be reached. */
+  let missed = false
+
+  const send = (message: Message) => {
+    if (connection?.writable) connection.write(encode(message))
+    else if (message.type === 'settled') untold = [...untold, message].slice(-REMEMBERED)
+  }
+
+  const accept = (socket: Socket) => {
+    const reader = new MessageReader()
+    socket.unref()
+    socket.setEncoding('utf8')
+    socket.write(encode(hello))
+    socket.on('error', () => {}) // what follows is 'close'
+    socket.on('close', () => {
+      if (connection === socket) connection = undefined
+    })
+    socket.on('data', chunk => {
+      const messages = reader.read(String(chunk))
+      if (messages === undefined) socket.destroy()
+      for (const message of messages ?? []) {
+        if (message.type !== 'hello') continue
+        if (message.protocol === PROTOCOL) {
+          connection = socket
+          awaited = false
+          missed = false
+          for (const settled of untold.splice(0)) send(settled)
+        } else {
+          log.warnOnce(
+            'protocol',
+            `this package is version ${version} (protocol ${PROTOCOL}), the layer is version ${message.version} (protocol ${message.protocol}): deploy both from one version. Until then ${withoutCompanionApplies}.`,
+          )
+        }
+      }
+    })
+  }
+
+  listen(address, accept, error => {
+    // Another copy of this package, or the parent of this process, listens already. It is left in place.
+    missed = true
+    log.warnOnce('listen', `cannot listen for the layer's companion (${error.message}): ${withoutCompanionApplies}`)
+  })
+
+  return {
+    kind: 'layer',
+    holds() {
+      // One that holds connects before it lets go, so by the next invocation it has been here, or is none.
+      if (awaited) {
+        missed = true
+        log.warnOnce(
+          'missed',
+          `the layer's companion made no connection during an invocation: is the layer attached? Until it connects, ${withoutCompanionApplies}.`,
+        )
+      }
+      return !missed
+    },
+    tasks(requestId, names, more) {
+      send({ type: 'tasks', requestId, names, more })
+    },
+    settle(requestId) {
+      send({ type: 'settled', requestId })
+      awaited = connection === undefined
+    },
+  }
+}
+
+const listen = (address: string, accept: (socket: Socket) => void, failed: (error: Error) => void) => {
+  const net = process.getBuiltinModule('node:net')
+  const isPath = address.startsWith('/')
+  const server: Server = net.createServer(accept)
+  server.unref()
+  server.once('error', (error: NodeJS.ErrnoException) => {
+    if (!isPath || error.code !== 'EADDRINUSE') return failed(error)
+    // The file outlives a process that was killed. It is taken away only if nobody answers there.
+    const probe = net.connect(address)
+    probe.unref()
+    probe.on('connect', () => {
+      probe.destroy()
+      failed(error)
+    })
+    probe.on('error', () => {
+      try {
+        process.getBuiltinModule('node:fs').unlinkSync(address)
+      } catch {}
+      server.once('error', failed)
+      listenAt(server, address, isPath)
+    })
+  })
+  listenAt(server, address, isPath)
+}
+
+/** Only this user may connect to a path: its mode is that of the process' mask at the time of the bind. */
+const listenAt = (server: Server, address: string, isPath: boolean) => {
+  const mask = isPath ? process.umask(0o177) : undefined
+  try {
+    server.listen(address)
+  } finally {
+    if (mask !== undefined) process.umask(mask)
+  }
+}

@@ -1,0 +1,169 @@
+// The layer's companion: the process that register.sh becomes. It holds the environment for each invocation in which the
+// function's process takes part, which it knows by that process' listening socket.
+import http from 'node:http'
+import net from 'node:net'
+import { createLog, type Log } from '../log.ts'
+import { readSocketAddress } from '../variables.ts'
+import { version } from '../version.ts'
+import { createExtensionsApi, type Subscription } from './extensions-api.ts'
+import { Holds, runHoldLoop } from './hold.ts'
+import { encode, hello, type Message, MessageReader, PROTOCOL } from './link.ts'
+
+/** A Unix socket answers at once or not at all; this is for a function's process that burns CPU meanwhile. */
+const CONNECT_MS = 1_000
+
+const main = async () => {
+  const { log, address } = readConfiguration()
+  const holds = new Holds()
+  const peer = address === undefined ? undefined : new FunctionProcess(address, holds, log)
+  const api = createExtensionsApi(process.env.AWS_LAMBDA_RUNTIME_API ?? '', http, { ref: true })
+  const identifier =
+    process.env.POST_INVOKE_EXTENSION_IDENTIFIER ?? (await api.register('post-invoke', subscriptions()))
+
+  await runHoldLoop({
+    api,
+    identifier,
+    log,
+    ref: true,
+    async onInvoke({ requestId, deadline }) {
+      if (!peer) return
+      // Held first: a "settled" can arrive while the connection is being made.
+      const released = holds.hold(requestId, deadline)
+      peer.connect().then(connected => {
+        if (!connected && holds.held === requestId) holds.release('unattended')
+      })
+      if ((await released) === 'capped') {
+        log.error(
+          `released request ${requestId} before its deadline although it has not settled${peer.lost(requestId)}`,
+        )
+      }
+    },
+  })
+  peer?.close()
+  process.exit(0)
+}
+
+/** A wrong variable fails the function, with a clear error of its own; the companion only goes on without holding. */
+const readConfiguration = (): { log: Log; address?: string } => {
+  try {
+    return { log: createLog(), address: readSocketAddress() }
+  } catch (error) {
+    const log = createLog('ERROR')
+    log.error('nothing is held', error)
+    return { log }
+  }
+}
+
+// Only reached when bash could not register, so it knows the same as register.sh.
+const subscriptions = (): Subscription[] => {
+  if (/^(embedded|internal|off)$/i.test(process.env.POST_INVOKE_COMPANION ?? '')) return []
+  return process.env.AWS_LAMBDA_MAX_CONCURRENCY === undefined ? ['INVOKE', 'SHUTDOWN'] : ['SHUTDOWN']
+}
+
+/** The function's process as seen from here: one connection, made at the first INVOKE and kept. */
+class FunctionProcess {
+  readonly #address: string
+  readonly #holds: Holds
+  readonly #log: Log
+  #connection: net.Socket | undefined
+  #connecting: Promise<boolean> | undefined
+  /** The tasks each request would lose now, as last told. */
+  #tasks = new Map<string, Message & { type: 'tasks' }>()
+
+  constructor(address: string, holds: Holds, log: Log) {
+    this.#address = address
+    this.#holds = holds
+    this.#log = log
+  }
+
+  /** @returns whether a function's process that speaks our protocol is there. */
+  connect(): Promise<boolean> {
+    if (this.#connection) return Promise.resolve(true)
+    this.#connecting ??= this.#connect().finally(() => {
+      this.#connecting = undefined
+    })
+    return this.#connecting
+  }
+
+  /** The environment ends: what is unfinished now will not be finished. */
+  close(): void {
+    const connection = this.#connection
+    if (connection) this.#closed(connection)
+    connection?.destroy()
+  }
+
+  /** The unfinished tasks of a request, as the end of a sentence. */
+  lost(requestId: string): string {
+    const tasks = this.#tasks.get(requestId)
+    if (!tasks) return ''
+    const more = tasks.more > 0 ? ` and ${tasks.more} more` : ''
+    return `; unfinished: ${tasks.names.map(name => JSON.stringify(name)).join(', ')}${more}`
+  }
+
+  #connect(): Promise<boolean> {
+    return new Promise(resolve => {
+      const socket = net.connect(this.#address)
+      const reader = new MessageReader()
+      const timer = setTimeout(() => socket.destroy(), CONNECT_MS)
+      socket.setEncoding('utf8')
+      socket.on('connect', () => socket.write(encode(hello)))
+      socket.on('data', chunk => {
+        const messages = reader.read(String(chunk))
+        if (messages === undefined) {
+          this.#log.warnOnce('long line', 'a line from the function is too long, dropping the connection')
+          socket.destroy()
+        }
+        for (const message of messages ?? []) {
+          if (message.type !== 'hello') {
+            this.#receive(message)
+          } else if (message.protocol === PROTOCOL) {
+            clearTimeout(timer)
+            this.#connection = socket
+            resolve(true)
+          } else {
+            this.#log.warnOnce(
+              'protocol',
+              `this layer is version ${version} (protocol ${PROTOCOL}), the package in the function is version ${message.version} (protocol ${message.protocol}): deploy both from one version. Until then nothing is held.`,
+            )
+            socket.destroy()
+            return
+          }
+        }
+        if (reader.garbled > 0) this.#log.warnOnce('garbled', 'a line from the function could not be read')
+      })
+      // Why it failed says nothing more: no socket, no hold.
+      socket.on('error', () => {})
+      socket.on('close', () => {
+        clearTimeout(timer)
+        this.#closed(socket)
+        resolve(false)
+      })
+    })
+  }
+
+  #receive(message: Message) {
+    if (message.type === 'tasks') {
+      this.#tasks.set(message.requestId, message)
+    } else if (message.type === 'settled') {
+      this.#tasks.delete(message.requestId)
+      this.#holds.settle(message.requestId)
+    }
+  }
+
+  /** The connection is the proof of life: with it the process is gone, and the tasks that it had. */
+  #closed(socket: net.Socket) {
+    if (this.#connection !== socket) return
+    this.#connection = undefined
+    for (const requestId of this.#tasks.keys()) {
+      this.#log.error(`the function's process ended in the middle of request ${requestId}${this.lost(requestId)}`)
+    }
+    this.#tasks.clear()
+    this.#holds.release('unattended')
+  }
+}
+
+main().catch(error => {
+  // Neither bash nor Node could register. Not to exit would hang Init until it times out.
+  createLog('ERROR').error('the companion cannot register as an extension', error)
+  process.exit(1)
+})

@@ -1,0 +1,71 @@
+// The line between the function's process and the layer's companion: JSON, one object a line, over a Unix socket. The
+// function's process listens, the companion connects. Layer and package are upgraded apart, so the first line each way
+// names the protocol's version.
+import { version } from '../version.ts'
+
+/** Raised when a companion of the version before could no longer understand a line. */
+export const PROTOCOL = 1
+
+/** Both processes are ours, but a line is never trusted to be short: past this a connection is dropped. */
+export const MAX_LINE_BYTES = 65_536
+
+/** How many task names one line carries; the rest is a number. */
+export const MAX_NAMES = 50
+
+export type Message =
+  | { readonly type: 'hello'; readonly protocol: number; readonly version: string }
+  /** The tasks of a request that would be lost if the function's process died now. */
+  | { readonly type: 'tasks'; readonly requestId: string; readonly names: readonly string[]; readonly more: number }
+  /** The response has left and every task has ended: the companion need not hold for this request any longer. */
+  | { readonly type: 'settled'; readonly requestId: string }
+
+export const hello: Message = { type: 'hello', protocol: PROTOCOL, version }
+
+export const encode = (message: Message): string => `${JSON.stringify(message)}\n`
+
+/** Cuts what arrives into messages. What is no message is counted in `garbled`, never thrown. */
+export class MessageReader {
+  garbled = 0
+  #rest = ''
+
+  /** @returns the messages completed by `chunk`, or `undefined` when a line is too long to go on. */
+  read(chunk: string): Message[] | undefined {
+    const lines = (this.#rest + chunk).split('\n')
+    this.#rest = lines.pop() ?? ''
+    if (this.#rest.length > MAX_LINE_BYTES) return undefined
+    const messages: Message[] = []
+    for (const line of lines) {
+      const message = decode(line)
+      if (message) messages.push(message)
+      else this.garbled++
+    }
+    return messages
+  }
+}
+
+const decode = (line: string): Message | undefined => {
+  let value: Partial<Record<string, unknown>> | null
+  try {
+    value = JSON.parse(line)
+  } catch {
+    return undefined
+  }
+  switch (value?.type) {
+    case 'hello':
+      if (typeof value.protocol !== 'number') return undefined
+      return { type: 'hello', protocol: value.protocol, version: String(value.version) }
+    case 'settled':
+      if (typeof value.requestId !== 'string') return undefined
+      return { type: 'settled', requestId: value.requestId }
+    case 'tasks':
+      if (typeof value.requestId !== 'string' || !Array.isArray(value.names)) return undefined
+      return {
+        type: 'tasks',
+        requestId: value.requestId,
+        names: value.names.slice(0, MAX_NAMES).map(String),
+        more: Number(value.more) || 0,
+      }
+    default:
+      return undefined
+  }
+}

@@ -1,0 +1,216 @@
+// What there is once in a function's process: its companion, what its runtime client tells, and the invocations that are
+// open. The middleware opens an invocation here; the client's signals, or the hooks where it gives none, end it.
+import type { AsyncLocalStorage } from 'node:async_hooks'
+import { PostInvokeError } from '../errors.ts'
+import { chooseCompanion } from '../extension/choose-companion.ts'
+import { type Companion, withoutCompanionApplies } from '../extension/companion.ts'
+import { PROTOCOL } from '../extension/link.ts'
+import { createLog, type Log } from '../log.ts'
+import { readCompanionMode } from '../variables.ts'
+import { Invocation, type InvocationHost, type InvocationOptions } from './invocation.ts'
+import { observeResponseStreams, type ResponseStreams } from './response-streams.ts'
+import { observeRuntimeClient, type RuntimeClient, type Scope } from './runtime-client.ts'
+
+export type WithoutCompanion = 'await' | 'detach' | 'throw'
+
+/** The parts of a Middy request that are read here. */
+export type OpenRequest = {
+  context: {
+    awsRequestId?: string
+    getRemainingTimeInMillis?: () => number
+    lambdaContext?: { awsRequestId?: string; getRemainingTimeInMillis?: () => number }
+  }
+  response?: unknown
+  error?: unknown
+}
+
+/** An invocation as one `before` opened it. */
+export type OpenInvocation = {
+  readonly invocation: Invocation
+  /** The hooks of this request have ended. */
+  end(): void
+}
+
+/**
+ * @returns the one of this process. Copies of this package that speak the same protocol, as bundlers make them, share it:
+ * a second companion could not register, and a second socket could not be bound.
+ */
+export const functionProcess = (): FunctionProcess => {
+  const global = globalThis as Shared
+  global[SHARED] ??= new FunctionProcess()
+  return global[SHARED]
+}
+
+/** The same, where a `postInvoke()` has made one. */
+export const existingFunctionProcess = (): FunctionProcess | undefined => (globalThis as Shared)[SHARED]
+
+const SHARED = Symbol.for(`middy-post-invoke/${PROTOCOL}`)
+type Shared = { [SHARED]?: FunctionProcess }
+
+export class FunctionProcess {
+  readonly #log: Log = createLog()
+  readonly #scopes: AsyncLocalStorage<Scope<Invocation>>
+  readonly #snapshot: () => <Result>(fn: (...args: any[]) => Result, ...args: any[]) => Result
+  readonly #isLambda = process.env.AWS_LAMBDA_RUNTIME_API !== undefined
+  /** Whether this process takes one invocation at a time, on its main thread. */
+  readonly #isAlone: boolean
+  readonly #streams: ResponseStreams | undefined
+  readonly #client: RuntimeClient
+  readonly #companion: Companion
+  /** By request id, inside Lambda. Elsewhere ids are made up, and may all be the same. */
+  readonly #open = new Map<string, Invocation>()
+  #watchesExit = false
+
+  constructor() {
+    const { AsyncLocalStorage } = process.getBuiltinModule('node:async_hooks')
+    this.#scopes = new AsyncLocalStorage()
+    this.#snapshot = () => AsyncLocalStorage.snapshot()
+    const { isMainThread } = process.getBuiltinModule('node:worker_threads')
+    this.#isAlone = this.#isLambda && isMainThread && process.env.AWS_LAMBDA_MAX_CONCURRENCY === undefined
+    const mode = readCompanionMode()
+    this.#streams = this.#isLambda ? observeResponseStreams() : undefined
+    this.#client = observeRuntimeClient<Invocation>({
+      scopes: this.#scopes,
+      streams: { has: requestId => this.#streams?.has(requestId) ?? false },
+      variables: process.env,
+      onEnd: requestId => this.#ended(requestId),
+      onBrokenGate: () => {
+        this.#log.warnOnce(
+          'gate',
+          `the runtime client does not wait for InvokeStore.run, which was to hold the environment; from now on ${withoutCompanionApplies}. POST_INVOKE_COMPANION=internal or the layer avoids this.`,
+        )
+      },
+    })
+    this.#companion = chooseCompanion({
+      mode,
+      log: this.#log,
+      gate: this.#client.gate,
+      variables: process.env,
+      isMainThread,
+      fileExists: path => process.getBuiltinModule('node:fs').existsSync(path),
+    })
+    this.#log.debug(`companion: ${this.#companion.kind}`)
+  }
+
+  /** The invocation in which the caller runs, if it has not settled. */
+  get current(): Invocation | undefined {
+    return this.#scopes.getStore()?.invocation
+  }
+
+  open(request: OpenRequest, options: InvocationOptions & { withoutCompanion: WithoutCompanion }): OpenInvocation {
+    const { context } = request
+    const requestId = context.awsRequestId ?? context.lambdaContext?.awsRequestId ?? ''
+    const isKnown = this.#isLambda && requestId !== ''
+    const joined = isKnown ? this.#open.get(requestId) : undefined
+    joined?.join()
+    const invocation = joined ?? this.#create(request, requestId, options)
+    if (isKnown) this.#open.set(requestId, invocation)
+    this.#enter(requestId, invocation)
+    let hasEnded = false
+    return {
+      invocation,
+      end: () => {
+        if (hasEnded) return
+        hasEnded = true
+        if (invocation.leave() && !this.#client.willTell(requestId)) this.#departAfterHooks(invocation)
+      },
+    }
+  }
+
+  #create(
+    request: OpenRequest,
+    requestId: string,
+    options: InvocationOptions & { withoutCompanion: WithoutCompanion },
+  ): Invocation {
+    const { context } = request
+    const isGated = this.#client.isGated(requestId)
+    const isHeld = this.#companion.holds({ gated: isGated })
+    if (!isHeld && options.withoutCompanion === 'throw') {
+      throw new PostInvokeError(
+        'ERR_NO_COMPANION',
+        'Expected a companion to hold the environment after the response, but there is none (a warning in the log says why). Attach the layer, or change POST_INVOKE_COMPANION or withoutCompanion.',
+      )
+    }
+    const remaining = (context.getRemainingTimeInMillis ?? context.lambdaContext?.getRemainingTimeInMillis)?.call(
+      context,
+    )
+    return new Invocation(
+      request,
+      {
+        requestId,
+        remainingTime: Number.isFinite(remaining) ? (remaining as number) : Number.POSITIVE_INFINITY,
+        isHeld,
+        isGated: isGated && this.#companion.kind === 'gate',
+      },
+      options,
+      this.#host,
+    )
+  }
+
+  /** Binds what the handler calls from here on to this invocation. */
+  #enter(requestId: string, invocation: Invocation) {
+    const scope = this.#scopes.getStore()
+    // The scope of the InvokeStore.run around this invocation; any other is left over from an earlier one.
+    if (scope && scope.requestId === requestId && scope.invocation === undefined) scope.invocation = invocation
+    else if (scope?.invocation !== invocation) this.#scopes.enterWith({ requestId, invocation })
+  }
+
+  readonly #host: InvocationHost = {
+    log: this.#log,
+    snapshot: () => this.#snapshot(),
+    onDefer: () => {
+      if (this.#isLambda && !this.#watchesExit) this.#watchExit()
+    },
+    onTasks: invocation => {
+      if (this.#companion.kind !== 'layer') return
+      const { names, more } = invocation.unfinished
+      this.#companion.tasks(invocation.requestId, names, more)
+    },
+    onSettled: invocation => {
+      const { requestId } = invocation
+      if (this.#open.get(requestId) === invocation) this.#open.delete(requestId)
+      this.#streams?.forget(requestId)
+      this.#companion.settle(requestId)
+    },
+    streaming: ({ requestId }) => this.#streams?.accepted(requestId),
+  }
+
+  /** The runtime client has posted a response, or a failure, also of invocations that never reached our `before`. */
+  #ended(requestId: string): Promise<void> | undefined {
+    const invocation = this.#open.get(requestId)
+    if (invocation) {
+      const settled = invocation.depart()
+      return this.#companion.kind === 'gate' ? settled : undefined
+    }
+    this.#streams?.forget(requestId)
+    this.#companion.settle(requestId)
+    return undefined
+  }
+
+  /** Where the client tells nothing: it posts within two turns of the event loop after the handler, wrappers apart. */
+  #departAfterHooks(invocation: Invocation) {
+    setImmediate(() => setImmediate(() => invocation.depart()))
+  }
+
+  /**
+   * A process that ends while tasks are unfinished says so. And it must really end: while the runtime client's native
+   * call for the next invocation is pending, an exit waits for that call, and the next invocation dies in it.
+   */
+  #watchExit() {
+    this.#watchesExit = true
+    process.on('exit', () => {
+      let isClientWaiting = this.#isAlone
+      for (const invocation of this.#open.values()) {
+        const { names, more } = invocation.unfinished
+        if (names.length > 0) {
+          const list = names.map(name => JSON.stringify(name)).join(', ')
+          this.#log.error(
+            `the process ends in the middle of request ${invocation.requestId}; unfinished: ${list}${more > 0 ? ` and ${more} more` : ''}`,
+          )
+        }
+        if (!invocation.isDeparted || invocation.isGated) isClientWaiting = false
+      }
+      if (isClientWaiting) process.kill(process.pid, 'SIGKILL')
+    })
+  }
+}

@@ -1,0 +1,153 @@
+import type middy from '@middy/core'
+import { validateOptions } from '@middy/util'
+import type { Context as LambdaContext } from 'aws-lambda'
+import { functionProcess, type OpenInvocation, type WithoutCompanion } from './function-process.ts'
+import type { InvocationOptions } from './invocation.ts'
+import type { Defer } from './task.ts'
+
+const name = 'middy-post-invoke'
+
+/** All optional. An explicit `undefined` keeps the default. */
+export type Options = {
+  /** Which deferred task runs first: the last (`'lifo'`, the default) or the first (`'fifo'`). */
+  order?: 'lifo' | 'fifo' | undefined
+  /** How many tasks run at a time. Default 1. */
+  concurrency?: number | undefined
+  /** Milliseconds after which a task's `signal` is aborted. Default: none but the function's deadline. */
+  taskTimeout?: number | undefined
+  /** Milliseconds before the function's deadline at which all tasks are aborted, at least 100. Default 250. */
+  deadlineMargin?: number | undefined
+  /**
+   * Called with each failure of a task, after it has been logged. A promise that it returns is waited for.
+   *
+   * @param error - What the task threw, or a `PostInvokeError` when its time was up.
+   */
+  onTaskError?: ((error: unknown, task: { name: string; awsRequestId: string }) => unknown) | undefined
+  /**
+   * What happens inside Lambda when no companion can hold the environment: tasks are awaited before the answer
+   * (`'await'`, the default), run after it at their own risk (`'detach'`), or the invocation fails (`'throw'`).
+   */
+  withoutCompanion?: WithoutCompanion | undefined
+}
+
+/** The context of a handler behind the middleware. */
+export type Context = LambdaContext & {
+  /** Defers a task until after the response. */
+  defer: Defer
+}
+
+type Settings = InvocationOptions & { withoutCompanion: WithoutCompanion }
+
+const defaults: Settings = {
+  order: 'lifo',
+  concurrency: 1,
+  taskTimeout: undefined,
+  deadlineMargin: 250,
+  onTaskError: undefined,
+  withoutCompanion: 'await',
+}
+
+const optionSchema = {
+  type: 'object',
+  properties: {
+    order: { type: 'string', enum: ['lifo', 'fifo'] },
+    concurrency: { type: 'integer', minimum: 1 },
+    taskTimeout: { type: 'integer', minimum: 1 },
+    // The companion lets go 100 ms before the deadline.
+    deadlineMargin: { type: 'integer', minimum: 100 },
+    onTaskError: { instanceof: 'Function' },
+    withoutCompanion: { type: 'string', enum: ['await', 'detach', 'throw'] },
+  },
+  additionalProperties: false,
+} as const
+
+/**
+ * Checks options without making a middleware of them.
+ *
+ * @throws TypeError that names the option and what it must be.
+ */
+export const postInvokeValidateOptions = (options?: Options): void => {
+  validateOptions(name, optionSchema, withoutUndefined(options))
+}
+
+/**
+ * Runs what the handler deferred after the response has left. Use it first, so that it is the outermost.
+ *
+ * @throws TypeError for a wrong option, `PostInvokeError` (`ERR_INVALID_VARIABLE`) for a wrong environment variable.
+ *
+ * @example
+ * ```ts
+ * export const handler = middy<APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2>()
+ *   .use(postInvoke())
+ *   .handler(async (event, context) => {
+ *     const order = await placeOrder(event)
+ *     context.defer(({ signal }) => analytics.track('order', order, { signal }))
+ *     return { statusCode: 201, body: JSON.stringify(order) }
+ *   })
+ * ```
+ */
+const postInvokeMiddleware = (options: Options = {}): middy.MiddlewareObj<unknown, any, Error, Context> => {
+  postInvokeValidateOptions(options)
+  const settings = { ...defaults, ...withoutUndefined(options) } as Settings
+  const host = functionProcess()
+  // Invocations run side by side on Managed Instances: nothing of one may stand here.
+  const open = new WeakMap<object, OpenInvocation>()
+
+  const postInvokeMiddlewareBefore = (request: middy.Request<unknown, any, Error, Context>): void => {
+    const opened = host.open(request, settings)
+    open.set(request, opened)
+    request.context.defer = opened.invocation.defer
+    endAtEarlyReturn(request, opened)
+  }
+
+  const postInvokeMiddlewareAfter = (request: middy.Request<unknown, any, Error, Context>): Promise<void> | undefined =>
+    finish(request)
+
+  const postInvokeMiddlewareOnError = (
+    request: middy.Request<unknown, any, Error, Context>,
+  ): Promise<void> | undefined => {
+    const opened = open.get(request)
+    if (opened) opened.invocation.hasThrown = true
+    return finish(request)
+  }
+
+  const finish = (request: object): Promise<void> | undefined => {
+    const opened = open.get(request)
+    if (!opened) return undefined // onError runs also when a `before` ahead of ours threw
+    if (opened.invocation.isHeld || settings.withoutCompanion !== 'await') {
+      opened.end()
+      return undefined
+    }
+    const before = opened.invocation.runBeforeAnswer()
+    if (before) return before.then(() => opened.end())
+    opened.end()
+    return undefined
+  }
+
+  return {
+    before: postInvokeMiddlewareBefore,
+    after: postInvokeMiddlewareAfter,
+    onError: postInvokeMiddlewareOnError,
+  }
+}
+
+/** A value returned by another middleware's hook ends the request without ours. Middy assigns it to `response`. */
+const endAtEarlyReturn = (request: middy.Request<unknown, any, Error, Context>, opened: OpenInvocation) => {
+  let response = request.response
+  Object.defineProperty(request, 'response', {
+    configurable: true,
+    enumerable: true,
+    get: () => response,
+    set(value) {
+      response = value
+      if ('earlyResponse' in request) opened.end()
+    },
+  })
+}
+
+const withoutUndefined = (options: Options = {}): Options => {
+  if (options === null || typeof options !== 'object') return options
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+}
+
+export default postInvokeMiddleware

@@ -1,0 +1,52 @@
+// Streamed responses on their way: both generations of the runtime client send them through node:http, whose diagnostics
+// channels tell when one begins and when Lambda has accepted its end.
+// https://nodejs.org/api/diagnostics_channel.html#http
+import type { ClientRequest } from 'node:http'
+
+export type ResponseStreams = {
+  /** Whether the response of this request is, or was, a stream. Until {@link ResponseStreams.forget}. */
+  has(requestId: string): boolean
+  /** Resolves when the stream has been accepted or has failed; at once where there is none. */
+  accepted(requestId: string): Promise<void> | undefined
+  forget(requestId: string): void
+}
+
+const RESPONSE_PATH = /^\/2018-06-01\/runtime\/invocation\/([^/]+)\/response$/
+
+export const observeResponseStreams = (): ResponseStreams => {
+  const { subscribe } = process.getBuiltinModule('node:diagnostics_channel')
+  const streams = new Map<string, { finished: boolean; resolve: () => void; promise: Promise<void> }>()
+
+  const begin = (message: unknown) => {
+    const requestId = requestIdOf(message)
+    if (requestId === undefined || streams.has(requestId)) return
+    const { promise, resolve } = Promise.withResolvers<void>()
+    streams.set(requestId, { finished: false, promise, resolve })
+  }
+  const finish = (message: unknown) => {
+    const requestId = requestIdOf(message)
+    const stream = requestId === undefined ? undefined : streams.get(requestId)
+    if (!stream) return
+    stream.finished = true
+    stream.resolve()
+  }
+  subscribe('http.client.request.created', begin)
+  subscribe('http.client.response.finish', finish)
+  subscribe('http.client.request.error', finish)
+
+  return {
+    has: requestId => streams.has(requestId),
+    accepted(requestId) {
+      const stream = streams.get(requestId)
+      return stream?.finished === false ? stream.promise : undefined
+    },
+    forget: requestId => void streams.delete(requestId),
+  }
+}
+
+const requestIdOf = (message: unknown): string | undefined => {
+  const { method, path } = (message as { request: ClientRequest }).request
+  if (method !== 'POST') return undefined
+  const encoded = RESPONSE_PATH.exec(path)?.[1]
+  return encoded === undefined ? undefined : decodeURIComponent(encoded)
+}

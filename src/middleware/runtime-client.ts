@@ -1,0 +1,188 @@
+// What the runtime client (AWS calls it RIC) tells of an invocation, without knowing that it does: when its response has
+// been posted. Its two generations tell by different things, and some tell nothing: then the hooks have to do.
+import type { AsyncLocalStorage } from 'node:async_hooks'
+import type { ResponseStreams } from './response-streams.ts'
+
+/** One invocation as the runtime client runs it, the value of our AsyncLocalStorage. */
+export type Scope<Invocation> = { requestId: string | undefined; invocation: Invocation | undefined }
+
+export type RuntimeClient = {
+  /** Whether `InvokeStore.run` can hold the environment, or why not although the environment says so. */
+  readonly gate: { available: true; anomaly?: undefined } | { available: false; anomaly?: string }
+  /** Whether the end of this invocation will be told. Asked while its handler runs. */
+  willTell(requestId: string): boolean
+  /** Whether this invocation runs inside an `InvokeStore.run` that waits for our promise. Asked while its handler runs. */
+  isGated(requestId: string): boolean
+}
+
+export type RuntimeClientOptions<Invocation> = {
+  scopes: AsyncLocalStorage<Scope<Invocation>>
+  streams: Pick<ResponseStreams, 'has'>
+  variables: Readonly<Record<string, string | undefined>>
+  /**
+   * Called once the response of a request has been posted, or its failure. What it returns keeps the environment awake
+   * where the gate is in use.
+   */
+  onEnd(requestId: string): Promise<void> | undefined
+  /** Called when a client that should wait for our promise turns out not to. */
+  onBrokenGate(): void
+}
+
+/** Looks at what is there at init and listens to it. */
+export const observeRuntimeClient = <Invocation>(options: RuntimeClientOptions<Invocation>): RuntimeClient => {
+  const { variables } = options
+  if (variables.AWS_LAMBDA_RUNTIME_API === undefined) return silentClient(undefined)
+
+  const nodeVersion = Number(/^AWS_Lambda_nodejs(\d+)/.exec(variables.AWS_EXECUTION_ENV ?? '')?.[1])
+  const saysRic4 = nodeVersion >= 24
+  if (BEFORE_EXIT in globalThis) {
+    return observeRic3(
+      options,
+      saysRic4
+        ? 'AWS_EXECUTION_ENV names Node.js 24 or later, but the runtime client is of the generation before'
+        : undefined,
+    )
+  }
+  const global = (globalThis as AwsLambdaGlobal).awslambda
+  // RIC 4 defines streamifyResponse before it loads the function. @aws/lambda-invoke-store, which other libraries bring
+  // along, creates the same global without it.
+  if (typeof global?.streamifyResponse === 'function') return observeRic4(global, options)
+  return silentClient(
+    saysRic4 ? 'AWS_EXECUTION_ENV names Node.js 24 or later, but the global awslambda is switched off' : undefined,
+  )
+}
+
+const silentClient = (anomaly: string | undefined): RuntimeClient => ({
+  gate: { available: false, ...(anomaly && { anomaly }) },
+  willTell: () => false,
+  isGated: () => false,
+})
+
+// --- RIC 4: each invocation is `await awslambda.InvokeStore.run(store, fn)`, and the promise settles once the response is
+// posted. https://github.com/aws/aws-lambda-invoke-store-js
+
+type InvokeStore = {
+  run(this: InvokeStore, context: unknown, fn: () => unknown): unknown
+  getRequestId(): string | undefined
+}
+type AwsLambda = { InvokeStore?: InvokeStore; streamifyResponse?: unknown }
+type AwsLambdaGlobal = typeof globalThis & { awslambda?: AwsLambda }
+
+const observeRic4 = <Invocation>(global: AwsLambda, options: RuntimeClientOptions<Invocation>): RuntimeClient => {
+  const { scopes, onEnd } = options
+  const isManagedInstances = options.variables.AWS_LAMBDA_MAX_CONCURRENCY !== undefined
+  let unfinished = 0
+  let broken = false
+
+  const observe = (store: InvokeStore) => {
+    const { run } = store
+    store.run = function (context, fn) {
+      // A run inside a run is the user's own. Were it to wait for the tasks, the handler would wait for itself.
+      if (scopes.getStore() !== undefined) return run.call(this, context, fn)
+      if (unfinished > 0 && !isManagedInstances && !broken) {
+        broken = true
+        options.onBrokenGate()
+      }
+      const scope: Scope<Invocation> = { requestId: undefined, invocation: undefined }
+      unfinished++
+      const result = scopes.run(scope, () =>
+        run.call(this, context, () => {
+          // Asked here and not read off the context: its keys differ between versions of the store.
+          scope.requestId = store.getRequestId()
+          return fn()
+        }),
+      ) as Promise<unknown>
+      if (typeof result?.then !== 'function') {
+        unfinished--
+        return result
+      }
+      const end = async () => {
+        try {
+          if (scope.requestId !== undefined) await onEnd(scope.requestId)
+        } finally {
+          unfinished--
+        }
+      }
+      return result.then(
+        value => end().then(() => value),
+        error =>
+          end().then(() => {
+            throw error
+          }),
+      )
+    }
+  }
+
+  // The store is created at the first invocation, after the function has been loaded; or it is there already, when
+  // a library of the function has loaded @aws/lambda-invoke-store.
+  let current = global.InvokeStore
+  if (current) observe(current)
+  Object.defineProperty(global, 'InvokeStore', {
+    configurable: true,
+    enumerable: true,
+    get: () => current,
+    set: (store: InvokeStore | undefined) => {
+      current = store
+      if (typeof store?.run === 'function') observe(store)
+    },
+  })
+
+  const isInside = (requestId: string) => scopes.getStore()?.requestId === requestId
+  return {
+    gate: { available: true },
+    willTell: isInside,
+    isGated: requestId => !broken && isInside(requestId),
+  }
+}
+
+// --- RIC 3: what it does when the event loop is empty stands in a global. It is set as an invocation begins and reset
+// in the same turn in which the response is posted, after all that may be wrapped around the handler.
+
+const BEFORE_EXIT = Symbol.for('aws.lambda.beforeExit')
+const REQUEST_ID = Symbol.for('aws.lambda.runtime.requestId')
+type Ric3Global = { [BEFORE_EXIT]?: () => void; [REQUEST_ID]?: string }
+
+const observeRic3 = <Invocation>(
+  options: RuntimeClientOptions<Invocation>,
+  anomaly: string | undefined,
+): RuntimeClient => {
+  const global = globalThis as Ric3Global
+  let listener = global[BEFORE_EXIT]
+  const idle = listener // outside an invocation, as now at init, it does nothing
+  let requestId: string | undefined
+
+  const end = () => {
+    if (requestId === undefined) return
+    // Set again in the same turn: the client now waits for an empty event loop. A callback's response is posted after
+    // that; a stream has left before, and the client only asks for the next invocation later.
+    if (listener !== idle && !options.streams.has(requestId)) return
+    const ended = requestId
+    requestId = undefined
+    options.onEnd(ended)
+  }
+  const endAfterEmptyLoop = () => {
+    listener = idle
+    end()
+  }
+  Object.defineProperty(global, BEFORE_EXIT, {
+    configurable: true,
+    enumerable: true,
+    get() {
+      // Read when the event loop has run empty: a callback's response is posted one turn later.
+      if (listener !== idle) setImmediate(() => setImmediate(endAfterEmptyLoop))
+      return listener
+    },
+    set(next: (() => void) | undefined) {
+      listener = next
+      // The post follows in this same turn of the event loop.
+      if (next === idle) setImmediate(end)
+      else requestId = global[REQUEST_ID]
+    },
+  })
+
+  return {
+    gate: { available: false, ...(anomaly && { anomaly }) },
+    willTell: id => requestId === id && listener !== idle,
+    isGated: () => false,
+  }
+}

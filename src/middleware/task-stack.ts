@@ -1,0 +1,74 @@
+// The tasks of one invocation that wait to run: last in, first out (or first in, first out), a few at a time.
+
+export type Order = 'lifo' | 'fifo'
+
+export type TaskStack<Entry> = {
+  push(entry: Entry): void
+  /** Runs what is there and what is pushed meanwhile. Resolves when nothing is left and nothing runs. */
+  drain(): Promise<void>
+  /** How many have not been started. */
+  readonly size: number
+  /** The first of those that have not been started, in the order in which they will be. */
+  next(count: number): Entry[]
+}
+
+/**
+ * @param run - Runs one entry. Must not reject, and its promise must not stay pending for ever: see `Invocation`.
+ */
+export const createTaskStack = <Entry>(options: {
+  order: Order
+  concurrency: number
+  run: (entry: Entry) => Promise<void> | undefined
+}): TaskStack<Entry> => {
+  const entries: Entry[] = []
+  /** First in, first out takes from here on, and forgets what it has taken. */
+  let head = 0
+  let workers = 0
+  let drained: PromiseWithResolvers<void> | undefined
+
+  const take = (): Entry | undefined => {
+    if (options.order === 'lifo') return entries.pop()
+    const entry = entries[head]
+    if (entry === undefined) return undefined
+    entries[head++] = undefined as never
+    if (head === entries.length) {
+      entries.length = 0
+      head = 0
+    }
+    return entry
+  }
+
+  const work = async () => {
+    workers++
+    await undefined // no task starts inside the call that defers it
+    for (let entry = take(); entry !== undefined; entry = take()) {
+      const running = options.run(entry)
+      if (running) await running
+    }
+    if (--workers === 0) {
+      drained?.resolve()
+      drained = undefined
+    }
+  }
+
+  return {
+    push(entry) {
+      entries.push(entry)
+      if (drained && workers < options.concurrency) work()
+    },
+    drain() {
+      drained ??= Promise.withResolvers()
+      const { promise } = drained
+      // One worker even when nothing waits: it resolves the promise.
+      do work()
+      while (workers < Math.min(options.concurrency, entries.length - head))
+      return promise
+    },
+    get size() {
+      return entries.length - head
+    },
+    next(count) {
+      return options.order === 'lifo' ? entries.slice(-count).reverse() : entries.slice(head, head + count)
+    },
+  }
+}

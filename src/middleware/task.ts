@@ -1,0 +1,118 @@
+// What users write and give: a task, its options, and what it is handed when it runs.
+import { describe, PostInvokeError } from '../errors.ts'
+
+/**
+ * What a task is given.
+ */
+export type TaskContext = {
+  /**
+   * Aborted when the task's `timeout` is over, and `deadlineMargin` before the function's deadline. Pass it on to what
+   * can be cancelled; `signal.reason` is a `PostInvokeError`.
+   */
+  readonly signal: AbortSignal
+  /** The `name` given to `defer()`, else the function's own name. */
+  readonly name: string
+  /** The request that deferred the task. */
+  readonly awsRequestId: string
+  /** `'error'` when the handler or a middleware threw, also when an `onError` hook made a response of it. */
+  readonly outcome: 'success' | 'error'
+  /** What was thrown, where `outcome` is `'error'`. */
+  readonly error: unknown
+  /** Milliseconds until the function's deadline; `Infinity` where there is none (unit tests). */
+  getRemainingTimeInMillis(): number
+}
+
+/**
+ * Work for after the response: a function, called once the response has left, or a promise of work already under way,
+ * whose end is then waited for.
+ */
+export type Task = ((context: TaskContext) => unknown) | PromiseLike<unknown>
+
+export type DeferOptions = {
+  /** Names the task in log lines. Default: the function's own name. */
+  name?: string | undefined
+  /** Run it only when the invocation ended so. Default `'always'`. Not for promises, which run already. */
+  on?: 'success' | 'error' | 'always' | undefined
+  /** Milliseconds from the task's start to its abort. Default: the middleware's `taskTimeout`. */
+  timeout?: number | undefined
+}
+
+/**
+ * Defers a task until after the response.
+ *
+ * @throws PostInvokeError `ERR_INVALID_TASK` for what is no task or no options, `ERR_NO_INVOCATION` once the invocation
+ * has settled.
+ */
+export type Defer = (task: Task, options?: DeferOptions) => void
+
+export type ValidTask = {
+  readonly task: (context: TaskContext) => unknown
+  readonly name: string | undefined
+  readonly on: 'success' | 'error' | 'always'
+  readonly timeout: number | undefined
+}
+
+/** Checks what `defer` was given, at the call: later nobody knows any more who gave it. */
+export const validateTask = (task: unknown, options: unknown): ValidTask => {
+  const { name, on = 'always', timeout } = readOptions(options)
+  if (isThenable(task)) {
+    if (on !== 'always') {
+      throw invalidTask(
+        `\`on: ${JSON.stringify(on)}\` needs a function: a promise is under way whatever the outcome`,
+        task,
+      )
+    }
+    // Handled from now on: it may reject long before it is its turn.
+    const outcome = Promise.resolve(task).then(
+      () => undefined,
+      (error: unknown) => ({ error }),
+    )
+    const waitForIt = async () => {
+      const failure = await outcome
+      if (failure) throw failure.error
+    }
+    return { task: waitForIt, name, on, timeout }
+  }
+  if (typeof task !== 'function') {
+    throw invalidTask(`Expected a function or a promise to defer, got ${describe(task)}. Wrap it: defer(() => …)`, task)
+  }
+  return { task: task as ValidTask['task'], name: name ?? (task.name || undefined), on, timeout }
+}
+
+const OPTION_NAMES = ['name', 'on', 'timeout']
+
+const readOptions = (options: unknown): DeferOptions => {
+  if (options === undefined) return {}
+  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
+    throw invalidTask(`Expected the options of defer() to be an object, got ${describe(options)}`, options)
+  }
+  const unknown = Object.keys(options).find(key => !OPTION_NAMES.includes(key))
+  if (unknown !== undefined) {
+    throw invalidTask(
+      `Expected the options of defer() to be among ${OPTION_NAMES.join(', ')}, got ${JSON.stringify(unknown)}`,
+      options,
+    )
+  }
+  const { name, on, timeout } = options as Record<string, unknown>
+  if (name !== undefined && typeof name !== 'string') {
+    throw invalidTask(`Expected the task's name to be a string, got ${describe(name)}`, options)
+  }
+  if (on !== undefined && on !== 'success' && on !== 'error' && on !== 'always') {
+    throw invalidTask(`Expected the task's \`on\` to be 'success', 'error' or 'always', got ${describe(on)}`, options)
+  }
+  if (timeout !== undefined && !(Number.isInteger(timeout) && (timeout as number) > 0)) {
+    throw invalidTask(
+      `Expected the task's timeout to be a whole number of milliseconds above 0, got ${describe(timeout)}`,
+      options,
+    )
+  }
+  return options
+}
+
+const invalidTask = (message: string, data: unknown) => new PostInvokeError('ERR_INVALID_TASK', `${message}.`, data)
+
+/** A promise of another realm or library is one too. */
+export const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+  value !== null &&
+  (typeof value === 'object' || typeof value === 'function') &&
+  typeof (value as { then?: unknown }).then === 'function'

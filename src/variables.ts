@@ -1,0 +1,48 @@
+// The environment variables that users set. Each is read once, at init, and a wrong value is an error there.
+import { PostInvokeError } from './errors.ts'
+
+export const companionModes = ['auto', 'layer', 'embedded', 'internal', 'off'] as const
+export type CompanionMode = (typeof companionModes)[number]
+
+export const logLevels = ['DEBUG', 'INFO', 'WARN', 'ERROR', 'SILENT'] as const
+export type LogLevel = (typeof logLevels)[number]
+
+type Variables = Readonly<Record<string, string | undefined>>
+
+/** `POST_INVOKE_COMPANION`: which companion holds the environment. Default `auto`. */
+export const readCompanionMode = (variables: Variables = process.env): CompanionMode =>
+  oneOf('POST_INVOKE_COMPANION', variables.POST_INVOKE_COMPANION?.toLowerCase(), companionModes, 'auto')
+
+/** `POST_INVOKE_LOG_LEVEL`: the least level that is logged. Default `WARN`. */
+export const readLogLevel = (variables: Variables = process.env): LogLevel =>
+  oneOf('POST_INVOKE_LOG_LEVEL', variables.POST_INVOKE_LOG_LEVEL?.toUpperCase(), logLevels, 'WARN')
+
+/**
+ * `POST_INVOKE_SOCKET`: where the function's process listens for the layer's companion, an absolute path. The default
+ * is a name in Linux' abstract namespace: it leaves no file behind and needs no writable folder. The address of the
+ * Runtime API is in the name because both processes know it and no two environments on one machine share it.
+ */
+export const readSocketAddress = (variables: Variables = process.env): string => {
+  const path = variables.POST_INVOKE_SOCKET
+  if (path === undefined || path === '') return `\0middy-post-invoke/${variables.AWS_LAMBDA_RUNTIME_API}`
+  // 107 bytes and a closing NUL are what sockaddr_un holds on Linux (unix(7)); Node would cut a longer one silently.
+  if (path.startsWith('/') && Buffer.byteLength(path) <= 107) return path
+  throw invalidVariable('POST_INVOKE_SOCKET', path, 'an absolute path of at most 107 bytes, or nothing')
+}
+
+const oneOf = <Value extends string>(
+  name: string,
+  given: string | undefined,
+  allowed: readonly Value[],
+  fallback: Value,
+): Value => {
+  if (given === undefined || given === '') return fallback
+  if ((allowed as readonly string[]).includes(given)) return given as Value
+  throw invalidVariable(name, given, `one of ${allowed.join(', ')}`)
+}
+
+const invalidVariable = (name: string, given: string, expected: string) =>
+  new PostInvokeError(
+    'ERR_INVALID_VARIABLE',
+    `Expected the variable ${name} to be ${expected}, got ${JSON.stringify(given)}.`,
+  )

@@ -1,0 +1,30 @@
+import { defineConfig } from 'tsup'
+
+// Types come from `tsc -p tsconfig.build.json`; the layer is packed by scripts/build-layer.js.
+export default defineConfig([
+  {
+    entry: {
+      index: 'src/index.ts',
+      'sandbox/index': 'src/sandbox/index.ts',
+      'sandbox/runtime-client': 'src/sandbox/runtime-client.ts',
+    },
+    format: 'esm',
+    target: 'node22',
+    loader: { '.sh': 'text' },
+    dts: false,
+    splitting: false,
+    sourcemap: false,
+  },
+  {
+    // The layer's companion: one CommonJS file, which Node starts faster than ESM.
+    entry: { companion: 'src/extension/layer.ts' },
+    outDir: 'dist/layer/post-invoke',
+    format: 'cjs',
+    target: 'node22',
+    outExtension: () => ({ js: '.cjs' }),
+    minify: true,
+    dts: false,
+    splitting: false,
+    sourcemap: false,
+  },
+])
