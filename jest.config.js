@@ -3,6 +3,7 @@ const transform = {
     '@swc/jest',
     { jsc: { parser: { syntax: 'typescript' }, target: 'es2023' }, module: { type: 'es6' }, sourceMaps: 'inline' },
   ],
+  '\\.sh$': '<rootDir>/test/support/text-transform.cjs',
 }
 
 const project = (name, extra = {}) => ({

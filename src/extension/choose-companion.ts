@@ -33,12 +33,12 @@ export const chooseCompanion = (choice: CompanionChoice): Companion => {
   return registerInternalExtension(runtimeApi, log) ?? noCompanion
 }
 
-const noop = () => {}
+const noop = () => undefined
 
 /** Never frozen: tasks run after the response all by themselves. */
-const nothingToHold: Companion = { kind: 'none', holds: () => true, tasks: noop, settle: noop }
+const nothingToHold: Companion = { kind: 'none', holds: () => true, ready: noop, tasks: noop, settle: noop }
 
-const noCompanion: Companion = { kind: 'none', holds: () => false, tasks: noop, settle: noop }
+const noCompanion: Companion = { kind: 'none', holds: () => false, ready: noop, tasks: noop, settle: noop }
 
 /** The hold itself is the promise that `InvokeStore.run` returns: see middleware/runtime-client.ts. */
 const theGate = (log: Log): Companion => ({
@@ -52,6 +52,7 @@ const theGate = (log: Log): Companion => ({
     }
     return gated
   },
+  ready: noop,
   tasks: noop,
   settle: noop,
 })

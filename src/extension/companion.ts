@@ -5,6 +5,8 @@ export type Companion = {
   readonly kind: 'layer' | 'internal' | 'gate' | 'none'
   /** Whether tasks of an invocation that begins now can run after its response. If not, they are awaited before it. */
   holds(invocation: { readonly gated: boolean }): boolean
+  /** Resolves when the companion holds, or soon after when it does not come; `undefined` where it holds already. */
+  ready(): Promise<void> | undefined
   /** The tasks that a request would lose now. Called as they start and end. */
   tasks(requestId: string, names: readonly string[], more: number): void
   /** Nothing is left to do for this request. */

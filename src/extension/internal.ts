@@ -59,5 +59,11 @@ export const registerInternalExtension = (runtimeApi: string, log: Log): Compani
       if (!works) log.warnOnce('connection', `no events from Lambda; until they come, ${withoutCompanionApplies}`)
     },
   })
-  return { kind: 'internal', holds: () => works, tasks: () => {}, settle: requestId => holds.settle(requestId) }
+  return {
+    kind: 'internal',
+    holds: () => works,
+    ready: () => undefined,
+    tasks: () => undefined,
+    settle: requestId => holds.settle(requestId),
+  }
 }

@@ -6,7 +6,10 @@ import { version } from '../version.ts'
 import { type Companion, withoutCompanionApplies } from './companion.ts'
 import { encode, hello, type Message, MessageReader, PROTOCOL } from './link.ts'
 
-/** What a companion that connects late is told: the last requests that settled meanwhile. */
+/** How long tasks of an environment's first invocation wait for the companion, which connects when that one begins. */
+const READY_MS = 250
+
+/** Of how many requests a companion that connects late is told what it has missed. */
 const REMEMBERED = 16
 
 /**
@@ -16,15 +19,24 @@ const REMEMBERED = 16
 export const listenForLayer = (log: Log, variables: Readonly<Record<string, string | undefined>>): Companion => {
   const address = readSocketAddress(variables)
   let connection: Socket | undefined
-  let untold: Message[] = []
+  /** By request, the last thing to tell. */
+  const untold = new Map<string, Message>()
+  let connected = Promise.withResolvers<void>()
   /** An invocation has settled and no companion was there yet: it may still be on its way. */
   let awaited = false
   /** There is no companion: none came during a whole invocation, or we cannot be reached. */
   let missed = false
 
-  const send = (message: Message) => {
-    if (connection?.writable) connection.write(encode(message))
-    else if (message.type === 'settled') untold = [...untold, message].slice(-REMEMBERED)
+  const tell = (requestId: string, message: Message) => {
+    if (connection?.writable) {
+      connection.write(encode(message))
+      return
+    }
+    untold.set(requestId, message)
+    for (const oldest of untold.keys()) {
+      if (untold.size <= REMEMBERED) break
+      untold.delete(oldest)
+    }
   }
 
   const accept = (socket: Socket) => {
@@ -34,7 +46,9 @@ export const listenForLayer = (log: Log, variables: Readonly<Record<string, stri
     socket.write(encode(hello))
     socket.on('error', () => {}) // what follows is 'close'
     socket.on('close', () => {
-      if (connection === socket) connection = undefined
+      if (connection !== socket) return
+      connection = undefined
+      connected = Promise.withResolvers()
     })
     socket.on('data', chunk => {
       const messages = reader.read(String(chunk))
@@ -43,10 +57,13 @@ export const listenForLayer = (log: Log, variables: Readonly<Record<string, stri
         if (message.type !== 'hello') continue
         if (message.protocol === PROTOCOL) {
           connection = socket
+          connected.resolve()
           awaited = false
           missed = false
-          for (const settled of untold.splice(0)) send(settled)
+          for (const missed of untold.values()) socket.write(encode(missed))
+          untold.clear()
         } else {
+          missed = true
           log.warnOnce(
             'protocol',
             `this package is version ${version} (protocol ${PROTOCOL}), the layer is version ${message.version} (protocol ${message.protocol}): deploy both from one version. Until then ${withoutCompanionApplies}.`,
@@ -75,15 +92,26 @@ export const listenForLayer = (log: Log, variables: Readonly<Record<string, stri
       }
       return !missed
     },
+    ready: () => (connection || missed ? undefined : withinReadyTime(connected.promise)),
     tasks(requestId, names, more) {
-      send({ type: 'tasks', requestId, names, more })
+      tell(requestId, { type: 'tasks', requestId, names, more })
     },
     settle(requestId) {
-      send({ type: 'settled', requestId })
+      tell(requestId, { type: 'settled', requestId })
       awaited = connection === undefined
     },
   }
 }
+
+const withinReadyTime = (connected: Promise<void>) =>
+  new Promise<void>(resolve => {
+    const timer = setTimeout(resolve, READY_MS)
+    timer.unref()
+    connected.then(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
 
 const listen = (address: string, accept: (socket: Socket) => void, failed: (error: Error) => void) => {
   const net = process.getBuiltinModule('node:net')

@@ -172,19 +172,23 @@ export class FunctionProcess {
       this.#streams?.forget(requestId)
       this.#companion.settle(requestId)
     },
+    ready: ({ isHeld }) => (isHeld ? this.#companion.ready() : undefined),
     streaming: ({ requestId }) => this.#streams?.accepted(requestId),
   }
 
   /** The runtime client has posted a response, or a failure, also of invocations that never reached our `before`. */
   #ended(requestId: string): Promise<void> | undefined {
+    const accepted = this.#streams?.accepted(requestId)
     const invocation = this.#open.get(requestId)
-    if (invocation) {
-      const settled = invocation.depart()
-      return this.#companion.kind === 'gate' ? settled : undefined
+    const settled = invocation?.depart()
+    if (!invocation) {
+      this.#streams?.forget(requestId)
+      this.#companion.settle(requestId)
     }
-    this.#streams?.forget(requestId)
-    this.#companion.settle(requestId)
-    return undefined
+    if (settled && this.#companion.kind === 'gate') return settled
+    // RIC 4 does not wait for a stream that its handler broke off. Did it ask for `next` before that has arrived, Lambda
+    // would give it the same event again.
+    return accepted
   }
 
   /** Where the client tells nothing: it posts within two turns of the event loop after the handler, wrappers apart. */

@@ -25,6 +25,8 @@ export type InvocationHost = {
   onTasks(invocation: Invocation): void
   onDefer(): void
   onSettled(invocation: Invocation): void
+  /** Where the environment is held, but the companion is still on its way. */
+  ready(invocation: Invocation): Promise<void> | undefined
   /** The response, where it is streamed and not yet accepted. */
   streaming(invocation: Invocation): Promise<void> | undefined
 }
@@ -143,6 +145,8 @@ export class Invocation {
       if (this.#stack.size > 0) {
         // Lets the client ask for its next invocation first, where it is not us that it waits for.
         if (!this.isGated) await turn()
+        const ready = this.#host.ready(this)
+        if (ready) await ready
         this.#tell()
         await this.#drain()
         // A rejection that a task left unhandled ends the process in this turn, while we still hold.

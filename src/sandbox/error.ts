@@ -1,0 +1,13 @@
+/** What went wrong: an option that cannot be, an Init that failed, or a call on a sandbox that was shut down. */
+export type SandboxErrorCode = 'OPTION_INVALID' | 'INIT_FAILED' | 'SANDBOX_CLOSED'
+
+/** The one class of the sandbox's own errors; `code` is stable and narrows in a `switch`. */
+export class SandboxError extends Error {
+  override readonly name = 'SandboxError'
+  readonly code: SandboxErrorCode
+
+  constructor(code: SandboxErrorCode, message: string, cause?: unknown) {
+    super(message, { cause })
+    this.code = code
+  }
+}
