@@ -11,11 +11,11 @@ type Variables = Readonly<Record<string, string | undefined>>
 
 /** `POST_INVOKE_COMPANION`: which companion holds the environment. Default `auto`. */
 export const readCompanionMode = (variables: Variables = process.env): CompanionMode =>
-  oneOf('POST_INVOKE_COMPANION', variables.POST_INVOKE_COMPANION?.toLowerCase(), companionModes, 'auto')
+  oneOf('POST_INVOKE_COMPANION', variables, companionModes, 'auto')
 
 /** `POST_INVOKE_LOG_LEVEL`: the least level that is logged. Default `WARN`. */
 export const readLogLevel = (variables: Variables = process.env): LogLevel =>
-  oneOf('POST_INVOKE_LOG_LEVEL', variables.POST_INVOKE_LOG_LEVEL?.toUpperCase(), logLevels, 'WARN')
+  oneOf('POST_INVOKE_LOG_LEVEL', variables, logLevels, 'WARN')
 
 /**
  * `POST_INVOKE_SOCKET`: where the function's process listens for the layer's companion, an absolute path. The default
@@ -30,14 +30,17 @@ export const readSocketAddress = (variables: Variables = process.env): string =>
   throw invalidVariable('POST_INVOKE_SOCKET', path, 'an absolute path of at most 107 bytes, or nothing')
 }
 
+/** Upper and lower case are the same: people write variables either way. */
 const oneOf = <Value extends string>(
   name: string,
-  given: string | undefined,
+  variables: Variables,
   allowed: readonly Value[],
   fallback: Value,
 ): Value => {
+  const given = variables[name]
   if (given === undefined || given === '') return fallback
-  if ((allowed as readonly string[]).includes(given)) return given as Value
+  const value = allowed.find(candidate => candidate.toLowerCase() === given.toLowerCase())
+  if (value !== undefined) return value
   throw invalidVariable(name, given, `one of ${allowed.join(', ')}`)
 }
 

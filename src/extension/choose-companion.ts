@@ -25,8 +25,11 @@ export const chooseCompanion = (choice: CompanionChoice): Companion => {
   const { mode, log, gate, variables } = choice
   const runtimeApi = variables.AWS_LAMBDA_RUNTIME_API
   if (runtimeApi === undefined || variables.AWS_LAMBDA_MAX_CONCURRENCY !== undefined) return nothingToHold
-  // One companion for each function's process: a worker thread is no party of its own.
-  if (mode === 'off' || !choice.isMainThread) return noCompanion
+  if (mode === 'off') return noCompanion
+  if (!choice.isMainThread) {
+    log.warnOnce('thread', `a worker thread has no companion of its own: ${withoutCompanionApplies}`)
+    return noCompanion
+  }
   if (mode === 'layer' || (mode === 'auto' && choice.fileExists(LAYER_FILE))) return listenForLayer(log, variables)
   if (mode !== 'internal' && gate.available) return theGate(log)
   if (mode !== 'internal' && gate.anomaly) log.warnOnce('gate', `${gate.anomaly}; an internal extension holds instead`)

@@ -12,6 +12,9 @@ import { encode, hello, type Message, MessageReader, PROTOCOL } from './link.ts'
 /** A Unix socket answers at once or not at all; this is for a function's process that burns CPU meanwhile. */
 const CONNECT_MS = 1_000
 
+/** How long a hold outlives the function's process: so long Lambda has to notice the death and send nothing to it. */
+const DEATH_MS = 50
+
 const main = async () => {
   const { log, address } = readConfiguration()
   const holds = new Holds()
@@ -158,7 +161,10 @@ class FunctionProcess {
       this.#log.error(`the function's process ended in the middle of request ${requestId}${this.lost(requestId)}`)
     }
     this.#tasks.clear()
-    this.#holds.release('unattended')
+    const { held } = this.#holds
+    setTimeout(() => {
+      if (held !== undefined && this.#holds.held === held) this.#holds.release('unattended')
+    }, DEATH_MS)
   }
 }
 

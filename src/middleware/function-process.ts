@@ -128,7 +128,7 @@ export class FunctionProcess {
     if (!isHeld && options.withoutCompanion === 'throw') {
       throw new PostInvokeError(
         'ERR_NO_COMPANION',
-        'Expected a companion to hold the environment after the response, but there is none (a warning in the log says why). Attach the layer, or change POST_INVOKE_COMPANION or withoutCompanion.',
+        'Expected a companion to hold the environment after the response, but there is none: POST_INVOKE_COMPANION is off, or a warning in the log says why. Attach the layer, or change POST_INVOKE_COMPANION or withoutCompanion.',
       )
     }
     const remaining = (context.getRemainingTimeInMillis ?? context.lambdaContext?.getRemainingTimeInMillis)?.call(

@@ -1,6 +1,7 @@
 import type middy from '@middy/core'
 import { validateOptions } from '@middy/util'
 import type { Context as LambdaContext } from 'aws-lambda'
+import { describe } from '../errors.ts'
 import { functionProcess, type OpenInvocation, type WithoutCompanion } from './function-process.ts'
 import type { InvocationOptions } from './invocation.ts'
 import type { Defer } from './task.ts'
@@ -66,7 +67,10 @@ const optionSchema = {
  *
  * @throws TypeError that names the option and what it must be.
  */
-export const postInvokeValidateOptions = (options?: Options): void => {
+export const postInvokeValidateOptions = (options: Options = {}): void => {
+  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
+    throw new TypeError(`Options must be an object, got ${describe(options)}`, { cause: { package: name } })
+  }
   validateOptions(name, optionSchema, withoutUndefined(options))
 }
 
@@ -145,9 +149,7 @@ const endAtEarlyReturn = (request: middy.Request<unknown, any, Error, Context>, 
   })
 }
 
-const withoutUndefined = (options: Options = {}): Options => {
-  if (options === null || typeof options !== 'object') return options
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
-}
+const withoutUndefined = (options: Options): Options =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
 
 export default postInvokeMiddleware

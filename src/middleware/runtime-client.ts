@@ -113,8 +113,7 @@ const observeRic4 = <Invocation>(global: AwsLambda, options: RuntimeClientOption
     }
   }
 
-  // The store is created at the first invocation, after the function has been loaded; or it is there already, when
-  // a library of the function has loaded @aws/lambda-invoke-store.
+  // The store is there already (aws-lambda-ric 4.0 needs it for its logs), or made at the first invocation.
   let current = global.InvokeStore
   if (current) observe(current)
   Object.defineProperty(global, 'InvokeStore', {
