@@ -1,0 +1,22 @@
+import middy from '@middy/core'
+import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2, Handler } from 'aws-lambda'
+import postInvoke, { type Context } from 'middy-post-invoke'
+import { analytics, type Order, placeOrder } from './shop.ts'
+
+type Event = APIGatewayProxyEventV2
+type Result = APIGatewayProxyStructuredResultV2
+
+const createOrder = async (event: Event, context: Context): Promise<Result> => {
+  const order = await placeOrder(event)
+  trackLater(order, context)
+  return { statusCode: 201, body: JSON.stringify(order) }
+}
+
+const trackLater = (order: Order, { defer }: Context) => {
+  defer(({ signal }) => analytics.track('order', order, { signal }))
+}
+
+export const handler = middy<Event, Result>().use(postInvoke()).handler(createOrder)
+
+// Only for code that asks for the type of 'aws-lambda':
+export const plainHandler = handler as unknown as Handler<Event, Result>
