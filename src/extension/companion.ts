@@ -1,4 +1,5 @@
 // What holds the environment, as the middleware sees it.
+import type { TaskList } from './link.ts'
 
 /** What the middleware asks of a companion, whichever it is. */
 export type Companion = {
@@ -8,7 +9,7 @@ export type Companion = {
   /** Resolves when the companion holds, or soon after when it does not come; `undefined` where it holds already. */
   ready(): Promise<void> | undefined
   /** The tasks that a request would lose now. Called as they start and end. */
-  tasks(requestId: string, names: readonly string[], more: number): void
+  tasks(requestId: string, unfinished: TaskList): void
   /** Nothing is left to do for this request. */
   settle(requestId: string): void
 }

@@ -93,7 +93,7 @@ export const listenForLayer = (log: Log, variables: Readonly<Record<string, stri
       return !missed
     },
     ready: () => (connection || missed ? undefined : withinReadyTime(connected.promise)),
-    tasks(requestId, names, more) {
+    tasks(requestId, { names, more }) {
       tell(requestId, { type: 'tasks', requestId, names, more })
     },
     settle(requestId) {

@@ -7,7 +7,7 @@ import { readSocketAddress } from '../variables.ts'
 import { version } from '../version.ts'
 import { createExtensionsApi, type Subscription } from './extensions-api.ts'
 import { Holds, runHoldLoop } from './hold.ts'
-import { encode, hello, type Message, MessageReader, PROTOCOL } from './link.ts'
+import { encode, hello, listTasks, type Message, MessageReader, PROTOCOL } from './link.ts'
 
 /** A Unix socket answers at once or not at all; this is for a function's process that burns CPU meanwhile. */
 const CONNECT_MS = 1_000
@@ -98,9 +98,7 @@ class FunctionProcess {
   /** The unfinished tasks of a request, as the end of a sentence. */
   lost(requestId: string): string {
     const tasks = this.#tasks.get(requestId)
-    if (!tasks) return ''
-    const more = tasks.more > 0 ? ` and ${tasks.more} more` : ''
-    return `; unfinished: ${tasks.names.map(name => JSON.stringify(name)).join(', ')}${more}`
+    return tasks ? `; unfinished: ${listTasks(tasks)}` : ''
   }
 
   #connect(): Promise<boolean> {

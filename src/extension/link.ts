@@ -12,10 +12,17 @@ export const MAX_LINE_BYTES = 65_536
 /** How many task names one line carries; the rest is a number. */
 export const MAX_NAMES = 50
 
+/** Tasks by name, at most {@link MAX_NAMES}, and how many more there are. */
+export type TaskList = { readonly names: readonly string[]; readonly more: number }
+
+/** For log lines: `"audit", "analytics" and 3 more`. */
+export const listTasks = ({ names, more }: TaskList): string =>
+  names.map(name => JSON.stringify(name)).join(', ') + (more > 0 ? ` and ${more} more` : '')
+
 export type Message =
   | { readonly type: 'hello'; readonly protocol: number; readonly version: string }
   /** The tasks of a request that would be lost if the function's process died now. */
-  | { readonly type: 'tasks'; readonly requestId: string; readonly names: readonly string[]; readonly more: number }
+  | ({ readonly type: 'tasks'; readonly requestId: string } & TaskList)
   /** The response has left and every task has ended: the companion need not hold for this request any longer. */
   | { readonly type: 'settled'; readonly requestId: string }
 

@@ -4,7 +4,7 @@ import type { AsyncLocalStorage } from 'node:async_hooks'
 import { PostInvokeError } from '../errors.ts'
 import { chooseCompanion } from '../extension/choose-companion.ts'
 import { type Companion, withoutCompanionApplies } from '../extension/companion.ts'
-import { PROTOCOL } from '../extension/link.ts'
+import { listTasks, PROTOCOL } from '../extension/link.ts'
 import { createLog, type Log } from '../log.ts'
 import { readCompanionMode } from '../variables.ts'
 import { Invocation, type InvocationHost, type InvocationOptions } from './invocation.ts'
@@ -27,6 +27,8 @@ export type OpenRequest = {
 /** An invocation as one `before` opened it. */
 export type OpenInvocation = {
   readonly invocation: Invocation
+  /** The handler or a middleware of this request has thrown. */
+  throws(): void
   /** The hooks of this request have ended. */
   end(): void
 }
@@ -57,8 +59,9 @@ export class FunctionProcess {
   readonly #streams: ResponseStreams | undefined
   readonly #client: RuntimeClient
   readonly #companion: Companion
-  /** By request id, inside Lambda. Elsewhere ids are made up, and may all be the same. */
   readonly #open = new Map<string, Invocation>()
+  /** Outside Lambda request ids are made up, and may all be the same. */
+  readonly #openContexts = new WeakMap<object, Invocation>()
   #watchesExit = false
 
   constructor() {
@@ -101,18 +104,26 @@ export class FunctionProcess {
     const { context } = request
     const requestId = context.awsRequestId ?? context.lambdaContext?.awsRequestId ?? ''
     const isKnown = this.#isLambda && requestId !== ''
-    const joined = isKnown ? this.#open.get(requestId) : undefined
+    const found = isKnown ? this.#open.get(requestId) : this.#openContexts.get(context)
+    // A Middy handler that calls another one: the inner one is part of the same invocation.
+    const joined = found?.isInHandler && (isKnown || !found.isLeft) ? found : undefined
     joined?.join()
     const invocation = joined ?? this.#create(request, requestId, options)
     if (isKnown) this.#open.set(requestId, invocation)
+    else this.#openContexts.set(context, invocation)
     this.#enter(requestId, invocation)
     let hasEnded = false
     return {
       invocation,
+      throws() {
+        // What an inner handler throws is for the outer one to deal with.
+        if (!joined) invocation.hasThrown = true
+      },
       end: () => {
         if (hasEnded) return
         hasEnded = true
-        if (invocation.leave() && !this.#client.willTell(requestId)) this.#departAfterHooks(invocation)
+        invocation.leave()
+        if (!this.#client.willTell(requestId)) this.#departAfterHooks(invocation)
       },
     }
   }
@@ -163,8 +174,7 @@ export class FunctionProcess {
     },
     onTasks: invocation => {
       if (this.#companion.kind !== 'layer') return
-      const { names, more } = invocation.unfinished
-      this.#companion.tasks(invocation.requestId, names, more)
+      this.#companion.tasks(invocation.requestId, invocation.unfinished)
     },
     onSettled: invocation => {
       const { requestId } = invocation
@@ -193,7 +203,7 @@ export class FunctionProcess {
 
   /** Where the client tells nothing: it posts within two turns of the event loop after the handler, wrappers apart. */
   #departAfterHooks(invocation: Invocation) {
-    setImmediate(() => setImmediate(() => invocation.depart()))
+    setImmediate(() => setImmediate(() => invocation.isLeft && invocation.depart()))
   }
 
   /**
@@ -203,18 +213,13 @@ export class FunctionProcess {
   #watchExit() {
     this.#watchesExit = true
     process.on('exit', () => {
-      let isClientWaiting = this.#isAlone
-      for (const invocation of this.#open.values()) {
-        const { names, more } = invocation.unfinished
-        if (names.length > 0) {
-          const list = names.map(name => JSON.stringify(name)).join(', ')
-          this.#log.error(
-            `the process ends in the middle of request ${invocation.requestId}; unfinished: ${list}${more > 0 ? ` and ${more} more` : ''}`,
-          )
-        }
-        if (!invocation.isDeparted || invocation.isGated) isClientWaiting = false
+      const open = [...this.#open.values()]
+      for (const { requestId, unfinished } of open) {
+        if (unfinished.names.length === 0) continue
+        this.#log.error(`the process ends in the middle of request ${requestId}; unfinished: ${listTasks(unfinished)}`)
       }
-      if (isClientWaiting) process.kill(process.pid, 'SIGKILL')
+      const isBusy = this.#client.isBusy() ?? open.some(({ isInHandler }) => isInHandler)
+      if (this.#isAlone && !isBusy) process.kill(process.pid, 'SIGKILL')
     })
   }
 }

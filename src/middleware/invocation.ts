@@ -1,13 +1,11 @@
 // One invocation: the tasks deferred in it, and what happens to each of them once the response has left.
 import { PostInvokeError } from '../errors.ts'
 import { RELEASE_MARGIN_MS } from '../extension/hold.ts'
-import { MAX_NAMES } from '../extension/link.ts'
+import { listTasks, MAX_NAMES, type TaskList } from '../extension/link.ts'
 import type { Log } from '../log.ts'
-import { type Defer, isThenable, type TaskContext, type ValidTask, validateTask } from './task.ts'
+import { ABORT_GRACE_MS, type Failure, MAX_TIMEOUT_MS, RunningTask, type TaskEntry } from './running-task.ts'
+import { type Defer, isThenable, validateTask } from './task.ts'
 import { createTaskStack, type Order, type TaskStack } from './task-stack.ts'
-
-/** An aborted task has this long to clean up. Then it is reported and no longer waited for. */
-const ABORT_GRACE_MS = 100
 
 export type InvocationOptions = {
   order: Order
@@ -34,18 +32,6 @@ export type InvocationHost = {
 /** What an invocation needs of Middy's request: where it leaves what was thrown. */
 type Request = { error?: unknown }
 
-type Entry = ValidTask & {
-  readonly label: string
-  readonly enter: ReturnType<InvocationHost['snapshot']>
-}
-
-type Running = {
-  readonly entry: Entry
-  abort(reason: PostInvokeError): void
-  /** Waits no longer. */
-  abandon(): void
-}
-
 export class Invocation {
   readonly requestId: string
   /** Whether the environment is held for the tasks, so that they can run after the response. */
@@ -56,10 +42,11 @@ export class Invocation {
   readonly #host: InvocationHost
   readonly #options: InvocationOptions
   readonly #deadline: number
-  readonly #stack: TaskStack<Entry>
-  readonly #running = new Set<Running>()
+  readonly #remainingTime: () => number
+  readonly #stack: TaskStack<TaskEntry>
+  readonly #running = new Set<RunningTask>()
   #phase: 'handler' | 'departed' | 'settled' = 'handler'
-  /** Set by `onError`, because anything can be thrown, `undefined` too. */
+  /** Set by who watches the request: `error` alone does not tell, anything can be thrown, `undefined` too. */
   hasThrown = false
   #deferred = 0
   #told: number | undefined
@@ -80,7 +67,9 @@ export class Invocation {
     this.requestId = facts.requestId
     this.isHeld = facts.isHeld
     this.isGated = facts.isGated
-    this.#deadline = Date.now() + facts.remainingTime
+    const deadline = Date.now() + facts.remainingTime
+    this.#deadline = deadline
+    this.#remainingTime = () => deadline - Date.now()
     this.#stack = createTaskStack({
       order: options.order,
       concurrency: options.concurrency,
@@ -88,13 +77,13 @@ export class Invocation {
     })
   }
 
-  get isDeparted(): boolean {
-    return this.#phase === 'departed'
+  get isInHandler(): boolean {
+    return this.#phase === 'handler'
   }
 
   /** What would be lost if the process ended now: running tasks first, then those that wait, at most `MAX_NAMES`. */
-  get unfinished(): { names: string[]; more: number } {
-    const running = Array.from(this.#running, ({ entry }) => entry)
+  get unfinished(): TaskList {
+    const running = [...this.#running]
     const names = [...running, ...this.#stack.next(MAX_NAMES)].slice(0, MAX_NAMES).map(({ label }) => label)
     return { names, more: running.length + this.#stack.size - names.length }
   }
@@ -121,9 +110,13 @@ export class Invocation {
     this.#openRequests++
   }
 
-  /** @returns whether all hooks of this invocation have ended. */
-  leave(): boolean {
-    return --this.#openRequests <= 0
+  leave(): void {
+    this.#openRequests--
+  }
+
+  /** Whether the hooks of all its requests have ended. */
+  get isLeft(): boolean {
+    return this.#openRequests === 0
   }
 
   /** For where nothing holds the environment: what is deferred by now runs while the answer waits. */
@@ -147,13 +140,18 @@ export class Invocation {
         if (!this.isGated) await turn()
         const ready = this.#host.ready(this)
         if (ready) await ready
+      }
+      while (this.#stack.size > 0) {
         this.#tell()
         await this.#drain()
         // A rejection that a task left unhandled ends the process in this turn, while we still hold.
         await turn()
       }
     } catch (error) {
-      this.#host.log.error(`a fault of ours ended request ${this.requestId}${this.#listUnfinished()}`, error)
+      this.#host.log.error(
+        `a fault of ours ended request ${this.requestId}; unfinished: ${listTasks(this.unfinished)}`,
+        error,
+      )
     } finally {
       this.#phase = 'settled'
       this.#host.onSettled(this)
@@ -190,18 +188,19 @@ export class Invocation {
       'ERR_TASK_DEADLINE',
       `Expected the tasks of request ${this.requestId} to end ${this.#options.deadlineMargin} ms before the function's deadline. Defer less, or raise the function's timeout.`,
     )
-    for (const running of this.#running) running.abort(this.#aborted)
+    const reason = this.#aborted
+    for (const running of this.#running) running.abort(reason)
     const grace = Math.min(ABORT_GRACE_MS, this.#deadline - RELEASE_MARGIN_MS - Date.now())
     const end = setTimeout(
       () => {
-        for (const running of this.#running) running.abandon()
+        for (const running of this.#running) running.abandon(reason)
       },
       Math.max(0, grace),
     )
     if (!this.#keepsAlive) end.unref()
   }
 
-  #run(entry: Entry): Promise<void> | undefined {
+  #run(entry: TaskEntry): Promise<void> | undefined {
     const { outcome } = this
     if (entry.on !== 'always' && entry.on !== outcome) {
       this.#host.log.debug(`task ${quote(entry.label)} of request ${this.requestId} is not for the outcome ${outcome}`)
@@ -210,7 +209,7 @@ export class Invocation {
     // Timers cannot fire between tasks that never yield, so the time is looked at as well.
     if (this.#aborted || Date.now() >= this.#abortTime) {
       return this.#failed(
-        entry,
+        entry.label,
         new PostInvokeError(
           'ERR_TASK_DEADLINE',
           `Expected the task ${quote(entry.label)} to start ${this.#options.deadlineMargin} ms or more before the function's deadline. It has not been started.`,
@@ -218,102 +217,45 @@ export class Invocation {
       )
     }
 
-    const { controller, context } = this.#createContext(entry)
-    let result: unknown
-    try {
-      result = entry.enter(entry.task, context)
-      if (!isThenable(result)) return undefined
-    } catch (error) {
-      return this.#failed(entry, error)
-    }
-    return this.#waitFor(entry, result, controller)
-  }
-
-  #createContext(entry: Entry): { controller: () => AbortController; context: TaskContext } {
-    // Made when the task asks for it: most never do, and one costs more than the rest of a task's start.
-    let made: AbortController | undefined
-    const controller = () => {
-      made ??= new AbortController()
-      return made
-    }
-    const { requestId, outcome } = this
-    const { error } = this.#request
-    const deadline = this.#deadline
-    const context: TaskContext = {
-      get signal() {
-        return controller().signal
+    const running = new RunningTask(
+      entry,
+      {
+        awsRequestId: this.requestId,
+        outcome,
+        error: outcome === 'error' ? this.#request.error : undefined,
+        getRemainingTimeInMillis: this.#remainingTime,
       },
-      name: entry.label,
-      awsRequestId: requestId,
-      outcome,
-      error: error ?? undefined,
-      getRemainingTimeInMillis: () => deadline - Date.now(),
-    }
-    return { controller, context }
+      { timeout: entry.timeout ?? this.#options.taskTimeout, ref: this.#keepsAlive },
+    )
+    this.#running.add(running)
+    this.#tell()
+    const failure = running.run()
+    if (failure instanceof Promise) return failure.then(late => this.#ended(running, late))
+    return this.#ended(running, failure)
   }
 
-  /** Resolves when the task has ended, or when it has been aborted and has not ended soon. */
-  #waitFor(entry: Entry, result: PromiseLike<unknown>, controller: () => AbortController): Promise<void> {
-    return new Promise(resolve => {
-      const timeout = entry.timeout ?? this.#options.taskTimeout
-      let reason: PostInvokeError | undefined
-      let timer: NodeJS.Timeout | undefined
-
-      const end = (failure?: { error: unknown }) => {
-        if (!this.#running.delete(running)) return
-        clearTimeout(timer)
-        const reporting = failure && this.#failed(entry, failure.error)
-        this.#tell()
-        if (reporting) reporting.then(resolve)
-        else resolve()
-      }
-      const running: Running = {
-        entry,
-        abort(because) {
-          reason ??= because
-          controller().abort(reason)
-        },
-        abandon: () =>
-          end({ error: reason ?? new PostInvokeError('ERR_TASK_DEADLINE', 'Expected the task to end in time.') }),
-      }
-      this.#running.add(running)
-      this.#tell()
-      if (timeout !== undefined) {
-        timer = setTimeout(() => {
-          running.abort(
-            new PostInvokeError(
-              'ERR_TASK_TIMEOUT',
-              `Expected the task ${quote(entry.label)} to end within its timeout of ${timeout} ms.`,
-            ),
-          )
-          timer = setTimeout(running.abandon, ABORT_GRACE_MS)
-          if (!this.#keepsAlive) timer.unref()
-        }, timeout)
-        if (!this.#keepsAlive) timer.unref()
-      }
-      Promise.resolve(result).then(
-        () => end(),
-        error => end({ error }),
-      )
-    })
+  #ended(running: RunningTask, failure: Failure | undefined): Promise<void> | undefined {
+    this.#running.delete(running)
+    this.#tell()
+    return failure && this.#failed(running.label, failure.error)
   }
 
   /** Every failure is logged once, by name and request. */
-  async #failed(entry: Entry, error: unknown): Promise<void> {
+  async #failed(label: string, error: unknown): Promise<void> {
     const { log } = this.#host
-    log.error(`task ${quote(entry.label)} of request ${this.requestId} failed:`, error)
+    log.error(`task ${quote(label)} of request ${this.requestId} failed:`, error)
     const { onTaskError } = this.#options
     if (!onTaskError) return
     try {
-      const result = onTaskError(error, { name: entry.label, awsRequestId: this.requestId })
+      const result = onTaskError(error, { name: label, awsRequestId: this.requestId })
       if (isThenable(result)) await this.#bounded(result)
     } catch (hookError) {
-      log.error(`onTaskError failed for task ${quote(entry.label)} of request ${this.requestId}:`, hookError)
+      log.error(`onTaskError failed for task ${quote(label)} of request ${this.requestId}:`, hookError)
     }
   }
 
   get outcome(): 'success' | 'error' {
-    return this.hasThrown || (this.#request.error ?? undefined) !== undefined ? 'error' : 'success'
+    return this.hasThrown ? 'error' : 'success'
   }
 
   /** Tells which tasks are left, where that has changed. Of very many, only when they are few again. */
@@ -323,12 +265,6 @@ export class Invocation {
     if (left === this.#told || (left > MAX_NAMES && this.#told !== undefined)) return
     this.#told = left
     this.#host.onTasks(this)
-  }
-
-  #listUnfinished(): string {
-    const { names, more } = this.unfinished
-    if (names.length === 0) return ''
-    return `; unfinished: ${names.map(quote).join(', ')}${more > 0 ? ` and ${more} more` : ''}`
   }
 
   /** Waits no longer than until the companions let go. */
@@ -346,9 +282,6 @@ export class Invocation {
     }
   }
 }
-
-/** What setTimeout can count: past it, it fires at once. */
-const MAX_TIMEOUT_MS = 2 ** 31 - 1
 
 const turn = () => new Promise<void>(resolve => setImmediate(resolve))
 

@@ -101,7 +101,7 @@ const postInvokeMiddleware = (options: Options = {}): middy.MiddlewareObj<unknow
     const opened = host.open(request, settings)
     open.set(request, opened)
     request.context.defer = opened.invocation.defer
-    endAtEarlyReturn(request, opened)
+    watch(request, opened)
   }
 
   const postInvokeMiddlewareAfter = (request: middy.Request<unknown, any, Error, Context>): Promise<void> | undefined =>
@@ -109,11 +109,7 @@ const postInvokeMiddleware = (options: Options = {}): middy.MiddlewareObj<unknow
 
   const postInvokeMiddlewareOnError = (
     request: middy.Request<unknown, any, Error, Context>,
-  ): Promise<void> | undefined => {
-    const opened = open.get(request)
-    if (opened) opened.invocation.hasThrown = true
-    return finish(request)
-  }
+  ): Promise<void> | undefined => finish(request)
 
   const finish = (request: object): Promise<void> | undefined => {
     const opened = open.get(request)
@@ -135,16 +131,30 @@ const postInvokeMiddleware = (options: Options = {}): middy.MiddlewareObj<unknow
   }
 }
 
-/** A value returned by another middleware's hook ends the request without ours. Middy assigns it to `response`. */
-const endAtEarlyReturn = (request: middy.Request<unknown, any, Error, Context>, opened: OpenInvocation) => {
-  let response = request.response
-  Object.defineProperty(request, 'response', {
-    configurable: true,
-    enumerable: true,
-    get: () => response,
-    set(value) {
-      response = value
-      if ('earlyResponse' in request) opened.end()
+/**
+ * Tells what no hook of ours does: a value returned by another middleware's hook ends the request without `after` or
+ * `onError` of ours, and anything can be thrown. Middy assigns to `response` and `error`.
+ */
+const watch = (request: middy.Request<unknown, any, Error, Context>, opened: OpenInvocation) => {
+  let { response, error } = request
+  Object.defineProperties(request, {
+    response: {
+      configurable: true,
+      enumerable: true,
+      get: () => response,
+      set(value) {
+        response = value
+        if ('earlyResponse' in request) opened.end()
+      },
+    },
+    error: {
+      configurable: true,
+      enumerable: true,
+      get: () => error,
+      set(value) {
+        error = value
+        opened.throws()
+      },
     },
   })
 }

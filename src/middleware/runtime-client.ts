@@ -9,6 +9,8 @@ export type Scope<Invocation> = { requestId: string | undefined; invocation: Inv
 export type RuntimeClient = {
   /** Whether `InvokeStore.run` can hold the environment, or why not although the environment says so. */
   readonly gate: { available: true; anomaly?: undefined } | { available: false; anomaly?: string }
+  /** Whether it is at an invocation and so not waiting for the next one; `undefined` where it does not tell. */
+  isBusy(): boolean | undefined
   /** Whether the end of this invocation will be told. Asked while its handler runs. */
   willTell(requestId: string): boolean
   /** Whether this invocation runs inside an `InvokeStore.run` that waits for our promise. Asked while its handler runs. */
@@ -54,6 +56,7 @@ export const observeRuntimeClient = <Invocation>(options: RuntimeClientOptions<I
 
 const silentClient = (anomaly: string | undefined): RuntimeClient => ({
   gate: { available: false, ...(anomaly && { anomaly }) },
+  isBusy: () => undefined,
   willTell: () => false,
   isGated: () => false,
 })
@@ -129,6 +132,7 @@ const observeRic4 = <Invocation>(global: AwsLambda, options: RuntimeClientOption
   const isInside = (requestId: string) => scopes.getStore()?.requestId === requestId
   return {
     gate: { available: true },
+    isBusy: () => unfinished > 0,
     willTell: isInside,
     isGated: requestId => !broken && isInside(requestId),
   }
@@ -181,6 +185,7 @@ const observeRic3 = <Invocation>(
 
   return {
     gate: { available: false, ...(anomaly && { anomaly }) },
+    isBusy: () => requestId !== undefined,
     willTell: id => requestId === id && listener !== idle,
     isGated: () => false,
   }

@@ -60,8 +60,8 @@ export const createTaskStack = <Entry>(options: {
       drained ??= Promise.withResolvers()
       const { promise } = drained
       // One worker even when nothing waits: it resolves the promise.
-      do work()
-      while (workers < Math.min(options.concurrency, entries.length - head))
+      const wanted = Math.min(options.concurrency, Math.max(1, entries.length - head))
+      while (workers < wanted) work()
       return promise
     },
     get size() {
