@@ -33,6 +33,8 @@ export const createVariables = (settings: Settings, address: string): Variables 
     NODE_PATH: layers.map(layer => join(layer, 'nodejs', 'node_modules')).join(delimiter) || undefined,
     // Abstract Unix sockets exist on Linux only; elsewhere a listener needs a path that is nobody else's.
     POST_INVOKE_SOCKET: socketFolder && join(socketFolder, 's'),
+    // On Lambda the package finds its layer in /opt/extensions. Here layers stay where they are.
+    POST_INVOKE_COMPANION: settings.extensions.has('post-invoke') ? 'layer' : undefined,
     ...environment,
     _HANDLER: settings.handler,
     AWS_LAMBDA_RUNTIME_API: address,

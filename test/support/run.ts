@@ -39,7 +39,7 @@ export const startRun = async (options: {
   handler?: string
   freeze?: boolean
   timeout?: number
-  environment?: Record<string, string>
+  environment?: Record<string, string | undefined>
   layers?: readonly string[]
   executionEnvironment?: string
 }): Promise<Run> => {
