@@ -1,0 +1,166 @@
+#!/bin/bash
+# Installs what the slow suites (npm run test:runtime-clients, npm run test:rie) run against, into .cache/ of this
+# checkout: AWS's own runtime interface clients, Node.js 22 and AWS's runtime interface emulator. What is there already
+# is left alone. It ends by writing .cache/test-runtimes.env, which tells the suites where everything is:
+#
+#   bash scripts/install-test-runtimes.sh && source .cache/test-runtimes.env
+#
+# For Debian and its relatives, on x86-64 or arm64.
+set -euo pipefail
+
+NODE_VERSION=22.23.3
+RIC3_VERSION=3.3.0          # what nodejs22.x runs
+RIC4_VERSION=4.0.2          # what nodejs24.x runs
+AWS_SAM_CLI_VERSION=1.170.0 # the emulator has no package of its own on a registry; the SAM CLI brings it along
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=$root/.cache
+
+case $(uname -m) in
+  x86_64) node_arch=x64 rie_arch=x86_64 ;;
+  aarch64 | arm64) node_arch=arm64 rie_arch=arm64 ;;
+  *) echo "Expected a machine of type x86_64 or aarch64, got $(uname -m)." >&2; exit 1 ;;
+esac
+
+node22_package=$cache/node22/node_modules/node-linux-$node_arch
+node22=$node22_package/bin/node
+ric3=$cache/ric3/node_modules/aws-lambda-ric
+ric4=$cache/ric4/node_modules/aws-lambda-ric
+rie=$cache/rie/aws-lambda-rie
+
+main() {
+  mkdir -p "$cache"
+  install_debian_packages
+  install_node22
+  install_runtime_client "$ric3" "$RIC3_VERSION" dist/rapid-client.node
+  install_runtime_client "$ric4" "$RIC4_VERSION" rapid-client.node
+  install_emulator
+  write_variables
+}
+
+install_debian_packages() {
+  local entry missing=()
+  # command:package. xz is for RIC 4, whose sources come as .tar.xz.
+  for entry in cmake:cmake autoconf:autoconf automake:automake libtoolize:libtool g++:g++ make:make \
+    python3:python3 unzip:unzip xz:xz-utils unshare:util-linux; do
+    command -v "${entry%%:*}" >/dev/null || missing+=("${entry#*:}")
+  done
+  python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+  if ((${#missing[@]} == 0)); then
+    echo 'Debian packages: all there'
+    return
+  fi
+  if ! command -v apt-get >/dev/null; then
+    echo "Without apt-get these have to be installed by hand: ${missing[*]}" >&2
+    return 1
+  fi
+  echo "Debian packages: installing ${missing[*]}"
+  as_root apt-get update -q
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+as_root() {
+  if (($(id -u) == 0)); then "$@"; else sudo "$@"; fi
+}
+
+install_node22() {
+  if [[ $("$node22" --version 2>/dev/null) == "v$NODE_VERSION" ]]; then
+    echo "Node.js $NODE_VERSION: there already"
+    return
+  fi
+  echo "Node.js $NODE_VERSION: installing"
+  # What the npm package `node` resolves to by an install script. Taken directly it needs none, and it brings the headers.
+  npm_install "$cache/node22" "node-linux-$node_arch" "$NODE_VERSION"
+  if [[ $("$node22" --version) != "v$NODE_VERSION" ]]; then
+    echo "Node.js $NODE_VERSION: $node22 is not that version" >&2
+    return 1
+  fi
+}
+
+# install_runtime_client FOLDER VERSION ADDON: the addon is compiled by the package's install scripts, once for all
+# versions of Node.js (Node-API).
+install_runtime_client() {
+  local folder=$1 version=$2 addon=$1/$3
+  if loads "$addon" && [[ $(version_of "$folder") == "$version" ]]; then
+    echo "aws-lambda-ric $version: there already"
+    return
+  fi
+  echo "aws-lambda-ric $version: installing and compiling, this takes minutes"
+  local npm_log=$cache/aws-lambda-ric-$version.log
+  # node-gyp would download headers otherwise, from a host that not every machine reaches.
+  if ! npm_config_nodedir=$node22_package MAKEFLAGS=-j$(nproc) \
+    npm_install "${folder%/node_modules/*}" aws-lambda-ric "$version" --foreground-scripts >"$npm_log" 2>&1; then
+    tail -n 50 "$npm_log" >&2
+    echo "aws-lambda-ric $version: npm install failed, see above and $npm_log" >&2
+    return 1
+  fi
+  if [[ ! -e $addon ]]; then
+    echo "aws-lambda-ric $version: npm did not run its install scripts ($addon is missing), see $npm_log" >&2
+    return 1
+  fi
+  if ! loads "$addon"; then
+    echo "aws-lambda-ric $version: $addon cannot be loaded" >&2
+    return 1
+  fi
+}
+
+# The addon reads the Runtime API's address as it is loaded, and aborts without one. It connects to nothing yet.
+loads() {
+  [[ -e $1 ]] && AWS_LAMBDA_RUNTIME_API=127.0.0.1:9001 "$node22" -e 'require(process.argv[1])' "$1" 2>/dev/null
+}
+
+version_of() {
+  "$node22" -p 'require(process.argv[1]).version' "$1/package.json"
+}
+
+# npm_install PREFIX PACKAGE VERSION [OPTION…]
+npm_install() {
+  local prefix=$1 package=$2 version=$3
+  shift 3
+  rm -rf "$prefix/node_modules" # a half installed one
+  mkdir -p "$prefix"
+  # allowScripts: npm 11 can block install scripts of all packages but those. The override: RIC 3 asks for a node-gyp that
+  # needs Python's distutils, which Python 3.12 removed.
+  cat >"$prefix/package.json" <<JSON
+{
+  "private": true,
+  "dependencies": { "$package": "$version" },
+  "overrides": { "node-gyp": "^11.5.0" },
+  "allowScripts": { "$package": true }
+}
+JSON
+  (cd "$prefix" && npm install --no-package-lock --no-audit --no-fund --no-update-notifier "$@" </dev/null)
+}
+
+install_emulator() {
+  local installed=$cache/rie/aws-sam-cli-version
+  if [[ -x $rie && $(cat "$installed" 2>/dev/null) == "$AWS_SAM_CLI_VERSION" ]]; then
+    echo "aws-lambda-rie of aws-sam-cli $AWS_SAM_CLI_VERSION: there already"
+    return
+  fi
+  echo "aws-lambda-rie of aws-sam-cli $AWS_SAM_CLI_VERSION: installing"
+  local wheel
+  rm -rf "$cache/rie"
+  mkdir -p "$cache/rie/wheel"
+  python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+    --dest "$cache/rie/wheel" "aws-sam-cli==$AWS_SAM_CLI_VERSION" </dev/null
+  wheel=$(echo "$cache"/rie/wheel/aws_sam_cli-*.whl)
+  unzip -p "$wheel" "samcli/local/rapid/aws-lambda-rie-$rie_arch" >"$rie.part"
+  chmod 755 "$rie.part"
+  rm -rf "$cache/rie/wheel"
+  mv "$rie.part" "$rie"
+  echo "$AWS_SAM_CLI_VERSION" >"$installed"
+}
+
+write_variables() {
+  local file=$cache/test-runtimes.env
+  {
+    printf 'export POST_INVOKE_TEST_RIC3=%q\n' "$ric3"
+    printf 'export POST_INVOKE_TEST_RIC4=%q\n' "$ric4"
+    printf 'export POST_INVOKE_TEST_NODE22=%q\n' "$node22"
+    printf 'export POST_INVOKE_TEST_RIE=%q\n' "$rie"
+  } >"$file"
+  echo "Done. For the suites: source .cache/test-runtimes.env"
+}
+
+main

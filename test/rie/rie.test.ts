@@ -1,0 +1,99 @@
+// The package against AWS's own supervisor and runtime clients: who registers, in which order an invocation happens, and
+// what ends the processes. All of it is read in the emulator's log; rie.ts says in what the emulator differs from Lambda.
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { type Answer, type Emulator, type RuntimeClient, startEmulator } from './rie.ts'
+
+type Case = {
+  name: string
+  runtimeClients: RuntimeClient[]
+  layer: boolean
+  companion: string
+  registrations: string[]
+  /** Whose `next` ends an invocation. The runtime's own says nothing otherwise: it comes at any time after its response. */
+  releasedBy: 'runtime: next' | 'extension: next'
+  shutdown: string[]
+}
+
+const cases: Case[] = [
+  {
+    name: 'layer',
+    runtimeClients: ['RIC 4', 'RIC 3'],
+    layer: true,
+    companion: 'auto',
+    registrations: ['external post-invoke: INVOKE SHUTDOWN'],
+    releasedBy: 'extension: next',
+    shutdown: ['runtime: SIGTERM', 'runtime: SIGKILL', 'extension: SHUTDOWN', 'extension: ended'],
+  },
+  {
+    name: 'internal extension',
+    runtimeClients: ['RIC 4', 'RIC 3'],
+    layer: false,
+    companion: 'internal',
+    registrations: ['internal middy-post-invoke: INVOKE'],
+    releasedBy: 'extension: next',
+    shutdown: ['runtime: SIGTERM', 'runtime: SIGKILL'],
+  },
+  {
+    name: 'gate',
+    runtimeClients: ['RIC 4'],
+    layer: false,
+    companion: 'embedded',
+    registrations: [],
+    releasedBy: 'runtime: next',
+    shutdown: ['runtime: SIGKILL'],
+  },
+  {
+    // Init waits for every extension in the layer, also for one that is not wanted.
+    name: 'gate, the layer attached but switched off',
+    runtimeClients: ['RIC 4'],
+    layer: true,
+    companion: 'embedded',
+    registrations: ['external post-invoke: no events'],
+    releasedBy: 'runtime: next',
+    shutdown: ['runtime: SIGTERM', 'runtime: SIGKILL', 'extension: SIGKILL'],
+  },
+]
+
+describe.each(cases.flatMap(given => given.runtimeClients.map(runtimeClient => ({ ...given, runtimeClient }))))(
+  '$name on $runtimeClient',
+  ({ runtimeClient, layer, companion, registrations, releasedBy, shutdown }) => {
+    let emulator: Emulator | undefined
+    const answers: Answer[] = []
+
+    beforeAll(async () => {
+      emulator = await startEmulator({ runtimeClient, layer, environment: { POST_INVOKE_COMPANION: companion } })
+      for (const event of [{}, { fails: true }, {}]) answers.push(await emulator.invoke(event))
+      await emulator.stop()
+    })
+
+    afterAll(() => emulator?.kill())
+
+    test('registers what holds the environment, and nothing else', () => {
+      expect(emulator?.registrations).toEqual(registrations)
+    })
+
+    test('answers every invocation, in one environment', () => {
+      expect(answers).toEqual([
+        { statusCode: 200, body: { statusCode: 200, body: 'ok' } },
+        { statusCode: 200, body: expect.objectContaining({ errorMessage: 'the handler fails' }) },
+        { statusCode: 200, body: { statusCode: 200, body: 'ok' } },
+      ])
+      expect(emulator?.inits).toBe(1)
+    })
+
+    test('runs tasks after the response, and ends the invocation after the tasks', () => {
+      const invocations = emulator?.invocations.map(invocation =>
+        invocation.filter(fact => fact !== 'runtime: next' || releasedBy === 'runtime: next'),
+      )
+      expect(invocations).toEqual([
+        ['handler', 'runtime: response', 'task-start', 'task-end', releasedBy],
+        ['handler', 'runtime: error', 'task-start', 'task-end', releasedBy],
+        ['handler', 'runtime: response', 'task-start', 'task-end', releasedBy],
+      ])
+    })
+
+    test('ends as Lambda ends it', () => {
+      expect(emulator?.shutdown).toEqual(shutdown)
+    })
+  },
+)
