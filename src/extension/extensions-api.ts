@@ -23,7 +23,7 @@ export class ExtensionsApiError extends Error {
 }
 
 /** A function's timeout is 15 minutes at most: the deadline of an event that names none we can read. */
-const LONGEST_INVOCATION_MS = 900_000
+export const LONGEST_INVOCATION_MS = 900_000
 
 const BASE = '/2020-01-01/extension'
 

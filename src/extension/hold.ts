@@ -1,7 +1,7 @@
 // The hold: an environment stays awake as long as an extension that got INVOKE does not ask for its next event. This is
 // the loop that both kinds of extension run, the layer's companion and the internal one.
 import type { Log } from '../log.ts'
-import { type ExtensionEvent, type ExtensionsApi, ExtensionsApiError } from './extensions-api.ts'
+import { type ExtensionEvent, type ExtensionsApi, ExtensionsApiError, LONGEST_INVOCATION_MS } from './extensions-api.ts'
 
 /** The hold ends this long before the function's deadline, whatever happens: past the deadline a good answer is a timeout. */
 export const RELEASE_MARGIN_MS = 100
@@ -30,7 +30,8 @@ export class Holds {
       return Promise.resolve('settled')
     }
     return new Promise(resolve => {
-      const cap = setTimeout(() => this.release('capped'), Math.max(0, deadline - RELEASE_MARGIN_MS - Date.now()))
+      const remaining = Math.min(Math.max(0, deadline - RELEASE_MARGIN_MS - Date.now()), LONGEST_INVOCATION_MS)
+      const cap = setTimeout(() => this.release('capped'), remaining)
       if (!ref) cap.unref()
       this.#held = {
         requestId,

@@ -98,7 +98,7 @@ export const listenForLayer = (log: Log, variables: Readonly<Record<string, stri
     },
     settle(requestId) {
       tell(requestId, { type: 'settled', requestId })
-      awaited = connection === undefined
+      awaited = connection === undefined && !missed
     },
   }
 }
@@ -128,9 +128,11 @@ const listen = (address: string, accept: (socket: Socket) => void, failed: (erro
       failed(error)
     })
     probe.on('error', () => {
+      const { lstatSync, unlinkSync } = process.getBuiltinModule('node:fs')
       try {
-        process.getBuiltinModule('node:fs').unlinkSync(address)
-      } catch {}
+        if (!lstatSync(address).isSocket()) return failed(error)
+        unlinkSync(address)
+      } catch {} // gone meanwhile, or not ours to take: the next bind tells
       server.once('error', failed)
       listenAt(server, address, isPath)
     })

@@ -9,8 +9,9 @@ export const PROTOCOL = 1
 /** Both processes are ours, but a line is never trusted to be short: past this a connection is dropped. */
 export const MAX_LINE_BYTES = 65_536
 
-/** How many task names one line carries; the rest is a number. */
+/** How many task names one line carries, the rest is a number; and how much of each. So no line is too long. */
 export const MAX_NAMES = 50
+const MAX_NAME_LENGTH = 100
 
 /** Tasks by name, at most {@link MAX_NAMES}, and how many more there are. */
 export type TaskList = { readonly names: readonly string[]; readonly more: number }
@@ -28,7 +29,13 @@ export type Message =
 
 export const hello: Message = { type: 'hello', protocol: PROTOCOL, version }
 
-export const encode = (message: Message): string => `${JSON.stringify(message)}\n`
+export const encode = (message: Message): string => {
+  const sent =
+    message.type === 'tasks'
+      ? { ...message, names: message.names.map(name => name.slice(0, MAX_NAME_LENGTH)) }
+      : message
+  return `${JSON.stringify(sent)}\n`
+}
 
 /** Cuts what arrives into messages. What is no message is counted in `garbled`, never thrown. */
 export class MessageReader {
@@ -39,7 +46,7 @@ export class MessageReader {
   read(chunk: string): Message[] | undefined {
     const lines = (this.#rest + chunk).split('\n')
     this.#rest = lines.pop() ?? ''
-    if (this.#rest.length > MAX_LINE_BYTES) return undefined
+    if ([this.#rest, ...lines].some(({ length }) => length > MAX_LINE_BYTES)) return undefined
     const messages: Message[] = []
     for (const line of lines) {
       const message = decode(line)
@@ -59,20 +66,19 @@ const decode = (line: string): Message | undefined => {
   }
   switch (value?.type) {
     case 'hello':
-      if (typeof value.protocol !== 'number') return undefined
-      return { type: 'hello', protocol: value.protocol, version: String(value.version) }
+      return typeof value.protocol === 'number' && typeof value.version === 'string'
+        ? { type: 'hello', protocol: value.protocol, version: value.version }
+        : undefined
     case 'settled':
-      if (typeof value.requestId !== 'string') return undefined
-      return { type: 'settled', requestId: value.requestId }
+      return typeof value.requestId === 'string' ? { type: 'settled', requestId: value.requestId } : undefined
     case 'tasks':
-      if (typeof value.requestId !== 'string' || !Array.isArray(value.names)) return undefined
-      return {
-        type: 'tasks',
-        requestId: value.requestId,
-        names: value.names.slice(0, MAX_NAMES).map(String),
-        more: Number(value.more) || 0,
-      }
+      return typeof value.requestId === 'string' && isNames(value.names) && typeof value.more === 'number'
+        ? { type: 'tasks', requestId: value.requestId, names: value.names.slice(0, MAX_NAMES), more: value.more }
+        : undefined
     default:
       return undefined
   }
 }
+
+const isNames = (value: unknown): value is string[] =>
+  Array.isArray(value) && value.every(name => typeof name === 'string')

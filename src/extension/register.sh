@@ -16,9 +16,9 @@ register() { # NAME EVENTS, for instance: post-invoke '"INVOKE","SHUTDOWN"'. Set
     "$AWS_LAMBDA_RUNTIME_API" "$1" "${#body}" "$body" >&3
   while read -r -t 5 line <&3; do
     line=${line%$'\r'}
-    case $line in
-      HTTP/*) status=${line#* } ;;
-      [Ll]ambda-[Ee]xtension-[Ii]dentifier:*) identifier=${line#*: } ;;
+    case ${line,,} in
+      http/*) status=${line#* } ;;
+      lambda-extension-identifier:*) identifier=${line#*:} identifier=${identifier# } ;;
       '') break ;;
     esac
   done

@@ -48,5 +48,9 @@ const requestIdOf = (message: unknown): string | undefined => {
   const { method, path } = (message as { request: ClientRequest }).request
   if (method !== 'POST') return undefined
   const encoded = RESPONSE_PATH.exec(path)?.[1]
-  return encoded === undefined ? undefined : decodeURIComponent(encoded)
+  try {
+    return encoded === undefined ? undefined : decodeURIComponent(encoded)
+  } catch {
+    return undefined // not the runtime client's: it encodes what it puts there
+  }
 }

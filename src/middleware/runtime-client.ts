@@ -77,7 +77,8 @@ const observeRic4 = <Invocation>(global: AwsLambda, options: RuntimeClientOption
   let unfinished = 0
   let broken = false
 
-  const observe = (store: InvokeStore) => {
+  const observe = (store: InvokeStore | undefined) => {
+    if (typeof store?.run !== 'function') return
     const { run } = store
     store.run = function (context, fn) {
       // A run inside a run is the user's own. Were it to wait for the tasks, the handler would wait for itself.
@@ -88,17 +89,6 @@ const observeRic4 = <Invocation>(global: AwsLambda, options: RuntimeClientOption
       }
       const scope: Scope<Invocation> = { requestId: undefined, invocation: undefined }
       unfinished++
-      const result = scopes.run(scope, () =>
-        run.call(this, context, () => {
-          // Asked here and not read off the context: its keys differ between versions of the store.
-          scope.requestId = store.getRequestId()
-          return fn()
-        }),
-      ) as Promise<unknown>
-      if (typeof result?.then !== 'function') {
-        unfinished--
-        return result
-      }
       const end = async () => {
         try {
           if (scope.requestId !== undefined) await onEnd(scope.requestId)
@@ -106,6 +96,18 @@ const observeRic4 = <Invocation>(global: AwsLambda, options: RuntimeClientOption
           unfinished--
         }
       }
+      let result: Promise<unknown> | undefined
+      try {
+        result = scopes.run(scope, () =>
+          run.call(this, context, () => {
+            scope.requestId = requestIdIn(store)
+            return fn()
+          }),
+        ) as Promise<unknown>
+      } finally {
+        if (typeof result?.then !== 'function') unfinished-- // no client's: theirs is asynchronous
+      }
+      if (typeof result?.then !== 'function') return result
       return result.then(
         value => end().then(() => value),
         error =>
@@ -118,14 +120,14 @@ const observeRic4 = <Invocation>(global: AwsLambda, options: RuntimeClientOption
 
   // The store is there already (aws-lambda-ric 4.0 needs it for its logs), or made at the first invocation.
   let current = global.InvokeStore
-  if (current) observe(current)
+  observe(current)
   Object.defineProperty(global, 'InvokeStore', {
     configurable: true,
     enumerable: true,
     get: () => current,
     set: (store: InvokeStore | undefined) => {
       current = store
-      if (typeof store?.run === 'function') observe(store)
+      observe(store)
     },
   })
 
@@ -135,6 +137,15 @@ const observeRic4 = <Invocation>(global: AwsLambda, options: RuntimeClientOption
     isBusy: () => unfinished > 0,
     willTell: isInside,
     isGated: requestId => !broken && isInside(requestId),
+  }
+}
+
+/** Asked of the store and not read off the context: its keys differ between versions. */
+const requestIdIn = (store: InvokeStore): string | undefined => {
+  try {
+    return store.getRequestId()
+  } catch {
+    return undefined
   }
 }
 
@@ -170,16 +181,18 @@ const observeRic3 = <Invocation>(
   Object.defineProperty(global, BEFORE_EXIT, {
     configurable: true,
     enumerable: true,
-    get() {
-      // Read when the event loop has run empty: a callback's response is posted one turn later.
-      if (listener !== idle) setImmediate(() => setImmediate(endAfterEmptyLoop))
-      return listener
-    },
+    get: () => listener,
     set(next: (() => void) | undefined) {
-      listener = next
-      // The post follows in this same turn of the event loop.
-      if (next === idle) setImmediate(end)
-      else requestId = global[REQUEST_ID]
+      if (next === idle || typeof next !== 'function') {
+        listener = next
+        setImmediate(end) // the post follows in this same turn of the event loop
+        return
+      }
+      requestId = global[REQUEST_ID]
+      listener = () => {
+        next() // the event loop has run empty: a callback's response is posted in the next turn
+        setImmediate(() => setImmediate(endAfterEmptyLoop))
+      }
     },
   })
 
