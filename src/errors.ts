@@ -11,6 +11,12 @@ export type PostInvokeErrorCode =
   | 'ERR_TASK_TIMEOUT'
   /** A task did not end before the function's deadline. */
   | 'ERR_TASK_DEADLINE'
+  /** `onShutdown()` or `resource()` got something that it cannot run or make. */
+  | 'ERR_INVALID_HOOK'
+  /** A shutdown hook did not end within its `timeout`, or within the shutdown. */
+  | 'ERR_SHUTDOWN_TIMEOUT'
+  /** The environment ends before the invocation has: the function timed out, or failed. */
+  | 'ERR_SHUTDOWN'
 
 /**
  * Every error that this package creates. `code` is stable: switch on it, not on the message.

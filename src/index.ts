@@ -1,9 +1,11 @@
 export { PostInvokeError, type PostInvokeErrorCode } from './errors.ts'
 export { defer } from './middleware/defer.ts'
+export { onShutdown, resource } from './middleware/on-shutdown.ts'
 export {
   type Context,
   default,
   type Options,
   postInvokeValidateOptions,
 } from './middleware/post-invoke.ts'
+export type { OnShutdownOptions, ShutdownContext, ShutdownHook } from './middleware/shutdown.ts'
 export type { Defer, DeferOptions, Task, TaskContext } from './middleware/task.ts'

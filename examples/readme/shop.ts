@@ -24,4 +24,17 @@ export const metrics = {
   async count(_name: string): Promise<void> {
     await sleep(1)
   },
+  async flush(options: { signal: AbortSignal }): Promise<void> {
+    await sleep(10, undefined, options)
+  },
 }
+
+export const connect = async () => ({
+  async query(statement: string): Promise<string> {
+    await sleep(1)
+    return statement
+  },
+  async end(): Promise<void> {
+    await sleep(10)
+  },
+})

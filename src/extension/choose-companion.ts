@@ -38,13 +38,16 @@ export const chooseCompanion = (choice: CompanionChoice): Companion => {
 
 const noop = () => undefined
 
-/** Never frozen: tasks run after the response all by themselves. */
-const nothingToHold: Companion = { kind: 'none', holds: () => true, ready: noop, tasks: noop, settle: noop }
+const none = { kind: 'none', bringsSigterm: false, ready: noop, tasks: noop, settle: noop } as const
 
-const noCompanion: Companion = { kind: 'none', holds: () => false, ready: noop, tasks: noop, settle: noop }
+/** Never frozen: tasks run after the response all by themselves. */
+const nothingToHold: Companion = { ...none, holds: () => true }
+
+const noCompanion: Companion = { ...none, holds: () => false }
 
 /** The hold itself is the promise that `InvokeStore.run` returns: see middleware/runtime-client.ts. */
 const theGate = (log: Log): Companion => ({
+  ...none,
   kind: 'gate',
   holds({ gated }) {
     if (!gated) {
@@ -55,7 +58,4 @@ const theGate = (log: Log): Companion => ({
     }
     return gated
   },
-  ready: noop,
-  tasks: noop,
-  settle: noop,
 })

@@ -4,6 +4,8 @@ import type { TaskList } from './link.ts'
 /** What the middleware asks of a companion, whichever it is. */
 export type Companion = {
   readonly kind: 'layer' | 'internal' | 'gate' | 'none'
+  /** Whether Lambda sends SIGTERM to the function's process on its account. */
+  readonly bringsSigterm: boolean
   /** Whether tasks of an invocation that begins now can run after its response. If not, they are awaited before it. */
   holds(invocation: { readonly gated: boolean }): boolean
   /** Resolves when the companion holds, or soon after when it does not come; `undefined` where it holds already. */

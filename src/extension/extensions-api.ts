@@ -89,8 +89,10 @@ export const createExtensionsApi = (address: string, http: Http, options: { ref:
 
   return {
     async register(name, events) {
-      const response = await call(registerRequest(name, events))
-      return String(response.headers['lambda-extension-identifier'])
+      const { headers, body } = await call(registerRequest(name, events))
+      const identifier = headers['lambda-extension-identifier']
+      if (typeof identifier === 'string') return identifier
+      throw new ExtensionsApiError('POST register without an identifier', 200, body)
     },
     async next(identifier) {
       return parseEvent((await call(nextRequest(identifier))).body)

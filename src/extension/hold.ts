@@ -6,7 +6,7 @@ import { type ExtensionEvent, type ExtensionsApi, ExtensionsApiError, LONGEST_IN
 /** The hold ends this long before the function's deadline, whatever happens: past the deadline a good answer is a timeout. */
 export const RELEASE_MARGIN_MS = 100
 
-/** How many request ids are remembered: of a "settled" that came before its INVOKE, and of holds that have ended. */
+/** How many request ids are remembered: of a "settled" that came before its INVOKE, and of holds given up without one. */
 const REMEMBERED = 16
 
 const RETRY_MS = { first: 50, longest: 2_000 }
@@ -14,7 +14,7 @@ const RETRY_MS = { first: 50, longest: 2_000 }
 /** Which requests are held, and which have settled already. One at a time: Lambda sends no second INVOKE meanwhile. */
 export class Holds {
   #settledEarly = new Set<string>()
-  #released = new Set<string>()
+  #givenUp = new Set<string>()
   #held: { requestId: string; release: (how: Release) => void } | undefined
 
   get held(): string | undefined {
@@ -24,11 +24,8 @@ export class Holds {
   /** Resolves when `requestId` settles, or the cap is reached, or {@link Holds.release} is called. */
   hold(requestId: string, deadline: number, ref = true): Promise<Release> {
     // Lambda's retries carry the same request id: what is remembered of an id ends when its next invocation begins.
-    this.#released.delete(requestId)
-    if (this.#settledEarly.delete(requestId)) {
-      remember(this.#released, requestId)
-      return Promise.resolve('settled')
-    }
+    this.#givenUp.delete(requestId)
+    if (this.#settledEarly.delete(requestId)) return Promise.resolve('settled')
     return new Promise(resolve => {
       const remaining = Math.min(Math.max(0, deadline - RELEASE_MARGIN_MS - Date.now()), LONGEST_INVOCATION_MS)
       const cap = setTimeout(() => this.release('capped'), remaining)
@@ -38,7 +35,8 @@ export class Holds {
         release: how => {
           clearTimeout(cap)
           this.#held = undefined
-          remember(this.#released, requestId)
+          // Its "settled" may still come, too late. It must not be taken for that of a retry.
+          if (how !== 'settled') remember(this.#givenUp, requestId)
           resolve(how)
         },
       }
@@ -47,7 +45,7 @@ export class Holds {
 
   settle(requestId: string): void {
     if (this.#held?.requestId === requestId) this.#held.release('settled')
-    else if (!this.#released.has(requestId)) remember(this.#settledEarly, requestId)
+    else if (!this.#givenUp.delete(requestId)) remember(this.#settledEarly, requestId)
   }
 
   release(how: Release): void {

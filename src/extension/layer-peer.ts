@@ -81,6 +81,7 @@ export const listenForLayer = (log: Log, variables: Readonly<Record<string, stri
 
   return {
     kind: 'layer',
+    bringsSigterm: true,
     holds() {
       // One that holds connects before it lets go, so by the next invocation it has been here, or is none.
       if (awaited) {

@@ -4,12 +4,14 @@ import type { AsyncLocalStorage } from 'node:async_hooks'
 import { PostInvokeError } from '../errors.ts'
 import { chooseCompanion } from '../extension/choose-companion.ts'
 import { type Companion, withoutCompanionApplies } from '../extension/companion.ts'
+import { registerForSigterm } from '../extension/internal.ts'
 import { listTasks, PROTOCOL } from '../extension/link.ts'
 import { createLog, type Log } from '../log.ts'
 import { readCompanionMode } from '../variables.ts'
 import { Invocation, type InvocationHost, type InvocationOptions } from './invocation.ts'
 import { observeResponseStreams, type ResponseStreams } from './response-streams.ts'
 import { observeRuntimeClient, type RuntimeClient, type Scope } from './runtime-client.ts'
+import { Shutdown } from './shutdown.ts'
 
 export type WithoutCompanion = 'await' | 'detach' | 'throw'
 
@@ -54,6 +56,7 @@ export class FunctionProcess {
   readonly #scopes: AsyncLocalStorage<Scope<Invocation>>
   readonly #snapshot: () => <Result>(fn: (...args: any[]) => Result, ...args: any[]) => Result
   readonly #isLambda = process.env.AWS_LAMBDA_RUNTIME_API !== undefined
+  readonly #isMainThread: boolean
   /** Whether this process takes one invocation at a time, on its main thread. */
   readonly #isAlone: boolean
   readonly #streams: ResponseStreams | undefined
@@ -63,12 +66,17 @@ export class FunctionProcess {
   /** Outside Lambda request ids are made up, and may all be the same. */
   readonly #openContexts = new WeakMap<object, Invocation>()
   #watchesExit = false
+  #ignoresSigterm = false
+  #shutdown: Shutdown | undefined
+  /** Whether an invocation has begun: what has to be registered had to be by then. */
+  #hasBegun = false
 
   constructor() {
     const { AsyncLocalStorage } = process.getBuiltinModule('node:async_hooks')
     this.#scopes = new AsyncLocalStorage()
     this.#snapshot = () => AsyncLocalStorage.snapshot()
     const { isMainThread } = process.getBuiltinModule('node:worker_threads')
+    this.#isMainThread = isMainThread
     this.#isAlone = this.#isLambda && isMainThread && process.env.AWS_LAMBDA_MAX_CONCURRENCY === undefined
     const mode = readCompanionMode()
     this.#streams = this.#isLambda ? observeResponseStreams() : undefined
@@ -95,12 +103,58 @@ export class FunctionProcess {
     this.#log.debug(`companion: ${this.#companion.kind}`)
   }
 
+  /** What runs when the environment ends. Made at the first use: most functions have none. */
+  get shutdown(): Shutdown {
+    this.#shutdown ??= new Shutdown({
+      log: this.#log,
+      budget: () => (this.#hasExternalExtension() ? 300 : 500),
+      bringSigterm: () => this.#bringSigterm(),
+      drainTasks: async milliseconds => {
+        await Promise.all([...this.#open.values()].map(invocation => invocation.runAtShutdown(milliseconds)))
+        this.#logUnfinished('the environment ends')
+      },
+      end: () => this.#end(),
+    })
+    return this.#shutdown
+  }
+
+  /** Does without the drain where SIGTERM would come by itself. */
+  ignoreSigterm(): void {
+    this.#ignoresSigterm = true
+  }
+
+  #hasExternalExtension(): boolean {
+    if (this.#companion.kind === 'layer') return true
+    try {
+      return process.getBuiltinModule('node:fs').readdirSync('/opt/extensions').length > 0
+    } catch {
+      return false
+    }
+  }
+
+  /** Lambda sends SIGTERM only beside an extension: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html */
+  #bringSigterm(): string | undefined {
+    if (!this.#isMainThread) return 'signals go to the main thread, and this is another'
+    if (!this.#isLambda || this.#companion.bringsSigterm || this.#hasExternalExtension()) return undefined
+    if (this.#hasBegun) return 'it was asked for after init, when nothing can be registered any more'
+    return registerForSigterm(process.env.AWS_LAMBDA_RUNTIME_API as string, this.#log)
+  }
+
+  /** Ends the process as SIGTERM would have: at once, and on Lambda for good (process.exit would wait, see #watchExit). */
+  #end() {
+    if (this.#isAlone) process.kill(process.pid, 'SIGKILL')
+    if (this.#isLambda) return
+    process.removeAllListeners('SIGTERM')
+    process.kill(process.pid, 'SIGTERM')
+  }
+
   /** The invocation in which the caller runs, if it has not settled. */
   get current(): Invocation | undefined {
     return this.#scopes.getStore()?.invocation
   }
 
   open(request: OpenRequest, options: InvocationOptions & { withoutCompanion: WithoutCompanion }): OpenInvocation {
+    this.#hasBegun = true
     const { context } = request
     const requestId = context.awsRequestId ?? context.lambdaContext?.awsRequestId ?? ''
     const isKnown = this.#isLambda && requestId !== ''
@@ -170,7 +224,9 @@ export class FunctionProcess {
     log: this.#log,
     snapshot: () => this.#snapshot(),
     onDefer: () => {
-      if (this.#isLambda && !this.#watchesExit) this.#watchExit()
+      if (!this.#isLambda || this.#watchesExit) return
+      this.#watchExit()
+      if (this.#companion.bringsSigterm && !this.#ignoresSigterm) this.shutdown.arm()
     },
     onTasks: invocation => {
       if (this.#companion.kind !== 'layer') return
@@ -188,6 +244,7 @@ export class FunctionProcess {
 
   /** The runtime client has posted a response, or a failure, also of invocations that never reached our `before`. */
   #ended(requestId: string): Promise<void> | undefined {
+    this.#hasBegun = true
     const accepted = this.#streams?.accepted(requestId)
     const invocation = this.#open.get(requestId)
     const settled = invocation?.depart()
@@ -213,13 +270,21 @@ export class FunctionProcess {
   #watchExit() {
     this.#watchesExit = true
     process.on('exit', () => {
-      const open = [...this.#open.values()]
-      for (const { requestId, unfinished } of open) {
-        if (unfinished.names.length === 0) continue
-        this.#log.error(`the process ends in the middle of request ${requestId}; unfinished: ${listTasks(unfinished)}`)
-      }
-      const isBusy = this.#client.isBusy() ?? open.some(({ isInHandler }) => isInHandler)
+      this.#logUnfinished('the process ends')
+      const isBusy = this.#client.isBusy() ?? [...this.#open.values()].some(({ isInHandler }) => isInHandler)
       if (this.#isAlone && !isBusy) process.kill(process.pid, 'SIGKILL')
     })
+    if (!this.#client.mayCrash) return
+    // The client's own listeners, which come next, end the process. These handle nothing.
+    const warn = () => this.#logUnfinished('an uncaught error is about to end the process')
+    process.on('uncaughtExceptionMonitor', warn)
+    if (process.listenerCount('unhandledRejection') > 0) process.prependListener('unhandledRejection', warn)
+  }
+
+  #logUnfinished(what: string) {
+    for (const { requestId, unfinished } of this.#open.values()) {
+      if (unfinished.names.length === 0) continue
+      this.#log.error(`${what} in the middle of request ${requestId}; unfinished: ${listTasks(unfinished)}`)
+    }
   }
 }

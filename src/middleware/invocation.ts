@@ -41,8 +41,11 @@ export class Invocation {
   readonly #request: Request
   readonly #host: InvocationHost
   readonly #options: InvocationOptions
-  readonly #deadline: number
-  readonly #remainingTime: () => number
+  #deadline: number
+  /** When tasks are aborted, and when not even their end is waited for any longer. */
+  #abortAt: number
+  #letGoAt: number
+  #shutdown: PostInvokeError | undefined
   readonly #stack: TaskStack<TaskEntry>
   readonly #running = new Set<RunningTask>()
   #phase: 'handler' | 'departed' | 'settled' = 'handler'
@@ -67,9 +70,9 @@ export class Invocation {
     this.requestId = facts.requestId
     this.isHeld = facts.isHeld
     this.isGated = facts.isGated
-    const deadline = Date.now() + facts.remainingTime
-    this.#deadline = deadline
-    this.#remainingTime = () => deadline - Date.now()
+    this.#deadline = Date.now() + facts.remainingTime
+    this.#abortAt = this.#deadline - options.deadlineMargin
+    this.#letGoAt = this.#deadline - RELEASE_MARGIN_MS
     this.#stack = createTaskStack({
       order: options.order,
       concurrency: options.concurrency,
@@ -144,6 +147,11 @@ export class Invocation {
       while (this.#stack.size > 0) {
         this.#tell()
         await this.#drain()
+        if (Date.now() >= this.#abortAt) {
+          // Something that was left behind and defers for ever may not hold for ever.
+          for (const entry of this.#stack.takeAll()) this.#notStarted(entry)
+          break
+        }
         // A rejection that a task left unhandled ends the process in this turn, while we still hold.
         await turn()
       }
@@ -158,9 +166,29 @@ export class Invocation {
     }
   }
 
+  /**
+   * The environment ends before this invocation has: what has not run yet runs now.
+   *
+   * @param milliseconds - How long that may take.
+   */
+  async runAtShutdown(milliseconds: number): Promise<void> {
+    if (this.#phase === 'handler') {
+      this.#shutdown = new PostInvokeError(
+        'ERR_SHUTDOWN',
+        `Expected request ${this.requestId} to end before its environment: the function timed out, or was shut down.`,
+      )
+      this.hasThrown = true
+    }
+    this.#deadline = Date.now() + milliseconds
+    this.#letGoAt = this.#deadline
+    this.#abortAt = this.#deadline - Math.min(ABORT_GRACE_MS, milliseconds / 2)
+    this.#aborted = undefined
+    await this.#drain()
+  }
+
   async #drain(): Promise<void> {
     const end =
-      this.#abortTime === Number.POSITIVE_INFINITY ? undefined : setTimeout(() => this.#timeIsUp(), this.#untilAbort)
+      this.#abortAt === Number.POSITIVE_INFINITY ? undefined : setTimeout(() => this.#timeIsUp(), this.#untilAbort)
     // While the client waits for our promise, or for the answer, this timer is what keeps an otherwise idle process alive.
     if (!this.#keepsAlive) end?.unref()
     try {
@@ -174,12 +202,10 @@ export class Invocation {
     return this.isGated || this.#phase === 'handler'
   }
 
-  get #abortTime(): number {
-    return this.#deadline - this.#options.deadlineMargin
-  }
+  readonly #getRemainingTime = () => this.#deadline - Date.now()
 
   get #untilAbort(): number {
-    return Math.max(0, Math.min(this.#abortTime - Date.now(), MAX_TIMEOUT_MS))
+    return Math.max(0, Math.min(this.#abortAt - Date.now(), MAX_TIMEOUT_MS))
   }
 
   /** `deadlineMargin` before the deadline: aborts what runs, waits for it a little, and goes without it. */
@@ -190,7 +216,7 @@ export class Invocation {
     )
     const reason = this.#aborted
     for (const running of this.#running) running.abort(reason)
-    const grace = Math.min(ABORT_GRACE_MS, this.#deadline - RELEASE_MARGIN_MS - Date.now())
+    const grace = Math.min(ABORT_GRACE_MS, this.#letGoAt - Date.now())
     const end = setTimeout(
       () => {
         for (const running of this.#running) running.abandon(reason)
@@ -207,23 +233,15 @@ export class Invocation {
       return undefined
     }
     // Timers cannot fire between tasks that never yield, so the time is looked at as well.
-    if (this.#aborted || Date.now() >= this.#abortTime) {
-      return this.#failed(
-        entry.label,
-        new PostInvokeError(
-          'ERR_TASK_DEADLINE',
-          `Expected the task ${quote(entry.label)} to start ${this.#options.deadlineMargin} ms or more before the function's deadline. It has not been started.`,
-        ),
-      )
-    }
+    if (this.#aborted || Date.now() >= this.#abortAt) return this.#notStarted(entry)
 
     const running = new RunningTask(
       entry,
       {
         awsRequestId: this.requestId,
         outcome,
-        error: outcome === 'error' ? this.#request.error : undefined,
-        getRemainingTimeInMillis: this.#remainingTime,
+        error: outcome === 'error' ? (this.#shutdown ?? this.#request.error) : undefined,
+        getRemainingTimeInMillis: this.#getRemainingTime,
       },
       { timeout: entry.timeout ?? this.#options.taskTimeout, ref: this.#keepsAlive },
     )
@@ -232,6 +250,16 @@ export class Invocation {
     const failure = running.run()
     if (failure instanceof Promise) return failure.then(late => this.#ended(running, late))
     return this.#ended(running, failure)
+  }
+
+  #notStarted({ label, isPromise }: TaskEntry): Promise<void> {
+    return this.#failed(
+      label,
+      new PostInvokeError(
+        'ERR_TASK_DEADLINE',
+        `Expected the task ${quote(label)} to start ${this.#options.deadlineMargin} ms or more before the function's deadline. It has not been ${isPromise ? 'waited for' : 'started'}.`,
+      ),
+    )
   }
 
   #ended(running: RunningTask, failure: Failure | undefined): Promise<void> | undefined {
@@ -270,7 +298,7 @@ export class Invocation {
   /** Waits no longer than until the companions let go. */
   async #bounded(work: PromiseLike<unknown>): Promise<void> {
     let timer: NodeJS.Timeout | undefined
-    const limit = Math.min(Math.max(0, this.#deadline - RELEASE_MARGIN_MS - Date.now()), MAX_TIMEOUT_MS)
+    const limit = Math.min(Math.max(0, this.#letGoAt - Date.now()), MAX_TIMEOUT_MS)
     const bound = new Promise<void>(resolve => {
       timer = setTimeout(resolve, limit)
       if (!this.#keepsAlive) timer.unref()

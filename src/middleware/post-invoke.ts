@@ -29,6 +29,12 @@ export type Options = {
    * (`'await'`, the default), run after it at their own risk (`'detach'`), or the invocation fails (`'throw'`).
    */
   withoutCompanion?: WithoutCompanion | undefined
+  /**
+   * The shutdown drain. `true`: on, also without an `onShutdown()` or `resource()` at init; what brings SIGTERM is then
+   * registered. `false`: off, tasks and hooks do not run at shutdown. Default: on from the first of these, and where
+   * SIGTERM comes by itself.
+   */
+  shutdown?: boolean | undefined
 }
 
 /** The context of a handler behind the middleware. */
@@ -58,6 +64,7 @@ const optionSchema = {
     deadlineMargin: { type: 'integer', minimum: 100 },
     onTaskError: { instanceof: 'Function' },
     withoutCompanion: { type: 'string', enum: ['await', 'detach', 'throw'] },
+    shutdown: { type: 'boolean' },
   },
   additionalProperties: false,
 } as const
@@ -94,6 +101,8 @@ const postInvokeMiddleware = (options: Options = {}): middy.MiddlewareObj<unknow
   postInvokeValidateOptions(options)
   const settings = { ...defaults, ...withoutUndefined(options) } as Settings
   const host = functionProcess()
+  if (options.shutdown === true) host.shutdown.arm()
+  if (options.shutdown === false) host.ignoreSigterm()
   // Invocations run side by side on Managed Instances: nothing of one may stand here.
   const open = new WeakMap<object, OpenInvocation>()
 

@@ -11,6 +11,7 @@ export type ResponseStreams = {
   forget(requestId: string): void
 }
 
+/** In the Runtime API: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html */
 const RESPONSE_PATH = /^\/2018-06-01\/runtime\/invocation\/([^/]+)\/response$/
 
 export const observeResponseStreams = (): ResponseStreams => {

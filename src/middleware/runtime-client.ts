@@ -9,6 +9,11 @@ export type Scope<Invocation> = { requestId: string | undefined; invocation: Inv
 export type RuntimeClient = {
   /** Whether `InvokeStore.run` can hold the environment, or why not although the environment says so. */
   readonly gate: { available: true; anomaly?: undefined } | { available: false; anomaly?: string }
+  /**
+   * Whether it posts uncaught errors on the connection on which it waits for the next invocation. That can end the process
+   * by SIGSEGV, with no `exit` event.
+   */
+  readonly mayCrash: boolean
   /** Whether it is at an invocation and so not waiting for the next one; `undefined` where it does not tell. */
   isBusy(): boolean | undefined
   /** Whether the end of this invocation will be told. Asked while its handler runs. */
@@ -56,6 +61,7 @@ export const observeRuntimeClient = <Invocation>(options: RuntimeClientOptions<I
 
 const silentClient = (anomaly: string | undefined): RuntimeClient => ({
   gate: { available: false, ...(anomaly && { anomaly }) },
+  mayCrash: false,
   isBusy: () => undefined,
   willTell: () => false,
   isGated: () => false,
@@ -134,6 +140,7 @@ const observeRic4 = <Invocation>(global: AwsLambda, options: RuntimeClientOption
   const isInside = (requestId: string) => scopes.getStore()?.requestId === requestId
   return {
     gate: { available: true },
+    mayCrash: false,
     isBusy: () => unfinished > 0,
     willTell: isInside,
     isGated: requestId => !broken && isInside(requestId),
@@ -198,6 +205,7 @@ const observeRic3 = <Invocation>(
 
   return {
     gate: { available: false, ...(anomaly && { anomaly }) },
+    mayCrash: true,
     isBusy: () => requestId !== undefined,
     willTell: id => requestId === id && listener !== idle,
     isGated: () => false,

@@ -6,6 +6,8 @@ export type TaskStack<Entry> = {
   push(entry: Entry): void
   /** Runs what is there and what is pushed meanwhile. Resolves when nothing is left and nothing runs. */
   drain(): Promise<void>
+  /** Takes out, without running it, what has not been started. */
+  takeAll(): Entry[]
   /** How many have not been started. */
   readonly size: number
   /** The first of those that have not been started, in the order in which they will be. */
@@ -63,6 +65,11 @@ export const createTaskStack = <Entry>(options: {
       const wanted = Math.min(options.concurrency, Math.max(1, entries.length - head))
       while (workers < wanted) work()
       return promise
+    },
+    takeAll() {
+      const waiting: Entry[] = []
+      for (let entry = take(); entry !== undefined; entry = take()) waiting.push(entry)
+      return waiting
     },
     get size() {
       return entries.length - head

@@ -50,6 +50,7 @@ export type ValidTask = {
   readonly name: string | undefined
   readonly on: 'success' | 'error' | 'always'
   readonly timeout: number | undefined
+  readonly isPromise: boolean
 }
 
 /** Checks what `defer` was given, at the call: later nobody knows any more who gave it. */
@@ -71,12 +72,12 @@ export const validateTask = (task: unknown, options: unknown): ValidTask => {
       const failure = await outcome
       if (failure) throw failure.error
     }
-    return { task: waitForIt, name, on, timeout }
+    return { task: waitForIt, name, on, timeout, isPromise: true }
   }
   if (typeof task !== 'function') {
     throw invalidTask(`Expected a function or a promise to defer, got ${describe(task)}. Wrap it: defer(() => …)`, task)
   }
-  return { task: task as ValidTask['task'], name: name ?? (task.name || undefined), on, timeout }
+  return { task: task as ValidTask['task'], name: name ?? (task.name || undefined), on, timeout, isPromise: false }
 }
 
 const OPTION_NAMES = ['name', 'on', 'timeout']

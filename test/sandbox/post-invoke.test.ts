@@ -13,9 +13,8 @@ it.each([
 ])('chooses the companion by what is attached: %s', async (companion, layers) => {
   const run = await startRun({
     client,
-    companion: 'gate',
     layers,
-    environment: { POST_INVOKE_COMPANION: undefined, POST_INVOKE_LOG_LEVEL: 'DEBUG' },
+    environment: { POST_INVOKE_LOG_LEVEL: 'DEBUG' },
   })
   await using _sandbox = run.sandbox
   expect(run.logged('companion:')).toEqual([`middy-post-invoke: companion: ${companion}`])

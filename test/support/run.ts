@@ -29,17 +29,20 @@ export type Run = {
   marks(requestId?: string): Mark[]
   /** When an event of a request happened, on the clock of the marks. */
   time(type: SandboxEvent['type'], requestId: string): number
+  /** When a process ended, on the clock of the marks. */
+  exitTime(process: string): number
   /** Log lines of the package itself that contain all of `parts`. */
   logged(...parts: string[]): string[]
 }
 
 export const startRun = async (options: {
   client: RuntimeClient
-  companion: CompanionName
+  /** Left to the package where it is not given. */
+  companion?: CompanionName
   handler?: string
   freeze?: boolean
   timeout?: number
-  environment?: Record<string, string | undefined>
+  environment?: Record<string, string>
   layers?: readonly string[]
   executionEnvironment?: string
 }): Promise<Run> => {
@@ -52,7 +55,10 @@ export const startRun = async (options: {
     // Longer than a test may take: what is only released by the cap fails by its test's timeout.
     timeout: options.timeout ?? 120_000,
     freeze: options.freeze ?? false,
-    environment: { POST_INVOKE_COMPANION: companion === 'gate' ? 'embedded' : companion, ...options.environment },
+    environment: {
+      ...(companion && { POST_INVOKE_COMPANION: companion === 'gate' ? 'embedded' : companion }),
+      ...options.environment,
+    },
     ...(options.executionEnvironment && { executionEnvironment: options.executionEnvironment }),
     onEvent: event => times.push({ event, t: Number(process.hrtime.bigint()) / 1e6 }),
   })
@@ -71,6 +77,11 @@ export const startRun = async (options: {
         ({ event }) => event.type === type && 'requestId' in event && event.requestId === requestId,
       )
       if (!found) throw new Error(`no event ${type} of request ${requestId}`)
+      return found.t
+    },
+    exitTime(process) {
+      const found = times.find(({ event }) => event.type === 'process-exited' && event.process === process)
+      if (!found) throw new Error(`the process ${process} has not ended`)
       return found.t
     },
     logged: (...parts) =>

@@ -1,0 +1,185 @@
+// The shutdown drain: what still runs between SIGTERM and the end of the environment.
+import { describe, PostInvokeError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import { isThenable } from './task.ts'
+
+/** What a shutdown hook is given. */
+export type ShutdownContext = {
+  /** Aborted when the hook's `timeout` or the time of the whole shutdown is over. */
+  readonly signal: AbortSignal
+  /** Milliseconds until Lambda ends the process. */
+  getRemainingTimeInMillis(): number
+}
+
+/** A function, or anything with `Symbol.asyncDispose` or `Symbol.dispose`: a connection pool, a file handle. */
+export type ShutdownHook = ((context: ShutdownContext) => unknown) | AsyncDisposable | Disposable
+
+export type OnShutdownOptions = {
+  /** Names the hook in log lines. Default: the function's or the object's own name. */
+  name?: string | undefined
+  /** Milliseconds after which the hook's `signal` is aborted and the next one runs. Default: what is left. */
+  timeout?: number | undefined
+}
+
+export type ShutdownHost = {
+  readonly log: Log
+  /** Milliseconds from SIGTERM until Lambda kills the process. */
+  budget(): number
+  /** Makes Lambda send SIGTERM at all. Returns why it cannot, or `undefined`. */
+  bringSigterm(): string | undefined
+  /** Runs the tasks that have not run. Resolves within `milliseconds`. */
+  drainTasks(milliseconds: number): Promise<void>
+  /** Ends the process for good. */
+  end(): void
+}
+
+type Hook = { readonly name: string; readonly run: (context: ShutdownContext) => unknown; readonly timeout: number }
+
+/** Kept back from the budget: for the last log lines, and for a signal that came late. */
+const MARGIN_MS = 50
+
+/** How much of the time tasks may take where hooks wait behind them. */
+const TASKS_SHARE = 0.6
+
+/** The hooks of this process, and its SIGTERM. */
+export class Shutdown {
+  readonly #host: ShutdownHost
+  readonly #hooks: Hook[] = []
+  #isArmed = false
+  #hasBegun = false
+
+  constructor(host: ShutdownHost) {
+    this.#host = host
+  }
+
+  /** @returns a function that takes the hook back. */
+  add(hook: unknown, options: unknown): () => void {
+    const added = validateHook(hook, options, this.#hooks.length + 1)
+    this.#hooks.push(added)
+    this.arm()
+    return () => {
+      const index = this.#hooks.indexOf(added)
+      if (index >= 0) this.#hooks.splice(index, 1)
+    }
+  }
+
+  /** Sees to it that SIGTERM comes, and listens for it. */
+  arm(): void {
+    if (this.#isArmed) return
+    this.#isArmed = true
+    const reason = this.#host.bringSigterm()
+    if (reason !== undefined) {
+      this.#host.log.warnOnce('sigterm', `no SIGTERM will come (${reason}): shutdown hooks will not run`)
+    }
+    process.on('SIGTERM', this.#onSigterm)
+  }
+
+  readonly #onSigterm = () => {
+    if (this.#hasBegun) return
+    this.#hasBegun = true
+    // Others who listen have their own end in mind, and may not be done: then Lambda ends the process.
+    const isAlone = process.listenerCount('SIGTERM') === 1
+    this.#drain().finally(() => {
+      if (isAlone) this.#host.end()
+    })
+  }
+
+  async #drain(): Promise<void> {
+    const end = performance.now() + this.#host.budget() - MARGIN_MS
+    const left = () => Math.max(0, end - performance.now())
+    await this.#host.drainTasks(this.#hooks.length > 0 ? left() * TASKS_SHARE : left())
+    for (let hook = this.#hooks.pop(); hook !== undefined; hook = this.#hooks.pop()) {
+      if (left() === 0) {
+        const names = [hook, ...this.#hooks.reverse()].map(({ name }) => JSON.stringify(name))
+        this.#host.log.error(`the shutdown's time is over; not run: ${names.join(', ')}`)
+        return
+      }
+      await this.#run(hook, left)
+    }
+  }
+
+  async #run({ name, run, timeout }: Hook, left: () => number): Promise<void> {
+    const controller = new AbortController()
+    const limit = Math.min(timeout, left())
+    const late = Promise.withResolvers<void>()
+    // Ref'd: during a shutdown this may be all that keeps the event loop going.
+    const timer = setTimeout(() => {
+      const error = new PostInvokeError(
+        'ERR_SHUTDOWN_TIMEOUT',
+        `Expected the shutdown hook ${JSON.stringify(name)} to end within ${Math.round(limit)} ms.`,
+      )
+      controller.abort(error)
+      late.reject(error)
+    }, limit)
+    try {
+      const result = run({ signal: controller.signal, getRemainingTimeInMillis: left })
+      if (isThenable(result)) await Promise.race([result, late.promise])
+    } catch (error) {
+      this.#host.log.error(`shutdown hook ${JSON.stringify(name)} failed:`, error)
+    } finally {
+      clearTimeout(timer)
+      late.promise.catch(() => {})
+    }
+  }
+}
+
+const OPTION_NAMES = ['name', 'timeout']
+
+const validateHook = (hook: unknown, options: unknown, count: number): Hook => {
+  const { name, timeout } = readOptions(options)
+  const run = readHook(hook)
+  return {
+    name: name ?? ((hook as { name?: unknown }).name || constructorName(hook) || `hook ${count}`).toString(),
+    run,
+    timeout: timeout ?? Number.POSITIVE_INFINITY,
+  }
+}
+
+const readHook = (hook: unknown): Hook['run'] => {
+  if (typeof hook === 'function') return hook as Hook['run']
+  const own = ownDisposal(hook)
+  if (own) return own
+  throw invalidHook(
+    `Expected a function, or an object with Symbol.asyncDispose or Symbol.dispose, to run at shutdown, got ${describe(hook)}`,
+    hook,
+  )
+}
+
+/** How a value disposes of itself, if it can. */
+export const ownDisposal = (value: unknown): (() => unknown) | undefined => {
+  const disposable = value as Partial<AsyncDisposable & Disposable> | null | undefined
+  const dispose = disposable?.[Symbol.asyncDispose] ?? disposable?.[Symbol.dispose]
+  return typeof dispose === 'function' ? () => dispose.call(disposable) : undefined
+}
+
+const constructorName = (hook: unknown) => {
+  const name = (hook as object).constructor?.name
+  return name === 'Object' || name === 'Function' || name === 'AsyncFunction' ? undefined : name
+}
+
+const readOptions = (options: unknown): OnShutdownOptions => {
+  if (options === undefined) return {}
+  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
+    throw invalidHook(`Expected the options of onShutdown() to be an object, got ${describe(options)}`, options)
+  }
+  const unknown = Object.keys(options).find(key => !OPTION_NAMES.includes(key))
+  if (unknown !== undefined) {
+    throw invalidHook(
+      `Expected the options of onShutdown() to be among ${OPTION_NAMES.join(', ')}, got ${JSON.stringify(unknown)}`,
+      options,
+    )
+  }
+  const { name, timeout } = options as Record<string, unknown>
+  if (name !== undefined && typeof name !== 'string') {
+    throw invalidHook(`Expected the hook's name to be a string, got ${describe(name)}`, options)
+  }
+  if (timeout !== undefined && !(Number.isInteger(timeout) && (timeout as number) > 0)) {
+    throw invalidHook(
+      `Expected the hook's timeout to be a whole number of milliseconds above 0, got ${describe(timeout)}`,
+      options,
+    )
+  }
+  return options
+}
+
+const invalidHook = (message: string, data: unknown) => new PostInvokeError('ERR_INVALID_HOOK', `${message}.`, data)
