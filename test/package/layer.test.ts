@@ -1,0 +1,94 @@
+// The layer: what is unpacked into /opt.
+import { readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from '@jest/globals'
+import { unzipSync } from 'fflate'
+import { copyOf, makeFolder, root, succeed } from './packed.ts'
+
+const layer = join(root, 'dist', 'layer')
+const zip = readFileSync(join(root, 'dist', 'layer.zip'))
+
+type Entry = { name: string; system: number; mode: number; time: number; date: number }
+
+/** The central directory of a ZIP: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.12 and 4.3.16. */
+const readCentralDirectory = (bytes: Buffer): Entry[] => {
+  const end = bytes.lastIndexOf(Buffer.from('PK\x05\x06', 'latin1'))
+  const count = bytes.readUInt16LE(end + 10)
+  let at = bytes.readUInt32LE(end + 16)
+  return Array.from({ length: count }, () => {
+    expect(bytes.toString('latin1', at, at + 4)).toBe('PK\x01\x02')
+    const [name, extra, comment] = [28, 30, 32].map(offset => bytes.readUInt16LE(at + offset)) as [
+      number,
+      number,
+      number,
+    ]
+    const entry = {
+      name: bytes.toString('utf8', at + 46, at + 46 + name),
+      system: bytes.readUInt8(at + 5),
+      mode: bytes.readUInt32LE(at + 38) >>> 16,
+      time: bytes.readUInt16LE(at + 12),
+      date: bytes.readUInt16LE(at + 14),
+    }
+    at += 46 + name + extra + comment
+    return entry
+  })
+}
+
+describe('dist/layer', () => {
+  it('has one file in extensions/, because Lambda starts every file there', () => {
+    expect(readdirSync(join(layer, 'extensions'))).toEqual(['post-invoke'])
+    expect(statSync(join(layer, 'extensions', 'post-invoke')).mode & 0o777).toBe(0o755)
+  })
+
+  it('has the registrar as it is in src', () => {
+    const text = readFileSync(join(layer, 'extensions', 'post-invoke'), 'utf8')
+    expect(text).toBe(readFileSync(join(root, 'src', 'extension', 'register.sh'), 'utf8'))
+    expect(text.split('\n')[0]).toBe('#!/bin/bash -p')
+  })
+
+  it('has the companion where the registrar looks for it, and one that Node can parse', async () => {
+    expect(readdirSync(join(layer, 'post-invoke'))).toEqual(['companion.cjs'])
+    await succeed(process.execPath, ['--check', join(layer, 'post-invoke', 'companion.cjs')])
+  })
+})
+
+describe('dist/layer.zip', () => {
+  it('contains the files of dist/layer with their modes, and nothing else', () => {
+    const entries = readCentralDirectory(zip)
+    const unix = 3
+    expect(entries.map(({ name, system, mode }) => [name, system, mode.toString(8)])).toEqual([
+      ['extensions/', unix, '40755'],
+      ['extensions/post-invoke', unix, '100755'],
+      ['post-invoke/', unix, '40755'],
+      ['post-invoke/companion.cjs', unix, '100644'],
+    ])
+    for (const [name, bytes] of Object.entries(unzipSync(zip))) {
+      if (!name.endsWith('/')) expect(Buffer.from(bytes).equals(readFileSync(join(layer, name)))).toBe(true)
+    }
+  })
+
+  it('says of each entry that it is from 1980-01-01 00:00', () => {
+    for (const { time, date } of readCentralDirectory(zip)) expect([time, date]).toEqual([0, (1 << 5) | 1])
+  })
+
+  it('is the same byte for byte, whenever and wherever it is built', async () => {
+    using folder = makeFolder()
+    copyOf(folder.path, ['package.json', 'scripts', 'src/extension/register.sh', 'dist/layer'])
+    const build = async (environment: NodeJS.ProcessEnv) => {
+      const env = { ...process.env, ...environment }
+      await succeed('sh', ['-c', `umask ${environment.MASK}; exec "$NODE" scripts/build-layer.js`], {
+        cwd: folder.path,
+        env,
+      })
+      return readFileSync(join(folder.path, 'dist', 'layer.zip'))
+    }
+    const first = await build({ NODE: process.execPath, MASK: '022', TZ: 'Asia/Tokyo' })
+    const companion = join(folder.path, 'dist', 'layer', 'post-invoke', 'companion.cjs')
+    utimesSync(companion, new Date(0), new Date(0))
+    const second = await build({ NODE: process.execPath, MASK: '077', TZ: 'America/Los_Angeles' })
+    expect(first.equals(second)).toBe(true)
+    expect(first.equals(zip)).toBe(true)
+    writeFileSync(companion, `${readFileSync(companion, 'utf8')}//`)
+    expect((await build({ NODE: process.execPath, MASK: '022' })).equals(first)).toBe(false)
+  })
+})

@@ -1,0 +1,112 @@
+// What importing the package costs a cold start: the built-in modules that it has Node load. Middy's own @middy/util loads
+// node:http, node:http2 and the built-in undici, so ours is looked at twice: beside real Middy, where nothing may be added,
+// and beside a stub of @middy/util, where nothing may be there.
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
+import { copyOf, makeFolder, root, succeed } from './packed.ts'
+
+const real = makeFolder()
+const stubbed = makeFolder()
+const requests: string[] = []
+// Registers whoever asks, and has no event for them.
+const extensionsApi = createServer((request, response) => {
+  requests.push(`${request.method} ${request.url}`)
+  if (request.url?.endsWith('/register')) response.setHeader('Lambda-Extension-Identifier', 'an-identifier').end('{}')
+})
+
+beforeAll(async () => {
+  copyOf(real.path, [])
+  const util = join(stubbed.path, 'node_modules', '@middy', 'util')
+  mkdirSync(util, { recursive: true })
+  writeFileSync(join(util, 'package.json'), '{ "type": "module", "exports": "./index.js" }')
+  writeFileSync(join(util, 'index.js'), 'export const validateOptions = () => {}')
+  for (const { path } of [real, stubbed]) copyFileSync(join(root, 'dist', 'index.js'), join(path, 'index.mjs'))
+  await new Promise<void>(resolve => extensionsApi.listen(0, '127.0.0.1', resolve))
+})
+afterAll(() => {
+  extensionsApi.closeAllConnections()
+  extensionsApi.close()
+  for (const folder of [real, stubbed]) folder[Symbol.dispose]()
+})
+
+type Loaded = { modules: string[]; kind: string }
+
+/** The built-in modules in a process that has loaded a function, at the end of its init. */
+const load = async (folder: string, body: string, variables: Record<string, string> = {}): Promise<Loaded> => {
+  // In a file: what --eval evaluates finds the names of built-in modules as globals, and that loads more of them.
+  writeFileSync(
+    join(folder, 'function.mjs'),
+    `const lines = []
+     console.debug = line => lines.push(line)
+     ${body}
+     const modules = process.moduleLoadList.filter(name => name.startsWith('NativeModule ')).map(name => name.slice(13))
+     process.stdout.write(JSON.stringify({ modules, kind: String(lines[0]).split('companion: ')[1] }))
+     setTimeout(() => process.exit(), 100)`,
+  )
+  const env = {
+    PATH: process.env.PATH,
+    AWS_LAMBDA_RUNTIME_API: `127.0.0.1:${(extensionsApi.address() as AddressInfo).port}`,
+    POST_INVOKE_LOG_LEVEL: 'DEBUG',
+    POST_INVOKE_SOCKET: join(folder, 'socket'),
+    ...variables,
+  }
+  return JSON.parse(await succeed(process.execPath, [join(folder, 'function.mjs')], { env }))
+}
+
+const PLAIN_MIDDY = `const { default: middy } = await import('@middy/core'); middy().handler(async () => {});`
+const OURS = `const { default: postInvoke } = await import('./index.mjs'); const middleware = postInvoke();`
+const RIC_4 = 'globalThis.awslambda = { streamifyResponse() {} };'
+
+const isHttp = (name: string) => /^(https?2?|_http_.*|internal\/http.*|.*undici.*)$/.test(name)
+const isUndici = (name: string) => name.includes('undici')
+
+const companions = [
+  ['the layer', 'layer', 'layer', ''],
+  ['the gate', 'gate', 'embedded', RIC_4],
+  ['no companion', 'none', 'off', ''],
+] as const
+
+describe('beside a stub of @middy/util, the package', () => {
+  it.each(companions)('with %s loads no HTTP client at all', async (_, kind, companion, globals) => {
+    const loaded = await load(stubbed.path, globals + OURS, { POST_INVOKE_COMPANION: companion })
+    expect(loaded.kind).toBe(kind)
+    expect(loaded.modules.filter(isHttp)).toEqual([])
+  })
+
+  it.each([
+    ['internal', 'internal'],
+    ['embedded, of a client that has no gate', 'embedded'],
+  ])('with the internal extension (%s) loads node:http, and no undici', async (_, companion) => {
+    requests.length = 0
+    const loaded = await load(stubbed.path, OURS, { POST_INVOKE_COMPANION: companion })
+    expect(loaded.kind).toBe('internal')
+    expect(loaded.modules.filter(isUndici)).toEqual([])
+    expect(loaded.modules).toContain('_http_client')
+    expect(requests[0]).toBe('POST /2020-01-01/extension/register')
+  })
+
+  it('would show them: an ESM import of node:http loads undici', async () => {
+    const loaded = await load(stubbed.path, `await import('node:http')`)
+    expect(loaded.modules.filter(isHttp)).toContain('http')
+    expect(loaded.modules.filter(isUndici)).not.toEqual([])
+  })
+})
+
+describe('beside real Middy, the package', () => {
+  it.each(companions)('with %s adds no HTTP client to what it loads', async (_, kind, companion, globals) => {
+    const baseline = await load(real.path, PLAIN_MIDDY)
+    const loaded = await load(
+      real.path,
+      `${globals}${PLAIN_MIDDY}${OURS}middy().use(middleware).handler(async () => {})`,
+      {
+        POST_INVOKE_COMPANION: companion,
+      },
+    )
+    expect(loaded.kind).toBe(kind)
+    const added = loaded.modules.filter(name => !baseline.modules.includes(name))
+    expect(added.filter(isHttp)).toEqual([])
+  })
+})

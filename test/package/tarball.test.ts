@@ -1,0 +1,96 @@
+// What is in the tarball, and what the tools of the trade say of it.
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
+import { bin, makeFolder, type PackedFile, pack, root, run, succeed } from './packed.ts'
+
+const folder = makeFolder()
+let tarball: string
+let files: PackedFile[]
+beforeAll(async () => {
+  ;({ tarball, files } = await pack(folder.path))
+})
+afterAll(() => folder[Symbol.dispose]())
+
+describe('the tarball', () => {
+  it('contains what is expected, and nothing else', () => {
+    const modules = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter(
+      path => path.endsWith('.ts') && !path.endsWith('.d.ts'),
+    )
+    expect(files.map(({ path }) => path).sort()).toEqual(
+      [
+        'CHANGELOG.md',
+        'LICENSE',
+        'README.md',
+        'package.json',
+        'dist/index.js',
+        'dist/layer.zip',
+        'dist/layer/extensions/post-invoke',
+        'dist/layer/post-invoke/companion.cjs',
+        'dist/sandbox/index.js',
+        'dist/sandbox/runtime-client.js',
+        ...modules.map(path => `dist/${path.replace(/\.ts$/, '.d.ts')}`),
+      ].sort(),
+    )
+  })
+
+  it('keeps the run bit of the layer’s script, and gives none to anything else', () => {
+    expect(files.filter(({ mode }) => mode & 0o111)).toEqual([
+      expect.objectContaining({ path: 'dist/layer/extensions/post-invoke', mode: 0o755 }),
+    ])
+  })
+
+  it('has declarations that name no file which is not there', async () => {
+    const there = new Set(files.map(({ path }) => path))
+    const declarations = [...there].filter(path => path.endsWith('.d.ts'))
+    const missing: string[] = []
+    for (const path of declarations) {
+      const text = await succeed('tar', ['-xzOf', tarball, `package/${path}`])
+      for (const [, specifier = ''] of text.matchAll(/(?:from|import\()\s*['"](\.[^'"]+)['"]/g)) {
+        const target = join(path, '..', specifier).replace(/\.(js|ts)$/, '.d.ts')
+        if (!there.has(target)) missing.push(`${path}: ${specifier}`)
+      }
+    }
+    expect(declarations.length).toBeGreaterThan(10)
+    expect(missing).toEqual([])
+  })
+
+  it('has an entry for every path in `exports`', () => {
+    const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+    const paths = Object.values<any>(exports).flatMap(entry =>
+      typeof entry === 'string' ? entry : Object.values(entry),
+    )
+    expect(paths).toHaveLength(6)
+    for (const path of paths) expect(files.map(file => `./${file.path}`)).toContain(path)
+  })
+
+  it('satisfies publint', async () => {
+    const { code, stdout, stderr } = await run(bin('publint'), ['run', tarball, '--strict'])
+    expect([code, stdout + stderr]).toEqual([0, expect.stringContaining('All good!')])
+  })
+
+  it('satisfies attw', async () => {
+    // layer.zip is data: there is nothing in it to have types.
+    const { code, stdout } = await run(bin('attw'), [
+      ...[tarball, '--profile', 'esm-only', '--no-definitely-typed', '--format', 'json'],
+      ...['--exclude-entrypoints', './layer.zip'],
+    ])
+    const { analysis } = JSON.parse(stdout)
+    expect(code).toBe(0)
+    expect(Object.keys(analysis.entrypoints).sort()).toEqual(['.', './package.json', './sandbox'])
+    const kinds = (analysis.problems as any[])
+      .filter(({ resolutionKind }) => resolutionKind === 'node16-esm' || resolutionKind === 'bundler')
+      .map(({ kind, entrypoint }) => `${entrypoint}: ${kind}`)
+    expect(kinds).toEqual([])
+  })
+
+  it('would not satisfy them with an entry that is not there', async () => {
+    using broken = makeFolder()
+    await succeed('tar', ['-xzf', tarball, '-C', broken.path])
+    await succeed('rm', [join(broken.path, 'package', 'dist', 'index.d.ts')])
+    const { tarball: brokenTarball } = await pack(broken.path, join(broken.path, 'package'))
+    expect((await run(bin('publint'), ['run', brokenTarball, '--strict'])).code).toBe(1)
+    const attw = await run(bin('attw'), [brokenTarball, '--profile', 'esm-only', '--no-definitely-typed'])
+    expect(attw.code).toBe(1)
+  })
+})

@@ -1,0 +1,209 @@
+// Everything that users can give to defer(): what is taken, and what is refused with which words.
+import { beforeAll, describe, expect, it } from '@jest/globals'
+import middy from '@middy/core'
+import fc from 'fast-check'
+import { describe as describeValue, PostInvokeError } from '../../src/errors.ts'
+import postInvoke, { type Context, defer } from '../../src/index.ts'
+import { validateTask } from '../../src/middleware/task.ts'
+import { lambdaContext, thrownBy } from './helpers.ts'
+
+/** Both ways to defer, of an invocation that stays open. */
+const defers: Record<string, (task: any, options?: any) => void> = {}
+beforeAll(async () => {
+  await new Promise<void>(ready => {
+    middy<any, any>()
+      .use(postInvoke())
+      .handler(async (_event, context) => {
+        defers['context.defer()'] = (context as Context).defer
+        const { AsyncLocalStorage } = await import('node:async_hooks')
+        const inside = AsyncLocalStorage.snapshot()
+        defers['the imported defer()'] = (task, options) => inside(() => defer(task, options))
+        ready()
+        await new Promise(() => {})
+      })({}, lambdaContext())
+  })
+})
+
+const refusals: [string, any, any, string][] = [
+  ...(
+    [
+      [undefined, 'undefined'],
+      [null, 'null'],
+      [42, '42 (number)'],
+      [Number.NaN, 'NaN (number)'],
+      [10n, '10 (bigint)'],
+      [true, 'true (boolean)'],
+      ['mail', '"mail" (string)'],
+      ['x'.repeat(200), `"${'x'.repeat(80)}" (string)`],
+      [Symbol('mail'), 'Symbol(mail) (symbol)'],
+      [{}, 'an object (Object)'],
+      [Object.create(null), 'an object (no prototype)'],
+      [[() => {}], 'an array'],
+      [new Date(0), 'an object (Date)'],
+      [new (class Mail {})(), 'an object (Mail)'],
+      // biome-ignore lint/suspicious/noThenProperty: it is none that can be called
+      [{ then: 'soon' }, 'an object (Object)'],
+      [
+        new Proxy(
+          {},
+          {
+            get(_, key) {
+              if (key === 'then') return undefined
+              throw new Error('unreadable')
+            },
+          },
+        ),
+        'an object (unreadable)',
+      ],
+    ] as const
+  ).map<[string, any, any, string]>(([task, described]) => [
+    `a task that is ${described.slice(0, 40)}`,
+    task,
+    undefined,
+    `Expected a function or a promise to defer, got ${described}. Wrap it: defer(() => …).`,
+  ]),
+  ...(
+    [
+      [null, 'null'],
+      ['mail', '"mail" (string)'],
+      [5_000, '5000 (number)'],
+      [true, 'true (boolean)'],
+      [[], 'an array'],
+      [() => {}, 'a function'],
+    ] as const
+  ).map<[string, any, any, string]>(([options, described]) => [
+    `options that are ${described}`,
+    () => {},
+    options,
+    `Expected the options of defer() to be an object, got ${described}.`,
+  ]),
+  ...['retries', 'Timeout', 'ON', ''].map<[string, any, any, string]>(key => [
+    `an option that is called "${key}"`,
+    () => {},
+    { name: 'mail', [key]: 1 },
+    `Expected the options of defer() to be among name, on, timeout, got ${JSON.stringify(key)}.`,
+  ]),
+  ...(
+    [
+      [1, '1 (number)'],
+      [null, 'null'],
+      [Symbol('mail'), 'Symbol(mail) (symbol)'],
+      [() => {}, 'a function'],
+    ] as const
+  ).map<[string, any, any, string]>(([value, described]) => [
+    `a name that is ${described}`,
+    () => {},
+    { name: value },
+    `Expected the task's name to be a string, got ${described}.`,
+  ]),
+  ...(
+    [
+      ['failure', '"failure" (string)'],
+      ['Success', '"Success" (string)'],
+      ['', '"" (string)'],
+      [null, 'null'],
+      [['success'], 'an array'],
+      [true, 'true (boolean)'],
+    ] as const
+  ).map<[string, any, any, string]>(([value, described]) => [
+    `an \`on\` that is ${described}`,
+    () => {},
+    { on: value },
+    `Expected the task's \`on\` to be 'success', 'error' or 'always', got ${described}.`,
+  ]),
+  ...(
+    [
+      [0, '0 (number)'],
+      [-1, '-1 (number)'],
+      [1.5, '1.5 (number)'],
+      [Number.NaN, 'NaN (number)'],
+      [Number.POSITIVE_INFINITY, 'Infinity (number)'],
+      ['1000', '"1000" (string)'],
+      [null, 'null'],
+      [1_000n, '1000 (bigint)'],
+      [{}, 'an object (Object)'],
+    ] as const
+  ).map<[string, any, any, string]>(([value, described]) => [
+    `a timeout that is ${described}`,
+    () => {},
+    { timeout: value },
+    `Expected the task's timeout to be a whole number of milliseconds above 0, got ${described}.`,
+  ]),
+  ...(['success', 'error'] as const).map<[string, any, any, string]>(on => [
+    `a promise for the outcome ${on}`,
+    Promise.resolve(),
+    { on },
+    `\`on: "${on}"\` needs a function: a promise is under way whatever the outcome.`,
+  ]),
+]
+
+describe.each(['context.defer()', 'the imported defer()'])('%s refuses', way => {
+  it.each(refusals)('%s', (_, task, options, message) => {
+    const error = thrownBy(() => defers[way]?.(task, options)) as PostInvokeError
+    expect(error).toBeInstanceOf(PostInvokeError)
+    expect(error).toBeInstanceOf(Error)
+    expect(error.message).toBe(message)
+    expect(error).toMatchObject({
+      name: 'PostInvokeError',
+      code: 'ERR_INVALID_TASK',
+      cause: { package: 'middy-post-invoke' },
+    })
+  })
+})
+
+describe('defer() takes', () => {
+  it.each<[string, any, any, Record<string, unknown>]>([
+    ['a function', function mail() {}, undefined, { name: 'mail', on: 'always', timeout: undefined }],
+    ['a function without a name', (() => () => {})(), undefined, { name: undefined, on: 'always' }],
+    ['an async function', async function mail() {}, undefined, { name: 'mail' }],
+    ['a class, which fails when it runs', class Mail {}, undefined, { name: 'Mail' }],
+    ['a promise', Promise.resolve(), undefined, { name: undefined, on: 'always' }],
+    ['a promise for every outcome', Promise.resolve(), { on: 'always' }, { on: 'always' }],
+    // biome-ignore lint/suspicious/noThenProperty: a promise of another library
+    ['a thenable', { then() {} }, { name: 'foreign' }, { name: 'foreign' }],
+    ['no options', () => {}, undefined, { on: 'always', timeout: undefined }],
+    ['empty options', () => {}, {}, { on: 'always', timeout: undefined }],
+    [
+      'explicit undefined',
+      function mail() {},
+      { name: undefined, on: undefined, timeout: undefined },
+      { name: 'mail', on: 'always', timeout: undefined },
+    ],
+    ['all options', () => {}, { name: 'a', on: 'error', timeout: 1 }, { name: 'a', on: 'error', timeout: 1 }],
+    ['options without a prototype', () => {}, Object.assign(Object.create(null), { name: 'a' }), { name: 'a' }],
+    ['frozen options', () => {}, Object.freeze({ on: 'success' }), { on: 'success' }],
+    ['an empty name', () => {}, { name: '' }, { name: '' }],
+  ])('%s', (_, task, options, expected) => {
+    expect(validateTask(task, options)).toMatchObject({ task: expect.any(Function), ...expected })
+  })
+
+  it('no later change of the options', () => {
+    const options: { name: string; timeout?: number } = { name: 'a' }
+    const valid = validateTask(() => {}, options)
+    options.name = 'b'
+    options.timeout = 5
+    expect(valid).toMatchObject({ name: 'a', timeout: undefined })
+  })
+})
+
+describe('what is given', () => {
+  it('is described in a short line, whatever it is, and never throws', () => {
+    fc.assert(
+      fc.property(fc.anything({ withBigInt: true, withDate: true, withMap: true, withNullPrototype: true }), value => {
+        const text = describeValue(value)
+        expect(typeof text).toBe('string')
+        expect(text).not.toContain('\n')
+        expect(text.length).toBeLessThan(600)
+      }),
+    )
+  })
+
+  it('never makes defer() throw anything but a PostInvokeError', () => {
+    fc.assert(
+      fc.property(fc.anything(), fc.anything(), (task, options) => {
+        const error = thrownBy(() => defers['context.defer()']?.(task, options))
+        expect(error).toBeInstanceOf(PostInvokeError) // fc.anything makes no function and no thenable
+      }),
+    )
+  })
+})

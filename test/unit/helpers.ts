@@ -1,0 +1,54 @@
+// What several unit tests need: a log that remembers, waits that count turns of the event loop, and Lambda's context.
+import type { Context as LambdaContext } from 'aws-lambda'
+import type { Log } from '../../src/log.ts'
+
+export type LogLine = { level: 'debug' | 'warn' | 'error'; message: string; error?: unknown }
+
+/** A log that remembers each line; `warnOnce` keeps its promise. */
+export const recordLog = (): Log & { lines: LogLine[]; of(level: LogLine['level']): string[] } => {
+  const lines: LogLine[] = []
+  const topics = new Set<string>()
+  const write = (level: LogLine['level'], message: string, error?: unknown) => {
+    lines.push(error === undefined ? { level, message } : { level, message, error })
+  }
+  return {
+    lines,
+    of: level => lines.filter(line => line.level === level).map(({ message }) => message),
+    debug: message => write('debug', message),
+    warn: (message, error) => write('warn', message, error),
+    error: (message, error) => write('error', message, error),
+    warnOnce: (topic, message) => {
+      if (topics.has(topic)) return
+      topics.add(topic)
+      write('warn', message)
+    },
+  }
+}
+
+export const turn = () => new Promise<void>(resolve => setImmediate(resolve))
+
+export const turns = async (count: number) => {
+  for (let index = 0; index < count; index++) await turn()
+}
+
+/** Waits for something to become so; a test that waits in vain fails here, and says for what. */
+export const until = async (condition: () => boolean, what = condition.toString()) => {
+  const end = performance.now() + 20_000
+  while (!condition()) {
+    if (performance.now() > end) throw new Error(`Waited in vain until ${what}`)
+    await new Promise(resolve => setTimeout(resolve, 1))
+  }
+}
+
+/** What a thunk throws, `undefined` if it does not. */
+export const thrownBy = (act: () => unknown): unknown => {
+  try {
+    act()
+  } catch (error) {
+    return error
+  }
+  return undefined
+}
+
+export const lambdaContext = (awsRequestId = 'request-1', remaining?: () => number): any =>
+  ({ awsRequestId, ...(remaining && { getRemainingTimeInMillis: remaining }) }) as Partial<LambdaContext>

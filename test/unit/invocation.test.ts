@@ -1,0 +1,1025 @@
+// Invocation by itself, on a clock of our own: it takes its timers from the globals, which Jest's fakes replace.
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
+import fc from 'fast-check'
+import { PostInvokeError } from '../../src/errors.ts'
+import { Invocation, type InvocationHost, type InvocationOptions } from '../../src/middleware/invocation.ts'
+import type { DeferOptions, Task, TaskContext } from '../../src/middleware/task.ts'
+import { recordLog, thrownBy } from './helpers.ts'
+
+beforeEach(() => {
+  jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'performance', 'hrtime'] })
+})
+
+afterEach(() => {
+  jest.useRealTimers()
+})
+
+type Setup = {
+  options?: Partial<InvocationOptions>
+  facts?: Partial<{ requestId: string; remainingTime: number; isHeld: boolean; isGated: boolean }>
+  request?: { error?: unknown }
+  host?: Partial<InvocationHost>
+}
+
+const create = ({ options, facts, request = {}, host }: Setup = {}) => {
+  const log = recordLog()
+  const told: Invocation['unfinished'][] = []
+  let settled = 0
+  let settledAt = 0
+  let deferred = 0
+  const invocation = new Invocation(
+    request,
+    { requestId: 'r1', remainingTime: Number.POSITIVE_INFINITY, isHeld: true, isGated: false, ...facts },
+    {
+      order: 'lifo',
+      concurrency: 1,
+      taskTimeout: undefined,
+      deadlineMargin: 250,
+      onTaskError: undefined,
+      ...options,
+    },
+    {
+      log,
+      snapshot: () => AsyncLocalStorage.snapshot(),
+      onTasks: ({ unfinished }) => void told.push(unfinished),
+      onDefer: () => void deferred++,
+      onSettled: () => {
+        settled++
+        settledAt = Date.now()
+      },
+      ready: () => undefined,
+      streaming: () => undefined,
+      ...host,
+    },
+  )
+  return {
+    invocation,
+    log,
+    told,
+    request,
+    settled: () => settled,
+    settledAt: () => settledAt,
+    deferred: () => deferred,
+    codes: () => log.lines.filter(({ level }) => level === 'error').map(({ error }) => (error as PostInvokeError).code),
+  }
+}
+
+/** Lets the fake clock run until a promise has settled, from one timer to the next. */
+const passTimeUntil = async (promise: Promise<unknown>) => {
+  let done = false
+  const end = promise.finally(() => {
+    done = true
+  })
+  for (let steps = 0; !done; steps++) {
+    if (steps === 10_000) throw new Error('It did not settle')
+    await jest.advanceTimersToNextTimerAsync()
+  }
+  await end
+}
+
+const depart = (invocation: Invocation) => passTimeUntil(invocation.depart())
+
+const never = () => new Promise<never>(() => {})
+
+const pause = (milliseconds: number) => new Promise<void>(resolve => setTimeout(resolve, milliseconds))
+
+const onAbort = (signal: AbortSignal) =>
+  new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }))
+
+describe('a task', () => {
+  it('is not called before the departure', async () => {
+    const { invocation } = create()
+    const task = jest.fn()
+    invocation.defer(task)
+    await jest.advanceTimersByTimeAsync(1_000)
+    expect(task).not.toHaveBeenCalled()
+    await depart(invocation)
+    expect(task).toHaveBeenCalledTimes(1)
+  })
+
+  it('is handed name, request, outcome and time', async () => {
+    const { invocation } = create({ facts: { remainingTime: 5_000 } })
+    let given: TaskContext | undefined
+    invocation.defer(
+      context => {
+        given = context
+      },
+      { name: 'mail' },
+    )
+    await jest.advanceTimersByTimeAsync(1_000)
+    await depart(invocation)
+    expect(given).toMatchObject({ name: 'mail', awsRequestId: 'r1', outcome: 'success', error: undefined })
+    expect(given?.getRemainingTimeInMillis()).toBeLessThanOrEqual(4_000)
+    expect(given?.getRemainingTimeInMillis()).toBeGreaterThan(0)
+    expect(given?.signal.aborted).toBe(false)
+    expect(given?.signal).toBe(given?.signal)
+  })
+
+  it('has endless time where there is no deadline', async () => {
+    const { invocation } = create()
+    let remaining: number | undefined
+    invocation.defer(({ getRemainingTimeInMillis }) => {
+      remaining = getRemainingTimeInMillis()
+    })
+    await depart(invocation)
+    expect(remaining).toBe(Number.POSITIVE_INFINITY)
+  })
+
+  it.each<[string, Task, DeferOptions | undefined, string]>([
+    ['the given name', function own() {}, { name: 'given' }, 'given'],
+    ['its own name', function own() {}, undefined, 'own'],
+    ['a number', (() => () => {})(), undefined, 'task 1'],
+    ['a number, if it is a promise', Promise.resolve(), undefined, 'task 1'],
+    ['the given name, if it is a promise', Promise.resolve(), { name: 'given' }, 'given'],
+  ])('is called by %s', async (_, task, options, name) => {
+    const { invocation } = create()
+    invocation.defer(task, options)
+    expect(invocation.unfinished).toEqual({ names: [name], more: 0 })
+    await depart(invocation)
+  })
+
+  it.each<[string, Task | undefined, unknown]>([
+    [
+      'throws',
+      () => {
+        throw new Error('thrown')
+      },
+      new Error('thrown'),
+    ],
+    ['rejects', () => Promise.reject(new Error('rejected')), new Error('rejected')],
+    ['rejects with no error', () => Promise.reject('text'), 'text'],
+    [
+      'returns a thenable that fails',
+      // biome-ignore lint/suspicious/noThenProperty: a promise of another library
+      () => ({ then: (_: unknown, reject: (error: unknown) => void) => reject(new Error('foreign')) }),
+      new Error('foreign'),
+    ],
+    [
+      'returns a thenable that throws',
+      () => ({
+        // biome-ignore lint/suspicious/noThenProperty: a promise of another library
+        then() {
+          throw new Error('then threw')
+        },
+      }),
+      new Error('then threw'),
+    ],
+    [
+      'returns what cannot be looked at',
+      () => ({
+        // biome-ignore lint/suspicious/noThenProperty: a hostile value
+        get then() {
+          throw new Error('hostile')
+        },
+      }),
+      new Error('hostile'),
+    ],
+    ['is a rejected promise', undefined, new Error('early')],
+  ])('that %s is logged once, and disturbs no other', async (_, task, error) => {
+    const { invocation, log } = create()
+    const ran: string[] = []
+    invocation.defer(() => void ran.push('first'))
+    invocation.defer(task ?? Promise.reject(new Error('early')), { name: 'bad' })
+    invocation.defer(() => void ran.push('last'))
+    await depart(invocation)
+    expect(ran).toEqual(['last', 'first'])
+    expect(log.lines).toEqual([{ level: 'error', message: 'task "bad" of request r1 failed:', error }])
+  })
+
+  it('is waited for, if it returns a thenable of another library', async () => {
+    const { invocation, log, settled } = create()
+    let isSettledBefore: number | undefined
+    invocation.defer(() => ({
+      // biome-ignore lint/suspicious/noThenProperty: a promise of another library
+      then(resolve: (value: unknown) => void) {
+        setTimeout(() => {
+          isSettledBefore = settled()
+          resolve(undefined)
+        }, 100)
+      },
+    }))
+    await depart(invocation)
+    expect(isSettledBefore).toBe(0)
+    expect(log.lines).toEqual([])
+  })
+
+  it.each(['success', 'error'] as const)('runs by `on` at the outcome %s', async outcome => {
+    const { invocation, log } = create({ request: outcome === 'error' ? { error: new Error('handler') } : {} })
+    invocation.hasThrown = outcome === 'error'
+    const ran: string[] = []
+    for (const on of ['success', 'error', 'always'] as const) {
+      invocation.defer(context => void ran.push(`${on} at ${context.outcome}`), { on, name: on })
+    }
+    await depart(invocation)
+    expect(ran).toEqual([`always at ${outcome}`, `${outcome} at ${outcome}`].sort())
+    const skipped = outcome === 'success' ? 'error' : 'success'
+    expect(log.lines).toEqual([
+      { level: 'debug', message: `task "${skipped}" of request r1 is not for the outcome ${outcome}` },
+    ])
+  })
+
+  it.each([
+    ['an error', new Error('handler')],
+    ['a text', 'text'],
+    ['0', 0],
+    ['false', false],
+    ['null', null],
+    ['undefined', undefined],
+  ])('sees what was thrown: %s', async (_, error) => {
+    const { invocation } = create({ request: { error } })
+    invocation.hasThrown = true
+    let given: TaskContext | undefined
+    invocation.defer(context => {
+      given = context
+    })
+    await depart(invocation)
+    expect(given?.outcome).toBe('error')
+    expect(given?.error).toBe(error)
+  })
+
+  it('runs in the async context in which it was deferred', async () => {
+    const storage = new AsyncLocalStorage<string>()
+    const { invocation } = create()
+    const seen: unknown[] = []
+    storage.run('a', () => invocation.defer(() => void seen.push(storage.getStore())))
+    storage.run('b', () => {
+      invocation.defer(async () => {
+        await pause(1)
+        seen.push(storage.getStore())
+        invocation.defer(() => void seen.push(`nested in ${storage.getStore()}`))
+      })
+    })
+    await storage.run('c', () => depart(invocation))
+    expect(seen).toEqual(['b', 'nested in b', 'a'])
+  })
+
+  it('that one defers runs next, before those that wait', async () => {
+    const { invocation } = create()
+    const ran: string[] = []
+    invocation.defer(() => void ran.push('first'))
+    invocation.defer(() => {
+      ran.push('second')
+      invocation.defer(() => void ran.push('nested'))
+    })
+    await depart(invocation)
+    expect(ran).toEqual(['second', 'nested', 'first'])
+  })
+})
+
+describe('the deadline', () => {
+  it('aborts what runs `deadlineMargin` before, no sooner', async () => {
+    const { invocation } = create({ facts: { remainingTime: 1_000 }, options: { concurrency: 2 } })
+    const signals: AbortSignal[] = []
+    const watch = (context: TaskContext) => {
+      signals.push(context.signal)
+      return onAbort(context.signal)
+    }
+    invocation.defer(watch)
+    invocation.defer(watch)
+    const settled = invocation.depart()
+    await jest.advanceTimersByTimeAsync(749)
+    expect(signals.map(({ aborted }) => aborted)).toEqual([false, false])
+    await jest.advanceTimersByTimeAsync(1)
+    expect(signals.map(({ aborted }) => aborted)).toEqual([true, true])
+    expect(signals[0]?.reason).toBeInstanceOf(PostInvokeError)
+    expect(signals[0]?.reason).toMatchObject({
+      code: 'ERR_TASK_DEADLINE',
+      message:
+        "Expected the tasks of request r1 to end 250 ms before the function's deadline. Defer less, or raise the function's timeout.",
+    })
+    await passTimeUntil(settled)
+  })
+
+  it('reports a task that never ends once, and lets go before the companions do', async () => {
+    const { invocation, log, codes, settled } = create({ facts: { remainingTime: 1_000 } })
+    invocation.defer(never, { name: 'endless' })
+    const begin = Date.now()
+    await depart(invocation)
+    expect(codes()).toEqual(['ERR_TASK_DEADLINE'])
+    expect(log.of('error')).toEqual(['task "endless" of request r1 failed:'])
+    expect(settled()).toBe(1)
+    expect(Date.now() - begin).toBeLessThanOrEqual(900)
+    expect(invocation.unfinished).toEqual({ names: [], more: 0 })
+  })
+
+  it('gives an aborted task a moment to clean up, but not past the companions', async () => {
+    const { invocation, codes } = create({ facts: { remainingTime: 1_000 }, options: { deadlineMargin: 100 } })
+    invocation.defer(never)
+    const begin = Date.now()
+    await depart(invocation)
+    expect(codes()).toEqual(['ERR_TASK_DEADLINE'])
+    expect(Date.now() - begin).toBeLessThanOrEqual(900 + 1) // the least that a timer waits
+  })
+
+  it('does not report a task that ends well after its abort', async () => {
+    const { invocation, log } = create({ facts: { remainingTime: 1_000 } })
+    let cleanedUp = false
+    invocation.defer(async ({ signal }) => {
+      await onAbort(signal).catch(() => pause(50))
+      cleanedUp = true
+    })
+    await depart(invocation)
+    expect(cleanedUp).toBe(true)
+    expect(log.lines).toEqual([])
+  })
+
+  it('reports each task that could not be started', async () => {
+    const { invocation, log, codes } = create({ facts: { remainingTime: 1_000 } })
+    const task = jest.fn()
+    for (const name of ['a', 'b', 'c']) invocation.defer(task, { name })
+    invocation.defer(never, { name: 'endless' })
+    await depart(invocation)
+    expect(task).not.toHaveBeenCalled()
+    expect(log.of('error')).toEqual(
+      ['endless', 'c', 'b', 'a'].map(name => `task ${JSON.stringify(name)} of request r1 failed:`),
+    )
+    expect(codes()).toEqual(Array(4).fill('ERR_TASK_DEADLINE'))
+    expect(log.lines[1]?.error).toHaveProperty(
+      'message',
+      'Expected the task "c" to start 250 ms or more before the function\'s deadline. It has not been started.',
+    )
+  })
+
+  it('is seen between tasks that never yield', async () => {
+    const { invocation, codes } = create({ facts: { remainingTime: 1_000 } })
+    const task = jest.fn()
+    invocation.defer(task)
+    invocation.defer(() => void jest.setSystemTime(Date.now() + 800))
+    await depart(invocation)
+    expect(task).not.toHaveBeenCalled()
+    expect(codes()).toEqual(['ERR_TASK_DEADLINE'])
+  })
+
+  it('that has passed already lets nothing start, and all is reported', async () => {
+    const { invocation, codes } = create({ facts: { remainingTime: -5 } })
+    const task = jest.fn()
+    invocation.defer(task)
+    invocation.defer(Promise.resolve())
+    await depart(invocation)
+    expect(task).not.toHaveBeenCalled()
+    expect(codes()).toEqual(['ERR_TASK_DEADLINE', 'ERR_TASK_DEADLINE'])
+  })
+
+  it('ends it all, also where something that was left behind defers in every turn', async () => {
+    jest.useRealTimers()
+    const { invocation, settledAt } = create({ facts: { remainingTime: 500 } })
+    const deadline = Date.now() + 500
+    let accepted = 0
+    let refusal: unknown
+    const deferOn = () => {
+      refusal = thrownBy(() => invocation.defer(() => {}))
+      if (refusal) return
+      accepted++
+      if (Date.now() < deadline + 1_000) setImmediate(deferOn)
+    }
+    invocation.defer(() => void setImmediate(deferOn))
+    await invocation.depart()
+    expect(settledAt()).toBeLessThan(deadline)
+    await new Promise(resolve => setTimeout(resolve, 5))
+    expect(refusal).toMatchObject({ code: 'ERR_NO_INVOCATION' })
+    expect(accepted).toBeGreaterThan(0)
+  })
+
+  // From the moment at which the last task has ended to the one at which defer() refuses, microtasks can run.
+  it.each([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])(
+    'loses nothing that is deferred just then, every %i microtasks',
+    async gap => {
+      const { invocation, log } = create({ facts: { remainingTime: 1_000 } })
+      const accepted: string[] = []
+      const refused: string[] = []
+      const deferOn = async () => {
+        for (let index = 0; index < 30; index++) {
+          for (let passed = 0; passed < gap; passed++) await undefined
+          const name = `late ${index}`
+          if (thrownBy(() => invocation.defer(() => {}, { name }))) refused.push(name)
+          else accepted.push(name)
+        }
+      }
+      invocation.defer(({ signal }) => onAbort(signal).catch(() => void deferOn()))
+      await depart(invocation)
+      await jest.advanceTimersByTimeAsync(1_000)
+      expect(accepted.length + refused.length).toBe(30)
+      expect(log.of('error').sort()).toEqual(
+        accepted.map(name => `task ${JSON.stringify(name)} of request r1 failed:`).sort(),
+      )
+    },
+  )
+
+  it('is counted from the opening, not from the departure', async () => {
+    const { invocation, codes } = create({ facts: { remainingTime: 1_000 } })
+    const ran: string[] = []
+    invocation.defer(() => pause(300).then(() => void ran.push('too late')))
+    invocation.defer(() => pause(100).then(() => void ran.push('in time')))
+    await jest.advanceTimersByTimeAsync(500)
+    await depart(invocation)
+    expect(ran).toEqual(['in time'])
+    expect(codes()).toEqual(['ERR_TASK_DEADLINE'])
+  })
+})
+
+describe('a timeout', () => {
+  it('aborts its task, and reports it if it does not end', async () => {
+    const { invocation, log, codes } = create()
+    const ran: string[] = []
+    let reason: unknown
+    invocation.defer(() => void ran.push('next'))
+    invocation.defer(
+      ({ signal }) => {
+        signal.addEventListener('abort', () => {
+          reason = signal.reason
+        })
+        return never()
+      },
+      { name: 'slow', timeout: 50 },
+    )
+    await depart(invocation)
+    expect(reason).toMatchObject({
+      code: 'ERR_TASK_TIMEOUT',
+      message: 'Expected the task "slow" to end within its timeout of 50 ms.',
+    })
+    expect(codes()).toEqual(['ERR_TASK_TIMEOUT'])
+    expect(log.lines[0]?.error).toBe(reason)
+    expect(ran).toEqual(['next'])
+  })
+
+  it('has aborted the signal also of a task that asks for it only afterwards', async () => {
+    const { invocation, log } = create()
+    let reason: unknown
+    invocation.defer(
+      async context => {
+        await pause(60)
+        reason = context.signal.reason
+      },
+      { timeout: 50 },
+    )
+    await depart(invocation)
+    expect(reason).toMatchObject({ code: 'ERR_TASK_TIMEOUT' })
+    expect(log.lines).toEqual([])
+  })
+
+  it('reports what an aborted task rejects with', async () => {
+    const { invocation, log } = create()
+    const own = new Error('my own')
+    invocation.defer(({ signal }) => onAbort(signal).catch(() => Promise.reject(own)), { timeout: 50 })
+    await depart(invocation)
+    expect(log.lines.map(({ error }) => error)).toEqual([own])
+  })
+
+  it('applies to a promise, too', async () => {
+    const { invocation, codes } = create()
+    invocation.defer(never(), { timeout: 50 })
+    await depart(invocation)
+    expect(codes()).toEqual(['ERR_TASK_TIMEOUT'])
+  })
+
+  it('is taskTimeout where the task names none', async () => {
+    const { invocation, log } = create({ options: { taskTimeout: 70 } })
+    invocation.defer(never, { name: 'by default' })
+    invocation.defer(never, { name: 'by its own', timeout: 20 })
+    await depart(invocation)
+    expect(log.lines.map(({ error }) => (error as Error).message)).toEqual([
+      'Expected the task "by its own" to end within its timeout of 20 ms.',
+      'Expected the task "by default" to end within its timeout of 70 ms.',
+    ])
+  })
+
+  it('counts from the start of its task', async () => {
+    const { invocation, log } = create()
+    invocation.defer(() => pause(60), { timeout: 80 })
+    invocation.defer(() => pause(60), { timeout: 80 })
+    await depart(invocation)
+    expect(log.lines).toEqual([])
+  })
+
+  it('that is beyond what a timer can count does not abort at once', async () => {
+    const { invocation, log } = create({ facts: { remainingTime: 60_000 } })
+    invocation.defer(() => pause(500), { timeout: 2 ** 31 })
+    invocation.defer(() => pause(500), { timeout: Number.MAX_SAFE_INTEGER })
+    await depart(invocation)
+    expect(log.lines).toEqual([])
+  })
+
+  it('and the deadline together report a task once', async () => {
+    const { invocation, codes } = create({ facts: { remainingTime: 400 } })
+    invocation.defer(never, { timeout: 100 })
+    await depart(invocation)
+    expect(codes()).toEqual(['ERR_TASK_TIMEOUT'])
+  })
+
+  it('leaves no timer behind', async () => {
+    const { invocation } = create({ facts: { remainingTime: 60_000 } })
+    invocation.defer(() => pause(1), { timeout: 30_000 })
+    await depart(invocation)
+    expect(jest.getTimerCount()).toBe(0)
+  })
+})
+
+describe('onTaskError', () => {
+  const failing = (onTaskError: InvocationOptions['onTaskError'], remainingTime = Number.POSITIVE_INFINITY) => {
+    const made = create({ options: { onTaskError }, facts: { remainingTime } })
+    made.invocation.defer(
+      () => {
+        throw new Error('task')
+      },
+      { name: 'bad' },
+    )
+    return made
+  }
+
+  it('is called after the failure is logged, and its promise is waited for', async () => {
+    const seen: unknown[] = []
+    const { invocation, log, settled } = failing(async (error, task) => {
+      seen.push(error, task, log.lines.length)
+      await pause(100)
+      seen.push(settled())
+    })
+    await depart(invocation)
+    expect(seen).toEqual([new Error('task'), { name: 'bad', awsRequestId: 'r1' }, 1, 0])
+  })
+
+  it.each<[string, InvocationOptions['onTaskError']]>([
+    [
+      'throws',
+      () => {
+        throw new Error('hook')
+      },
+    ],
+    ['rejects', () => Promise.reject(new Error('hook'))],
+  ])('that %s is logged, and costs nothing else', async (_, onTaskError) => {
+    const { invocation, log, settled } = failing(onTaskError)
+    const ran = jest.fn()
+    invocation.defer(ran)
+    await depart(invocation)
+    expect(log.lines).toEqual([
+      { level: 'error', message: 'task "bad" of request r1 failed:', error: new Error('task') },
+      { level: 'error', message: 'onTaskError failed for task "bad" of request r1:', error: new Error('hook') },
+    ])
+    expect(ran).toHaveBeenCalledTimes(1)
+    expect(settled()).toBe(1)
+  })
+
+  it('that never ends is not waited for past the deadline', async () => {
+    const { invocation, settled } = failing(never, 1_000)
+    const begin = Date.now()
+    await depart(invocation)
+    expect(settled()).toBe(1)
+    expect(Date.now() - begin).toBeLessThanOrEqual(900)
+  })
+
+  it('is called for tasks whose time was up, and for those not started', async () => {
+    const codes: unknown[] = []
+    const { invocation } = create({
+      facts: { remainingTime: 1_000 },
+      options: { onTaskError: (error, { name }) => codes.push([name, (error as PostInvokeError).code]) },
+    })
+    invocation.defer(never, { name: 'c' })
+    invocation.defer(never, { name: 'b' })
+    invocation.defer(never, { name: 'a', timeout: 10 })
+    await depart(invocation)
+    expect(codes).toEqual([
+      ['a', 'ERR_TASK_TIMEOUT'],
+      ['b', 'ERR_TASK_DEADLINE'],
+      ['c', 'ERR_TASK_DEADLINE'],
+    ])
+  })
+})
+
+describe('defer()', () => {
+  it('is refused once the invocation has settled', async () => {
+    const { invocation } = create()
+    await depart(invocation)
+    const error = thrownBy(() => invocation.defer(() => {}))
+    expect(error).toBeInstanceOf(PostInvokeError)
+    expect(error).toMatchObject({
+      code: 'ERR_NO_INVOCATION',
+      message:
+        'Expected defer() to be called before its invocation ends, got a call after request r1 had settled. Await what defers, in the handler or in a task.',
+    })
+  })
+
+  it('can be taken off the context', async () => {
+    const { invocation } = create()
+    const { defer } = invocation
+    const task = jest.fn()
+    defer(task)
+    await depart(invocation)
+    expect(task).toHaveBeenCalledTimes(1)
+  })
+
+  it('tells the host of each task', () => {
+    const { invocation, deferred } = create()
+    invocation.defer(() => {})
+    invocation.defer(() => {})
+    expect(deferred()).toBe(2)
+  })
+
+  // What a task leaves running may still defer. Then it must either run or be refused: in silence nothing is lost.
+  it.each<[string, (act: () => void) => unknown]>([
+    ['a microtask', act => void Promise.resolve().then(act)],
+    ['a few microtasks', act => void Promise.resolve().then(() => Promise.resolve().then(() => queueMicrotask(act)))],
+    ['nextTick', act => void process.nextTick(act)],
+    ['setImmediate', act => void setImmediate(act)],
+    ['setImmediate twice', act => void setImmediate(() => setImmediate(act))],
+    ['setTimeout', act => void setTimeout(act, 0)],
+    ['a later timer', act => void setTimeout(act, 100)],
+  ])('called by what a task left behind in %s is run or refused', async (_, leaveBehind) => {
+    const { invocation } = create()
+    let outcome: unknown = 'not called'
+    const late = jest.fn()
+    invocation.defer(() => {
+      leaveBehind(() => {
+        outcome = thrownBy(() => invocation.defer(late))
+      })
+    })
+    await depart(invocation)
+    await jest.runAllTimersAsync()
+    if (late.mock.calls.length === 0) expect(outcome).toMatchObject({ code: 'ERR_NO_INVOCATION' })
+    else expect(outcome).toBeUndefined()
+  })
+
+  it('of a promise that rejects before its turn leaves no unhandled rejection', async () => {
+    const unhandled = jest.fn()
+    process.on('unhandledRejection', unhandled)
+    const { invocation, log } = create()
+    invocation.defer(Promise.reject(new Error('early')), { name: 'promise' })
+    jest.useRealTimers()
+    await new Promise(resolve => setTimeout(resolve, 5))
+    expect(unhandled).not.toHaveBeenCalled()
+    await invocation.depart()
+    process.off('unhandledRejection', unhandled)
+    expect(log.lines).toEqual([
+      { level: 'error', message: 'task "promise" of request r1 failed:', error: new Error('early') },
+    ])
+  })
+})
+
+describe('the departure', () => {
+  it('settles at once where nothing was deferred', async () => {
+    const { invocation, settled, told } = create()
+    invocation.depart()
+    await Promise.resolve()
+    expect(settled()).toBe(1)
+    expect(told).toEqual([])
+  })
+
+  it('happens once', async () => {
+    const { invocation, settled } = create()
+    const task = jest.fn()
+    invocation.defer(task)
+    const [first, second] = [invocation.depart(), invocation.depart()]
+    await passTimeUntil(Promise.all([first, second]))
+    await invocation.depart()
+    expect(task).toHaveBeenCalledTimes(1)
+    expect(settled()).toBe(1)
+  })
+
+  it('lets the client go on first, unless it waits for us', async () => {
+    for (const [isGated, expected] of [
+      [false, 0],
+      [true, 1],
+    ] as const) {
+      const { invocation } = create({ facts: { isGated } })
+      const task = jest.fn()
+      invocation.defer(task)
+      const settled = invocation.depart()
+      for (let index = 0; index < 20; index++) await Promise.resolve()
+      expect(task).toHaveBeenCalledTimes(expected)
+      await passTimeUntil(settled)
+    }
+  })
+
+  it('waits for a streamed response', async () => {
+    const order: string[] = []
+    const { invocation } = create({ host: { streaming: () => pause(100).then(() => void order.push('streamed')) } })
+    invocation.defer(() => void order.push('task'))
+    await depart(invocation)
+    expect(order).toEqual(['streamed', 'task'])
+  })
+
+  it('does not wait for ever for a stream', async () => {
+    const { invocation, settled } = create({ facts: { remainingTime: 1_000 }, host: { streaming: never } })
+    const begin = Date.now()
+    await depart(invocation)
+    expect(settled()).toBe(1)
+    expect(Date.now() - begin).toBeLessThanOrEqual(900)
+  })
+
+  it('settles, and says what is lost, at a fault of ours', async () => {
+    const { invocation, log, settled } = create({ host: { streaming: () => Promise.reject(new Error('fault')) } })
+    invocation.defer(() => {}, { name: 'a' })
+    invocation.defer(() => {}, { name: 'b' })
+    await depart(invocation)
+    expect(settled()).toBe(1)
+    expect(log.lines).toEqual([
+      { level: 'error', message: 'a fault of ours ended request r1; unfinished: "b", "a"', error: new Error('fault') },
+    ])
+  })
+
+  it('tells which tasks are left as they start and end', async () => {
+    const { invocation, told } = create()
+    invocation.defer(() => pause(1), { name: 'a' })
+    invocation.defer(() => pause(1), { name: 'b' })
+    await depart(invocation)
+    expect(told).toEqual([
+      { names: ['b', 'a'], more: 0 },
+      { names: ['a'], more: 0 },
+      { names: [], more: 0 },
+    ])
+  })
+
+  it('names 50 of very many, and tells of them a few dozen times', async () => {
+    const { invocation, told } = create()
+    for (let index = 1; index <= 10_000; index++) invocation.defer(async () => {}, { name: `t${index}` })
+    expect(invocation.unfinished.names).toHaveLength(50)
+    expect(invocation.unfinished.more).toBe(9_950)
+    await depart(invocation)
+    expect(told[0]?.names.slice(0, 2)).toEqual(['t10000', 't9999'])
+    expect(told[0]?.more).toBe(9_950)
+    expect(told.at(-1)).toEqual({ names: [], more: 0 })
+    expect(told.length).toBeLessThanOrEqual(60)
+  })
+})
+
+describe('tasks awaited before the answer', () => {
+  it('run then, and those deferred later run after it', async () => {
+    const { invocation, told } = create({ facts: { isHeld: false } })
+    const ran: string[] = []
+    invocation.defer(() => void ran.push('before'))
+    await passTimeUntil(invocation.runBeforeAnswer() as Promise<void>)
+    expect(ran).toEqual(['before'])
+    expect(told).toEqual([])
+    invocation.defer(() => void ran.push('after'))
+    await depart(invocation)
+    expect(ran).toEqual(['before', 'after'])
+  })
+
+  it('are none where nothing was deferred', () => {
+    const { invocation } = create({ facts: { isHeld: false } })
+    expect(invocation.runBeforeAnswer()).toBeUndefined()
+  })
+
+  it('never exceed `concurrency`, also when two handlers of one invocation end together', async () => {
+    const { invocation } = create({ facts: { isHeld: false } })
+    let running = 0
+    let most = 0
+    const task = async () => {
+      most = Math.max(most, ++running)
+      await pause(1)
+      running--
+    }
+    for (let index = 0; index < 4; index++) invocation.defer(task)
+    await passTimeUntil(Promise.all([invocation.runBeforeAnswer(), invocation.runBeforeAnswer()]))
+    expect(most).toBe(1)
+  })
+})
+
+describe('timers', () => {
+  /** Whether each timer that is set may keep the process running. */
+  const timersOf = async (facts: Setup['facts'], run: (invocation: Invocation) => Promise<unknown>) => {
+    const { invocation } = create({
+      facts: { remainingTime: 1_000, ...facts },
+      options: { onTaskError: never, concurrency: 2 },
+    })
+    const spy = jest.spyOn(globalThis, 'setTimeout')
+    invocation.defer(never, { timeout: 10 })
+    invocation.defer(never)
+    await passTimeUntil(run(invocation))
+    const refs = spy.mock.results.map(({ value }) => (value as NodeJS.Timeout).hasRef())
+    spy.mockRestore()
+    return refs
+  }
+
+  it('keep no process running while the client waits for its next invocation', async () => {
+    const refs = await timersOf({}, invocation => invocation.depart())
+    // To the deadline, after it, the two of the timeout, and one for each call of onTaskError.
+    expect(refs).toHaveLength(6)
+    expect(refs).toEqual(refs.map(() => false))
+  })
+
+  it.each<[string, Setup['facts'], (invocation: Invocation) => Promise<unknown>]>([
+    ['the client waits for us', { isGated: true }, invocation => invocation.depart()],
+    ['the answer waits', { isHeld: false }, invocation => invocation.runBeforeAnswer() as Promise<void>],
+  ])('keep it running while %s', async (_, facts, run) => {
+    const refs = await timersOf(facts, run)
+    expect(refs).toHaveLength(6)
+    expect(refs).toEqual(refs.map(() => true))
+  })
+})
+
+describe('for any mixture of tasks', () => {
+  const kinds = [
+    'sync',
+    'throws',
+    'resolves',
+    'rejects',
+    'never',
+    'ends at its abort',
+    'resolves after its abort',
+    'thenable',
+    'bad thenable',
+    'promise',
+    'rejected promise',
+    'endless promise',
+  ] as const
+  type Child = { when: 'start' | 'end' | 'microtask' | 'immediate' | 'timer'; task: Spec }
+  type Spec = {
+    kind: (typeof kinds)[number]
+    delay: number
+    on: 'success' | 'error' | 'always'
+    timeout: number | undefined
+    children: Child[]
+  }
+
+  const delay = fc.oneof(fc.constantFrom(0, 1, 10), fc.integer({ min: 0, max: 500 }))
+  const { spec } = fc.letrec<{ spec: Spec; child: Child }>(tie => ({
+    spec: fc.record({
+      kind: fc.constantFrom(...kinds),
+      delay,
+      on: fc.constantFrom('success', 'error', 'always'),
+      timeout: fc.option(fc.integer({ min: 1, max: 400 }), { nil: undefined }),
+      children: fc.oneof({ depthSize: 'small' }, fc.constant<never[]>([]), fc.array(tie('child'), { maxLength: 3 })),
+    }),
+    child: fc.record({
+      when: fc.constantFrom('start', 'end', 'microtask', 'immediate', 'timer'),
+      task: tie('spec'),
+    }),
+  }))
+
+  const scenario = fc.record({
+    tasks: fc.array(spec, { maxLength: 6 }),
+    /** Deferred by something that the handler left running. */
+    stray: fc.array(fc.record({ at: delay, task: spec }), { maxLength: 3 }),
+    outcome: fc.constantFrom('success' as const, 'error' as const),
+    remainingTime: fc.oneof(fc.integer({ min: -10, max: 3_000 }), fc.constant(900_000)),
+    deadlineMargin: fc.integer({ min: 100, max: 400 }),
+    order: fc.constantFrom('lifo' as const, 'fifo' as const),
+    concurrency: fc.integer({ min: 1, max: 3 }),
+    taskTimeout: fc.option(fc.integer({ min: 1, max: 400 }), { nil: undefined }),
+    onTaskError: fc.constantFrom('none' as const, 'returns' as const, 'throws' as const, 'never' as const),
+    isGated: fc.boolean(),
+    beforeAnswer: fc.integer({ min: 0, max: 2 }),
+  })
+
+  it('each is run or reported exactly once, and never more than `concurrency` run at a time', async () => {
+    await fc.assert(
+      fc.asyncProperty(scenario, async given => {
+        const accepted: { name: string; spec: Spec }[] = []
+        const refusals: unknown[] = []
+        const started = new Map<string, number>()
+        const endedUnreported = new Set<string>()
+        let hookCalls = 0
+        const made = create({
+          options: {
+            order: given.order,
+            concurrency: given.concurrency,
+            taskTimeout: given.taskTimeout,
+            deadlineMargin: given.deadlineMargin,
+            onTaskError:
+              given.onTaskError === 'none'
+                ? undefined
+                : () => {
+                    hookCalls++
+                    if (given.onTaskError === 'throws') throw new Error('hook')
+                    return given.onTaskError === 'never' ? never() : undefined
+                  },
+          },
+          facts: { remainingTime: given.remainingTime, isGated: given.isGated, isHeld: given.beforeAnswer === 0 },
+          request: given.outcome === 'error' ? { error: new Error('handler') } : {},
+        })
+        const { invocation, log } = made
+        invocation.hasThrown = given.outcome === 'error'
+        const reports = (name: string) =>
+          log.lines.filter(({ message }) => message.startsWith(`task "${name}" of request r1 `))
+
+        let count = 0
+        let most = 0
+        /** Started and not ended. One that has been reported is no longer waited for. */
+        const active = new Set<string>()
+        const defer = (spec: Spec) => {
+          const name = `t${++count}`
+          const isPromise = spec.kind.endsWith('promise')
+          const options: DeferOptions = {
+            name,
+            timeout: spec.timeout,
+            on: isPromise ? 'always' : spec.on,
+          }
+          try {
+            invocation.defer(isPromise ? promiseOf(name, spec) : taskOf(name, spec), options)
+            accepted.push({ name, spec })
+          } catch (error) {
+            refusals.push(error)
+          }
+        }
+        const ended = (name: string) => {
+          active.delete(name)
+          if (reports(name).length === 0) endedUnreported.add(name)
+        }
+        const deferChildren = (spec: Spec, at: 'start' | 'end') => {
+          for (const { when, task } of spec.children) {
+            if (when === at) defer(task)
+            else if (at === 'end') continue
+            else if (when === 'microtask') queueMicrotask(() => defer(task))
+            else if (when === 'immediate') setImmediate(() => defer(task))
+            else if (when === 'timer') setTimeout(() => defer(task), task.delay)
+          }
+        }
+        const promiseOf = (name: string, spec: Spec): Promise<unknown> => {
+          if (spec.kind === 'endless promise') return never()
+          return pause(spec.delay).then(() => {
+            deferChildren(spec, 'end')
+            if (spec.kind === 'rejected promise') throw new Error('rejected')
+            ended(name)
+          })
+        }
+        const taskOf = (name: string, spec: Spec) => (context: TaskContext) => {
+          started.set(name, (started.get(name) ?? 0) + 1)
+          active.add(name)
+          most = Math.max(most, [...active].filter(other => reports(other).length === 0).length)
+          expect(context.outcome).toBe(given.outcome)
+          deferChildren(spec, 'start')
+          const end = () => {
+            deferChildren(spec, 'end')
+            ended(name)
+          }
+          const fail = (error: unknown): never => {
+            active.delete(name)
+            throw error
+          }
+          switch (spec.kind) {
+            case 'sync':
+              return end()
+            case 'throws':
+              return fail(new Error('thrown'))
+            case 'thenable':
+              return {
+                // biome-ignore lint/suspicious/noThenProperty: a promise of another library
+                then: (resolve: (value: unknown) => void) => void setTimeout(() => resolve(end()), spec.delay),
+              }
+            case 'bad thenable':
+              return {
+                // biome-ignore lint/suspicious/noThenProperty: a promise of another library
+                then: () => fail(new Error('then threw')),
+              }
+            case 'never':
+              return never()
+            case 'ends at its abort':
+              return onAbort(context.signal).catch(fail)
+            case 'resolves after its abort':
+              return onAbort(context.signal)
+                .catch(() => pause(spec.delay))
+                .then(end)
+            case 'rejects':
+              return pause(spec.delay).then(() => {
+                deferChildren(spec, 'end')
+                fail(new Error('rejected'))
+              })
+            default:
+              return pause(spec.delay).then(end)
+          }
+        }
+
+        const begin = Date.now()
+        for (const task of given.tasks) defer(task)
+        for (const { at, task } of given.stray) setTimeout(() => defer(task), at)
+        const before = Array.from({ length: given.beforeAnswer }, () => invocation.runBeforeAnswer())
+        await passTimeUntil(Promise.all(before))
+        const departure = Date.now()
+        await depart(invocation)
+
+        // At the latest when the companions let go; each wait that is over by then still costs a timer's least time.
+        const latest = Math.max(departure, begin + given.remainingTime - 100)
+        expect(made.settledAt()).toBeLessThanOrEqual(latest + 2 * (accepted.length + 1))
+        const startedBySettled = [...started.values()].reduce((sum, times) => sum + times, 0)
+        const verify = () => {
+          for (const { name, spec } of accepted) {
+            const lines = reports(name)
+            expect([name, lines.length]).toEqual([name, endedUnreported.has(name) ? expect.any(Number) : 1])
+            expect(lines.length).toBeLessThanOrEqual(1)
+            if (spec.kind.endsWith('promise')) continue // its end does not depend on us, so it may end and be late as well
+            expect([name, lines.length === 1]).toEqual([name, !endedUnreported.has(name)])
+            const isNotStarted = lines.some(
+              ({ level, error }) => level === 'debug' || String(error).includes('It has not been started.'),
+            )
+            expect([name, started.get(name) ?? 0]).toEqual([name, isNotStarted ? 0 : 1])
+          }
+        }
+        verify()
+        // What is still running by then can change nothing any more.
+        await jest.advanceTimersByTimeAsync(5_000)
+        verify()
+        expect([...started.values()].reduce((sum, times) => sum + times, 0)).toBe(startedBySettled)
+        expect(refusals.filter(error => (error as PostInvokeError).code !== 'ERR_NO_INVOCATION')).toEqual([])
+        expect(accepted.length + refusals.length).toBe(count)
+        expect(made.settled()).toBe(1)
+        expect(invocation.unfinished).toEqual({ names: [], more: 0 })
+        if (given.onTaskError !== 'none') {
+          expect(hookCalls).toBe(log.of('error').filter(message => message.startsWith('task ')).length)
+        }
+        expect(most).toBeLessThanOrEqual(given.concurrency)
+        jest.clearAllTimers()
+      }),
+      { numRuns: 300 },
+    )
+  })
+})
