@@ -8,7 +8,7 @@ import { registerForSigterm } from '../extension/internal.ts'
 import { listTasks, PROTOCOL } from '../extension/link.ts'
 import { createLog, type Log } from '../log.ts'
 import { readCompanionMode } from '../variables.ts'
-import { Invocation, type InvocationHost, type InvocationOptions } from './invocation.ts'
+import { type CarriedTask, Invocation, type InvocationHost, type InvocationOptions } from './invocation.ts'
 import { observeResponseStreams, type ResponseStreams } from './response-streams.ts'
 import { observeRuntimeClient, type RuntimeClient, type Scope } from './runtime-client.ts'
 import { Shutdown } from './shutdown.ts'
@@ -65,6 +65,8 @@ export class FunctionProcess {
   readonly #open = new Map<string, Invocation>()
   /** Outside Lambda request ids are made up, and may all be the same. */
   readonly #openContexts = new WeakMap<object, Invocation>()
+  /** Tasks that the deadline of their invocation has kept from starting, the oldest first. */
+  #carried: CarriedTask[] = []
   #watchesExit = false
   #ignoresSigterm = false
   #shutdown: Shutdown | undefined
@@ -110,7 +112,7 @@ export class FunctionProcess {
       budget: () => (this.#hasExternalExtension() ? 300 : 500),
       bringSigterm: () => this.#bringSigterm(),
       drainTasks: async milliseconds => {
-        await Promise.all([...this.#open.values()].map(invocation => invocation.runAtShutdown(milliseconds)))
+        await this.#drainTasks(milliseconds)
         this.#logUnfinished('the environment ends')
       },
       end: () => this.#end(),
@@ -121,6 +123,16 @@ export class FunctionProcess {
   /** Does without the drain where SIGTERM would come by itself. */
   ignoreSigterm(): void {
     this.#ignoresSigterm = true
+  }
+
+  async #drainTasks(milliseconds: number): Promise<void> {
+    const end = performance.now() + milliseconds
+    await Promise.all([...this.#open.values()].map(invocation => invocation.runAtShutdown(milliseconds)))
+    const byOrigin = Map.groupBy(this.#carried.splice(0), ({ origin }) => origin)
+    for (const [origin, tasks] of byOrigin) {
+      const entries = tasks.map(({ entry }) => entry)
+      await origin.runCarriedAtShutdown(entries, Math.max(0, end - performance.now()))
+    }
   }
 
   #hasExternalExtension(): boolean {
@@ -238,6 +250,12 @@ export class FunctionProcess {
       this.#streams?.forget(requestId)
       this.#companion.settle(requestId)
     },
+    canCarry: () => this.#shutdown?.isArmed ?? false,
+    carry: (task, maxCarried) => {
+      this.#carried.push(task)
+      return this.#carried.splice(0, Math.max(0, this.#carried.length - maxCarried))
+    },
+    takeCarried: () => this.#carried.splice(0),
     ready: ({ isHeld }) => (isHeld ? this.#companion.ready() : undefined),
     streaming: ({ requestId }) => this.#streams?.accepted(requestId),
   }
@@ -285,6 +303,11 @@ export class FunctionProcess {
     for (const { requestId, unfinished } of this.#open.values()) {
       if (unfinished.names.length === 0) continue
       this.#log.error(`${what} in the middle of request ${requestId}; unfinished: ${listTasks(unfinished)}`)
+    }
+    for (const { entry } of this.#carried) {
+      this.#log.error(
+        `${what} before task ${JSON.stringify(entry.label)} of request ${entry.carried?.awsRequestId} could run`,
+      )
     }
   }
 }

@@ -3,7 +3,14 @@ import { PostInvokeError } from '../errors.ts'
 import { RELEASE_MARGIN_MS } from '../extension/hold.ts'
 import { listTasks, MAX_NAMES, type TaskList } from '../extension/link.ts'
 import type { Log } from '../log.ts'
-import { ABORT_GRACE_MS, type Failure, MAX_TIMEOUT_MS, RunningTask, type TaskEntry } from './running-task.ts'
+import {
+  ABORT_GRACE_MS,
+  type Failure,
+  MAX_TIMEOUT_MS,
+  type OriginFacts,
+  RunningTask,
+  type TaskEntry,
+} from './running-task.ts'
 import { type Defer, isThenable, validateTask } from './task.ts'
 import { createTaskStack, type Order, type TaskStack } from './task-stack.ts'
 
@@ -13,6 +20,8 @@ export type InvocationOptions = {
   taskTimeout: number | undefined
   deadlineMargin: number
   onTaskError: ((error: unknown, task: { name: string; awsRequestId: string }) => unknown) | undefined
+  onDeadline: 'carry' | 'drop' | undefined
+  maxCarried: number
 }
 
 export type InvocationHost = {
@@ -23,6 +32,12 @@ export type InvocationHost = {
   onTasks(invocation: Invocation): void
   onDefer(): void
   onSettled(invocation: Invocation): void
+  /** Whether tasks that the deadline has kept from starting can still be run at the end of the environment. */
+  canCarry(): boolean
+  /** Keeps a task for what runs next in this environment. Returns those that are too many, the oldest. */
+  carry(task: CarriedTask, maxCarried: number): CarriedTask[]
+  /** Hands out what has been carried so far, oldest first. */
+  takeCarried(): CarriedTask[]
   /** Where the environment is held, but the companion is still on its way. */
   ready(invocation: Invocation): Promise<void> | undefined
   /** The response, where it is streamed and not yet accepted. */
@@ -31,6 +46,9 @@ export type InvocationHost = {
 
 /** What an invocation needs of Middy's request: where it leaves what was thrown. */
 type Request = { error?: unknown }
+
+/** A task that runs in the time of a later invocation, or at the end of the environment. */
+export type CarriedTask = { readonly entry: TaskEntry; readonly origin: Invocation }
 
 export class Invocation {
   readonly requestId: string
@@ -46,6 +64,10 @@ export class Invocation {
   #abortAt: number
   #letGoAt: number
   #shutdown: PostInvokeError | undefined
+  /** In whose time its carried tasks run: what they defer in turn runs there too. */
+  #heir: Invocation | undefined
+  /** Whose carried tasks run in our time. */
+  readonly #origins = new Set<Invocation>()
   readonly #stack: TaskStack<TaskEntry>
   readonly #running = new Set<RunningTask>()
   #phase: 'handler' | 'departed' | 'settled' = 'handler'
@@ -87,25 +109,24 @@ export class Invocation {
   /** What would be lost if the process ended now: running tasks first, then those that wait, at most `MAX_NAMES`. */
   get unfinished(): TaskList {
     const running = [...this.#running]
-    const names = [...running, ...this.#stack.next(MAX_NAMES)].slice(0, MAX_NAMES).map(({ label }) => label)
+    const entries = [...running.map(({ entry }) => entry), ...this.#stack.next(MAX_NAMES)].slice(0, MAX_NAMES)
+    const names = entries.map(({ label }) => label)
     return { names, more: running.length + this.#stack.size - names.length }
   }
 
   /** `context.defer`. An arrow function: people take it off the context. */
   readonly defer: Defer = (task, options) => {
     const valid = validateTask(task, options)
-    if (this.#phase === 'settled') {
+    if (this.#phase === 'settled' && !this.#heir) {
       throw new PostInvokeError(
         'ERR_NO_INVOCATION',
         `Expected defer() to be called before its invocation ends, got a call after request ${this.requestId} had settled. Await what defers, in the handler or in a task.`,
       )
     }
     this.#deferred++
-    this.#stack.push({
-      ...valid,
-      label: valid.name ?? `task ${this.#deferred}`,
-      enter: this.#host.snapshot(),
-    })
+    const entry = { ...valid, label: valid.name ?? `task ${this.#deferred}`, enter: this.#host.snapshot() }
+    if (this.#heir) this.#heir.#stack.push({ ...entry, carried: this.#facts })
+    else this.#stack.push(entry)
     this.#host.onDefer()
   }
 
@@ -138,32 +159,46 @@ export class Invocation {
       this.#phase = 'departed'
       const streaming = this.#host.streaming(this)
       if (streaming) await this.#bounded(streaming)
-      if (this.#stack.size > 0) {
-        // Lets the client ask for its next invocation first, where it is not us that it waits for.
-        if (!this.isGated) await turn()
-        const ready = this.#host.ready(this)
-        if (ready) await ready
-      }
-      while (this.#stack.size > 0) {
-        this.#tell()
-        await this.#drain()
-        if (Date.now() >= this.#abortAt) {
-          // Something that was left behind and defers for ever may not hold for ever.
-          for (const entry of this.#stack.takeAll()) this.#notStarted(entry)
-          break
-        }
-        // A rejection that a task left unhandled ends the process in this turn, while we still hold.
-        await turn()
-      }
+      while (this.#hasWork()) await this.#runAll()
     } catch (error) {
       this.#host.log.error(
         `a fault of ours ended request ${this.requestId}; unfinished: ${listTasks(this.unfinished)}`,
         error,
       )
+      this.#stack.takeAll() // named just now
     } finally {
+      // In one go: what is deferred is either among these, or refused.
+      const reports = this.#stack.takeAll().map(entry => this.#notStarted(entry))
       this.#phase = 'settled'
+      for (const origin of this.#origins) origin.#heir = undefined
+      if (reports.length > 0) await Promise.all(reports)
       this.#host.onSettled(this)
     }
+  }
+
+  /** Whether there is something to run and time to run it: our own, then what earlier deadlines have kept from starting. */
+  #hasWork(): boolean {
+    if (Date.now() >= this.#abortAt) return false
+    if (this.#stack.size > 0) return true
+    if (!this.isHeld) return false
+    const carried = this.#host.takeCarried()
+    for (const { entry, origin } of this.#options.order === 'lifo' ? carried.toReversed() : carried) {
+      origin.#heir = this
+      this.#origins.add(origin)
+      this.#stack.push(entry)
+    }
+    return carried.length > 0
+  }
+
+  async #runAll(): Promise<void> {
+    // Lets the client ask for its next invocation first, where it is not us that it waits for.
+    if (!this.isGated) await turn()
+    const ready = this.#host.ready(this)
+    if (ready) await ready
+    this.#tell()
+    await this.#drain()
+    // A rejection that a task left unhandled ends the process in this turn, while we still hold.
+    await turn()
   }
 
   /**
@@ -184,6 +219,13 @@ export class Invocation {
     this.#abortAt = this.#deadline - Math.min(ABORT_GRACE_MS, milliseconds / 2)
     this.#aborted = undefined
     await this.#drain()
+  }
+
+  /** The environment ends, and these have been carried so far. */
+  async runCarriedAtShutdown(entries: readonly TaskEntry[], milliseconds: number): Promise<void> {
+    this.#heir = this
+    for (const entry of entries) this.#stack.push(entry)
+    await this.runAtShutdown(milliseconds)
   }
 
   async #drain(): Promise<void> {
@@ -226,10 +268,18 @@ export class Invocation {
     if (!this.#keepsAlive) end.unref()
   }
 
+  get #facts(): OriginFacts {
+    const { requestId: awsRequestId, outcome } = this
+    const error = outcome === 'error' ? (this.#shutdown ?? this.#request.error) : undefined
+    return { awsRequestId, outcome, error }
+  }
+
   #run(entry: TaskEntry): Promise<void> | undefined {
-    const { outcome } = this
-    if (entry.on !== 'always' && entry.on !== outcome) {
-      this.#host.log.debug(`task ${quote(entry.label)} of request ${this.requestId} is not for the outcome ${outcome}`)
+    const facts = entry.carried ?? this.#facts
+    if (entry.on !== 'always' && entry.on !== facts.outcome) {
+      this.#host.log.debug(
+        `task ${quote(entry.label)} of request ${facts.awsRequestId} is not for the outcome ${facts.outcome}`,
+      )
       return undefined
     }
     // Timers cannot fire between tasks that never yield, so the time is looked at as well.
@@ -237,12 +287,7 @@ export class Invocation {
 
     const running = new RunningTask(
       entry,
-      {
-        awsRequestId: this.requestId,
-        outcome,
-        error: outcome === 'error' ? (this.#shutdown ?? this.#request.error) : undefined,
-        getRemainingTimeInMillis: this.#getRemainingTime,
-      },
+      { ...facts, getRemainingTimeInMillis: this.#getRemainingTime },
       { timeout: entry.timeout ?? this.#options.taskTimeout, ref: this.#keepsAlive },
     )
     this.#running.add(running)
@@ -252,9 +297,22 @@ export class Invocation {
     return this.#ended(running, failure)
   }
 
-  #notStarted({ label, isPromise }: TaskEntry): Promise<void> {
+  /** Time is up before its turn. Once, it can be carried over. */
+  #notStarted(entry: TaskEntry): Promise<void> | undefined {
+    const { onDeadline = this.#host.canCarry() ? 'carry' : 'drop', maxCarried } = this.#options
+    if (onDeadline === 'drop' || entry.carried || !this.isHeld || this.#shutdown) return this.#drop(entry)
+    this.#host.log.warn(
+      `task ${quote(entry.label)} of request ${this.requestId} could not start before the function's deadline. It is carried over to what runs next in this environment, if anything does.`,
+    )
+    const tooMany = this.#host.carry({ entry: { ...entry, carried: this.#facts }, origin: this }, maxCarried)
+    if (tooMany.length === 0) return undefined
+    return Promise.all(tooMany.map(({ entry, origin }) => origin.#drop(entry))).then(() => {})
+  }
+
+  #drop(entry: TaskEntry): Promise<void> {
+    const { label, isPromise } = entry
     return this.#failed(
-      label,
+      entry,
       new PostInvokeError(
         'ERR_TASK_DEADLINE',
         `Expected the task ${quote(label)} to start ${this.#options.deadlineMargin} ms or more before the function's deadline. It has not been ${isPromise ? 'waited for' : 'started'}.`,
@@ -265,20 +323,21 @@ export class Invocation {
   #ended(running: RunningTask, failure: Failure | undefined): Promise<void> | undefined {
     this.#running.delete(running)
     this.#tell()
-    return failure && this.#failed(running.label, failure.error)
+    return failure && this.#failed(running.entry, failure.error)
   }
 
   /** Every failure is logged once, by name and request. */
-  async #failed(label: string, error: unknown): Promise<void> {
+  async #failed({ label, carried }: TaskEntry, error: unknown): Promise<void> {
     const { log } = this.#host
-    log.error(`task ${quote(label)} of request ${this.requestId} failed:`, error)
+    const awsRequestId = carried?.awsRequestId ?? this.requestId
+    log.error(`task ${quote(label)} of request ${awsRequestId} failed:`, error)
     const { onTaskError } = this.#options
     if (!onTaskError) return
     try {
-      const result = onTaskError(error, { name: label, awsRequestId: this.requestId })
+      const result = onTaskError(error, { name: label, awsRequestId })
       if (isThenable(result)) await this.#bounded(result)
     } catch (hookError) {
-      log.error(`onTaskError failed for task ${quote(label)} of request ${this.requestId}:`, hookError)
+      log.error(`onTaskError failed for task ${quote(label)} of request ${awsRequestId}:`, hookError)
     }
   }
 

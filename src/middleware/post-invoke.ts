@@ -19,6 +19,13 @@ export type Options = {
   /** Milliseconds before the function's deadline at which all tasks are aborted, at least 100. Default 250. */
   deadlineMargin?: number | undefined
   /**
+   * What becomes of tasks that time was up for before they could start: they run with the next invocation's or at
+   * shutdown (`'carry'`), or are reported and gone (`'drop'`). Default: `'carry'` where the shutdown drain is on.
+   */
+  onDeadline?: 'carry' | 'drop' | undefined
+  /** How many tasks are carried over at the most; of more, the oldest are dropped. Default 100. */
+  maxCarried?: number | undefined
+  /**
    * Called with each failure of a task, after it has been logged. A promise that it returns is waited for.
    *
    * @param error - What the task threw, or a `PostInvokeError` when its time was up.
@@ -50,6 +57,8 @@ const defaults: Settings = {
   concurrency: 1,
   taskTimeout: undefined,
   deadlineMargin: 250,
+  onDeadline: undefined,
+  maxCarried: 100,
   onTaskError: undefined,
   withoutCompanion: 'await',
 }
@@ -62,6 +71,8 @@ const optionSchema = {
     taskTimeout: { type: 'integer', minimum: 1 },
     // The companion lets go 100 ms before the deadline.
     deadlineMargin: { type: 'integer', minimum: 100 },
+    onDeadline: { type: 'string', enum: ['carry', 'drop'] },
+    maxCarried: { type: 'integer', minimum: 1 },
     onTaskError: { instanceof: 'Function' },
     withoutCompanion: { type: 'string', enum: ['await', 'detach', 'throw'] },
     shutdown: { type: 'boolean' },

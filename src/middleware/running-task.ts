@@ -8,9 +8,14 @@ export const ABORT_GRACE_MS = 100
 /** What setTimeout can count, 24 days: past it, it fires at once. */
 export const MAX_TIMEOUT_MS = 2 ** 31 - 1
 
+/** What a task is told of the invocation that deferred it. */
+export type OriginFacts = Pick<TaskContext, 'awsRequestId' | 'outcome' | 'error'>
+
 export type TaskEntry = ValidTask & {
   /** Its name in log lines. */
   readonly label: string
+  /** What it is told of its own invocation, where it runs in the time of another one. */
+  readonly carried?: OriginFacts
   /** Runs a function in the async context in which the task was deferred. */
   readonly enter: <Result>(fn: (context: TaskContext) => Result, context: TaskContext) => Result
 }
@@ -18,8 +23,7 @@ export type TaskEntry = ValidTask & {
 export type Failure = { readonly error: unknown }
 
 export class RunningTask {
-  readonly label: string
-  readonly #entry: TaskEntry
+  readonly entry: TaskEntry
   readonly #facts: Omit<TaskContext, 'signal' | 'name'>
   readonly #timeout: number | undefined
   /** Whether a timer of ours has to keep the process alive. */
@@ -33,8 +37,7 @@ export class RunningTask {
     facts: Omit<TaskContext, 'signal' | 'name'>,
     options: { timeout: number | undefined; ref: boolean },
   ) {
-    this.label = entry.label
-    this.#entry = entry
+    this.entry = entry
     this.#facts = facts
     this.#timeout = options.timeout
     this.#ref = options.ref
@@ -43,7 +46,7 @@ export class RunningTask {
   /** Never throws and never rejects. The promise resolves when the task has ended, or is abandoned. */
   run(): Failure | undefined | Promise<Failure | undefined> {
     try {
-      const result = this.#entry.enter(this.#entry.task, this.#context())
+      const result = this.entry.enter(this.entry.task, this.#context())
       return isThenable(result) ? this.#waitFor(result) : undefined
     } catch (error) {
       return { error }
@@ -84,7 +87,7 @@ export class RunningTask {
     const signal = () => this.#signal()
     return {
       ...this.#facts,
-      name: this.label,
+      name: this.entry.label,
       get signal() {
         return signal()
       },
@@ -103,7 +106,7 @@ export class RunningTask {
   #timeoutError(): PostInvokeError {
     return new PostInvokeError(
       'ERR_TASK_TIMEOUT',
-      `Expected the task ${JSON.stringify(this.label)} to end within its timeout of ${this.#timeout} ms.`,
+      `Expected the task ${JSON.stringify(this.entry.label)} to end within its timeout of ${this.#timeout} ms.`,
     )
   }
 

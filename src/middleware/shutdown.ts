@@ -45,7 +45,8 @@ const TASKS_SHARE = 0.6
 export class Shutdown {
   readonly #host: ShutdownHost
   readonly #hooks: Hook[] = []
-  #isArmed = false
+  /** Whether a SIGTERM would run the drain. */
+  isArmed = false
   #hasBegun = false
 
   constructor(host: ShutdownHost) {
@@ -65,8 +66,8 @@ export class Shutdown {
 
   /** Sees to it that SIGTERM comes, and listens for it. */
   arm(): void {
-    if (this.#isArmed) return
-    this.#isArmed = true
+    if (this.isArmed) return
+    this.isArmed = true
     const reason = this.#host.bringSigterm()
     if (reason !== undefined) {
       this.#host.log.warnOnce('sigterm', `no SIGTERM will come (${reason}): shutdown hooks will not run`)

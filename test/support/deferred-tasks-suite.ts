@@ -294,11 +294,15 @@ export const describeDeferredTasks = (setup: Setup): void => {
     )
 
     describe('a task that never ends', () => {
+      // SIGTERM comes by itself beside an extension, so a drain is registered there: what could not start is carried over.
+      const carries = companion !== 'gate'
+
       it.each(['never', 'never-timer', 'abort'])(
         'is released before the deadline (%s)',
         async kind => {
           const run = await startRun({ client, companion, freeze, timeout: 1_500 })
           await using _sandbox = run.sandbox
+          const requestIds: string[] = []
           for (let count = 0; count < 2; count++) {
             const report = await run.invoke({
               tasks: [
@@ -307,10 +311,19 @@ export const describeDeferredTasks = (setup: Setup): void => {
               ],
             })
             expect(report).toMatchObject({ status: 'success', timedOut: false })
-            const failed = (name: string) => run.logged(`task "${name}" of request ${report.requestId} failed`)
-            await eventually(() => failed('waits').length === 1, 'the task that was not started is reported')
-            expect(failed('endless')).toHaveLength(1)
+            requestIds.push(report.requestId)
+            const said = (name: string, what: string) =>
+              run.logged(`task "${name}" of request ${report.requestId} ${what}`).length
+            await eventually(
+              () => said('waits', carries ? 'could not start' : 'failed') === 1,
+              'the task that was not started is named',
+            )
+            expect(said('endless', 'failed')).toBe(1)
           }
+          const last = await run.invoke({ tasks: [{ kind: 'quick', name: 'own' }] })
+          await eventually(() => ends(run, last).length === 1, 'the last one has run its own')
+          const carried = run.marks().filter(({ what, name }) => what === 'end' && name === 'waits')
+          expect(carried.map(({ id }) => id)).toEqual(carries ? requestIds : [])
           expect(run.sandbox.events.filter(({ type }) => type === 'reset' || type === 'timeout')).toEqual([])
         },
         TEST_MS,

@@ -3,7 +3,12 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
 import fc from 'fast-check'
 import { PostInvokeError } from '../../src/errors.ts'
-import { Invocation, type InvocationHost, type InvocationOptions } from '../../src/middleware/invocation.ts'
+import {
+  type CarriedTask,
+  Invocation,
+  type InvocationHost,
+  type InvocationOptions,
+} from '../../src/middleware/invocation.ts'
 import type { DeferOptions, Task, TaskContext } from '../../src/middleware/task.ts'
 import { recordLog, thrownBy } from './helpers.ts'
 
@@ -37,6 +42,8 @@ const create = ({ options, facts, request = {}, host }: Setup = {}) => {
       taskTimeout: undefined,
       deadlineMargin: 250,
       onTaskError: undefined,
+      onDeadline: undefined,
+      maxCarried: 100,
       ...options,
     },
     {
@@ -48,6 +55,9 @@ const create = ({ options, facts, request = {}, host }: Setup = {}) => {
         settled++
         settledAt = Date.now()
       },
+      canCarry: () => false,
+      carry: () => [],
+      takeCarried: () => [],
       ready: () => undefined,
       streaming: () => undefined,
       ...host,
@@ -1021,5 +1031,134 @@ describe('for any mixture of tasks', () => {
       }),
       { numRuns: 300 },
     )
+  })
+})
+
+describe('tasks that the deadline has kept from starting', () => {
+  /** Invocations of one process, which carry over to each other. */
+  const createProcess = (options: Partial<InvocationOptions> = {}) => {
+    const carried: CarriedTask[] = []
+    const ran: string[] = []
+    const host: Partial<InvocationHost> = {
+      canCarry: () => true,
+      carry(task, maxCarried) {
+        carried.push(task)
+        return carried.splice(0, Math.max(0, carried.length - maxCarried))
+      },
+      takeCarried: () => carried.splice(0),
+    }
+    const run = async (requestId: string, remainingTime: number, tasks: string[], facts = {}) => {
+      const created = create({ options, host, facts: { requestId, remainingTime, ...facts } })
+      for (const name of tasks) {
+        created.invocation.defer(
+          ({ awsRequestId, outcome, signal, getRemainingTimeInMillis }) =>
+            void ran.push(
+              `${name} of ${awsRequestId}, ${outcome}, ${signal.aborted}, ${getRemainingTimeInMillis() > 0}`,
+            ),
+          { name },
+        )
+      }
+      await depart(created.invocation)
+      return created
+    }
+    return { run, ran, carried }
+  }
+  const TOO_LATE = 10
+
+  it.each(['lifo', 'fifo'] as const)(
+    'run after the next own ones, the oldest first, as their own request (%s)',
+    async order => {
+      const { run, ran, carried } = createProcess({ order })
+      const { log, codes } = await run('r1', TOO_LATE, ['a'])
+      await run('r2', TOO_LATE, ['b'])
+      expect(ran).toEqual([])
+      expect(codes()).toEqual([])
+      expect(log.of('warn')).toEqual([expect.stringContaining('task "a" of request r1 could not start')])
+      await run('r3', 10_000, ['own'])
+      expect(ran).toEqual([
+        'own of r3, success, false, true',
+        'a of r1, success, false, true',
+        'b of r2, success, false, true',
+      ])
+      expect(carried).toEqual([])
+    },
+  )
+
+  it('are carried once: taken over and kept from starting again, they are reported', async () => {
+    const { run, ran, carried } = createProcess()
+    await run('r1', TOO_LATE, ['a', 'b'])
+    const [first] = carried
+    const second = create({
+      facts: { requestId: 'r2', remainingTime: 400 },
+      host: {
+        canCarry: () => true,
+        carry: () => {
+          throw new Error('carried twice')
+        },
+        takeCarried: () => carried.splice(0),
+      },
+    })
+    // The one that runs first takes all the time there is.
+    Object.assign(first as object, { entry: { ...first?.entry, task: () => jest.setSystemTime(Date.now() + 200) } })
+    await depart(second.invocation)
+    expect(ran).toEqual([])
+    expect(second.log.of('error')).toEqual(['task "a" of request r1 failed:'])
+  })
+
+  it('of which there are too many are dropped with a line, the oldest first', async () => {
+    const { run, ran } = createProcess({ maxCarried: 2, order: 'fifo' })
+    const first = await run('r1', TOO_LATE, ['a', 'b', 'c'])
+    expect(first.log.of('error')).toEqual(['task "a" of request r1 failed:'])
+    await run('r2', 10_000, [])
+    expect(ran.map(text => text[0])).toEqual(['b', 'c'])
+  })
+
+  it.each([
+    ['onDeadline: drop', { onDeadline: 'drop' as const }, {}],
+    ['nothing holds', {}, { isHeld: false }],
+  ])('are dropped where %s', async (_, options, facts) => {
+    const { run, carried } = createProcess(options)
+    const { codes } = await run('r1', TOO_LATE, ['a'], facts)
+    expect(codes()).toEqual(['ERR_TASK_DEADLINE'])
+    expect(carried).toEqual([])
+  })
+
+  it('are dropped by default where no drain is registered, and carried there if asked for', async () => {
+    const dropped = create({ facts: { remainingTime: TOO_LATE } })
+    dropped.invocation.defer(() => {})
+    await depart(dropped.invocation)
+    expect(dropped.codes()).toEqual(['ERR_TASK_DEADLINE'])
+    const kept: CarriedTask[] = []
+    const carried = create({
+      facts: { remainingTime: TOO_LATE },
+      options: { onDeadline: 'carry' },
+      host: { carry: task => kept.splice(0, 0, task) },
+    })
+    carried.invocation.defer(() => {})
+    await depart(carried.invocation)
+    expect(carried.codes()).toEqual([])
+    expect(kept).toHaveLength(1)
+  })
+
+  it('run at the end of the environment, with what they defer', async () => {
+    const carried: CarriedTask[] = []
+    const ran: string[] = []
+    const { invocation } = create({
+      facts: { remainingTime: TOO_LATE },
+      host: { canCarry: () => true, carry: task => carried.splice(carried.length, 0, task) },
+    })
+    invocation.defer(() => {
+      ran.push('outer')
+      invocation.defer(() => void ran.push('inner'))
+    })
+    await depart(invocation)
+    expect(ran).toEqual([])
+    await passTimeUntil(
+      invocation.runCarriedAtShutdown(
+        carried.map(({ entry }) => entry),
+        1_000,
+      ),
+    )
+    expect(ran).toEqual(['outer', 'inner'])
   })
 })
