@@ -12,6 +12,7 @@ import { type CarriedTask, Invocation, type InvocationHost, type InvocationOptio
 import { observeResponseStreams, type ResponseStreams } from './response-streams.ts'
 import { observeRuntimeClient, type RuntimeClient, type Scope } from './runtime-client.ts'
 import { Shutdown } from './shutdown.ts'
+import { isRelayed, listenForRelay } from './signal-relay.ts'
 
 export type WithoutCompanion = 'await' | 'detach' | 'throw'
 
@@ -110,12 +111,11 @@ export class FunctionProcess {
     this.#shutdown ??= new Shutdown({
       log: this.#log,
       budget: () => (this.#hasExternalExtension() ? 300 : 500),
-      bringSigterm: () => this.#bringSigterm(),
+      onSigterm: drain => this.#onSigterm(drain),
       drainTasks: async milliseconds => {
         await this.#drainTasks(milliseconds)
         this.#logUnfinished('the environment ends')
       },
-      end: () => this.#end(),
     })
     return this.#shutdown
   }
@@ -144,9 +144,25 @@ export class FunctionProcess {
     }
   }
 
+  #onSigterm(drain: () => Promise<void>): string | undefined {
+    if (!this.#isMainThread) {
+      if (!isRelayed())
+        return 'signals go to the main thread: NODE_OPTIONS=--import middy-post-invoke/preload relays them'
+      listenForRelay(drain)
+      return undefined
+    }
+    process.once('SIGTERM', () => {
+      // Others who listen have their own end in mind, and may not be done: then Lambda ends the process.
+      const isAlone = process.listenerCount('SIGTERM') === 0
+      drain().finally(() => {
+        if (isAlone) this.#end()
+      })
+    })
+    return this.#bringSigterm()
+  }
+
   /** Lambda sends SIGTERM only beside an extension: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html */
   #bringSigterm(): string | undefined {
-    if (!this.#isMainThread) return 'signals go to the main thread, and this is another'
     if (!this.#isLambda || this.#companion.bringsSigterm || this.#hasExternalExtension()) return undefined
     if (this.#hasBegun) return 'it was asked for after init, when nothing can be registered any more'
     return registerForSigterm(process.env.AWS_LAMBDA_RUNTIME_API as string, this.#log)
@@ -155,9 +171,7 @@ export class FunctionProcess {
   /** Ends the process as SIGTERM would have: at once, and on Lambda for good (process.exit would wait, see #watchExit). */
   #end() {
     if (this.#isAlone) process.kill(process.pid, 'SIGKILL')
-    if (this.#isLambda) return
-    process.removeAllListeners('SIGTERM')
-    process.kill(process.pid, 'SIGTERM')
+    if (!this.#isLambda) process.kill(process.pid, 'SIGTERM')
   }
 
   /** The invocation in which the caller runs, if it has not settled. */

@@ -25,12 +25,10 @@ export type ShutdownHost = {
   readonly log: Log
   /** Milliseconds from SIGTERM until Lambda kills the process. */
   budget(): number
-  /** Makes Lambda send SIGTERM at all. Returns why it cannot, or `undefined`. */
-  bringSigterm(): string | undefined
+  /** Makes Lambda send SIGTERM at all, and calls back when it comes. Returns why it will not, or `undefined`. */
+  onSigterm(drain: () => Promise<void>): string | undefined
   /** Runs the tasks that have not run. Resolves within `milliseconds`. */
   drainTasks(milliseconds: number): Promise<void>
-  /** Ends the process for good. */
-  end(): void
 }
 
 type Hook = { readonly name: string; readonly run: (context: ShutdownContext) => unknown; readonly timeout: number }
@@ -47,7 +45,6 @@ export class Shutdown {
   readonly #hooks: Hook[] = []
   /** Whether a SIGTERM would run the drain. */
   isArmed = false
-  #hasBegun = false
 
   constructor(host: ShutdownHost) {
     this.#host = host
@@ -68,21 +65,10 @@ export class Shutdown {
   arm(): void {
     if (this.isArmed) return
     this.isArmed = true
-    const reason = this.#host.bringSigterm()
+    const reason = this.#host.onSigterm(() => this.#drain())
     if (reason !== undefined) {
       this.#host.log.warnOnce('sigterm', `no SIGTERM will come (${reason}): shutdown hooks will not run`)
     }
-    process.on('SIGTERM', this.#onSigterm)
-  }
-
-  readonly #onSigterm = () => {
-    if (this.#hasBegun) return
-    this.#hasBegun = true
-    // Others who listen have their own end in mind, and may not be done: then Lambda ends the process.
-    const isAlone = process.listenerCount('SIGTERM') === 1
-    this.#drain().finally(() => {
-      if (isAlone) this.#host.end()
-    })
   }
 
   async #drain(): Promise<void> {

@@ -27,6 +27,7 @@ describe('the tarball', () => {
         'dist/layer.zip',
         'dist/layer/extensions/post-invoke',
         'dist/layer/post-invoke/companion.cjs',
+        'dist/preload.js',
         'dist/sandbox/index.js',
         'dist/sandbox/runtime-client.js',
         ...modules.map(path => `dist/${path.replace(/\.ts$/, '.d.ts')}`),
@@ -60,7 +61,7 @@ describe('the tarball', () => {
     const paths = Object.values<any>(exports).flatMap(entry =>
       typeof entry === 'string' ? entry : Object.values(entry),
     )
-    expect(paths).toHaveLength(6)
+    expect(paths).toHaveLength(8)
     for (const path of paths) expect(files.map(file => `./${file.path}`)).toContain(path)
   })
 
@@ -77,7 +78,7 @@ describe('the tarball', () => {
     ])
     const { analysis } = JSON.parse(stdout)
     expect(code).toBe(0)
-    expect(Object.keys(analysis.entrypoints).sort()).toEqual(['.', './package.json', './sandbox'])
+    expect(Object.keys(analysis.entrypoints).sort()).toEqual(['.', './package.json', './preload', './sandbox'])
     const kinds = (analysis.problems as any[])
       .filter(({ resolutionKind }) => resolutionKind === 'node16-esm' || resolutionKind === 'bundler')
       .map(({ kind, entrypoint }) => `${entrypoint}: ${kind}`)

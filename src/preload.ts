@@ -1,0 +1,21 @@
+/**
+ * For functions on Lambda Managed Instances: brings SIGTERM to the worker threads in which handlers run there, so that
+ * `onShutdown()` hooks and resources work. Set `NODE_OPTIONS=--import middy-post-invoke/preload` on the function. It does
+ * nothing elsewhere.
+ */
+import { registerForSigterm } from './extension/internal.ts'
+import { createLog } from './log.ts'
+import { relaySigterm } from './middleware/signal-relay.ts'
+
+const { AWS_LAMBDA_RUNTIME_API, AWS_LAMBDA_MAX_CONCURRENCY } = process.env
+const { isMainThread } = process.getBuiltinModule('node:worker_threads')
+
+/** Less than the 500 ms that Lambda gives, for the last log lines. */
+const BUDGET_MS = 480
+
+if (isMainThread && AWS_LAMBDA_RUNTIME_API !== undefined && AWS_LAMBDA_MAX_CONCURRENCY !== undefined) {
+  const log = createLog()
+  const reason = registerForSigterm(AWS_LAMBDA_RUNTIME_API, log)
+  if (reason !== undefined) log.warnOnce('sigterm', `no SIGTERM may come (${reason})`)
+  relaySigterm(BUDGET_MS)
+}
