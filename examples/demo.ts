@@ -20,7 +20,9 @@ const main = async () => {
     for (const fault of faults) console.error(`FAILED: ${fault}`)
     process.exitCode = 1
   } else {
-    console.log('\nEach response had left before the first task began, and each hold ended after the last task.')
+    console.log(
+      '\nEach response had left before the first task began, and each hold ended after the last task. The shutdown hook ran each time.',
+    )
   }
 }
 
@@ -59,9 +61,6 @@ const printShutdown = ({ steps, endedAt }: Run['shutdown']) => {
   console.log('\n  Shutdown')
   for (const { at, text } of steps) console.log(`    ${ms(at).padStart(9)}  ${text}`)
   console.log(`    ${ms(endedAt).padStart(9)}  over`)
-  if (!steps.some(({ text }) => text.startsWith('SIGTERM'))) {
-    console.log('    No extension is registered with the gate alone, so Lambda sends no SIGTERM.')
-  }
 }
 
 /** Ticks at round numbers. */
@@ -76,9 +75,11 @@ const axis = (perCell: number): string => {
 
 const ms = (time: number) => `${time.toFixed(1)} ms`
 
-const findFaults = (companion: CompanionKind, { companion: used, invocations }: Run): string[] => {
+const findFaults = (companion: CompanionKind, { companion: used, invocations, shutdown }: Run): string[] => {
   const expected = companion === 'layer' ? 'layer' : 'gate'
   const faults = used === expected ? [] : [`expected the companion to be ${expected}, it was ${used}`]
+  const hookEnded = shutdown.steps.some(({ text }) => text.startsWith('shutdown hook') && text.endsWith('ended'))
+  if (!hookEnded) faults.push(`${used}: expected the shutdown hook to run`)
   invocations.forEach(({ status, statusCode, answeredAt, tasks, releasedAt }, index) => {
     const fault = (text: string) => faults.push(`${used}, invocation ${index + 1}: ${text}`)
     if (status !== 'success' || statusCode !== 201) fault(`expected success and a 201, got ${status}, ${statusCode}`)

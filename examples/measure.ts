@@ -61,7 +61,7 @@ export const measure = async (companion: CompanionKind, count: number): Promise<
       releasedAt: report.releasedAt,
       status: report.status,
     })),
-    shutdown: shutdownOf(sandbox.events),
+    shutdown: shutdownOf(sandbox),
   }
 }
 
@@ -73,7 +73,8 @@ const tasksOf = ({ events, logs }: Sandbox, requestId: string): TaskTimes[] => {
   const invokes = events.filter(event => event.type === 'invoke')
   const index = invokes.findIndex(event => event.requestId === requestId)
   const begin = invokes[index]?.at ?? 0
-  const end = invokes[index + 1]?.at ?? Number.POSITIVE_INFINITY
+  const shutdown = events.find(event => event.type === 'shutdown-started')
+  const end = invokes[index + 1]?.at ?? shutdown?.at ?? Number.POSITIVE_INFINITY
   const lines = logs
     .filter(({ source, at, text }) => source === 'function' && at >= begin && at < end && text.startsWith('{"task"'))
     .map(({ at, text }) => ({ at: at - begin, ...(JSON.parse(text) as { task: string; state: string }) }))
@@ -86,13 +87,19 @@ const tasksOf = ({ events, logs }: Sandbox, requestId: string): TaskTimes[] => {
     }))
 }
 
-const shutdownOf = (events: readonly SandboxEvent[]): Run['shutdown'] => {
+const shutdownOf = ({ events, logs }: Sandbox): Run['shutdown'] => {
   const first = events.findIndex(event => event.type === 'shutdown-started')
   const begin = events[first]?.at ?? 0
   const steps = events.slice(first).flatMap(event => {
     const text = describeStep(event)
     return text ? [{ at: event.at - begin, text }] : []
   })
+  for (const { at, text } of logs) {
+    if (at < begin || !text.startsWith('{"task"')) continue
+    const { task, state } = JSON.parse(text) as { task: string; state: string }
+    steps.push({ at: at - begin, text: `shutdown hook "${task}" ${state}` })
+  }
+  steps.sort((one, other) => one.at - other.at)
   const last = events.find(event => event.type === 'shutdown-ended')
   return { steps, endedAt: (last?.at ?? Number.NaN) - begin }
 }

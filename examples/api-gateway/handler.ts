@@ -2,8 +2,10 @@
 // and the analytics call come after it.
 import middy from '@middy/core'
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from 'aws-lambda'
-import postInvoke from 'middy-post-invoke'
+import postInvoke, { onShutdown } from 'middy-post-invoke'
 import { analytics, audit, type Order, orders } from './services.ts'
+
+onShutdown(() => logged('close orders', orders.close), { name: 'close orders' })
 
 export const handler = middy<APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2>()
   .use(postInvoke()) // first, so that it is the outermost
@@ -50,7 +52,7 @@ const json = (
   body: JSON.stringify(body),
 })
 
-/** Logs when a task begins and ends, as structured lines. */
+/** Logs when a task or a hook begins and ends, as structured lines. */
 const logged = async (task: string, work: () => Promise<void>) => {
   console.log(JSON.stringify({ task, state: 'started' }))
   try {

@@ -10,6 +10,9 @@ export const orders = {
     await sleep(40)
     return randomUUID()
   },
+  async close(): Promise<void> {
+    await sleep(30)
+  },
 }
 
 export const audit = {
