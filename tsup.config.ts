@@ -1,4 +1,12 @@
+import { readFileSync } from 'node:fs'
 import { defineConfig } from 'tsup'
+
+/** The function's process needs the registration alone. Comments and the layer's part would stand in every user's bundle. */
+const registration = (script: string) =>
+  script
+    .slice(0, script.indexOf('\nname='))
+    .replace(/^ *#.*\n/gm, '')
+    .replace(/^ +/gm, '')
 
 // Types come from `tsc -p tsconfig.build.json`; the layer is packed by scripts/build-layer.js.
 export default defineConfig([
@@ -11,7 +19,17 @@ export default defineConfig([
     },
     format: 'esm',
     target: 'node22',
-    loader: { '.sh': 'text' },
+    esbuildPlugins: [
+      {
+        name: 'register.sh',
+        setup(build) {
+          build.onLoad({ filter: /register\.sh$/ }, ({ path }) => ({
+            contents: registration(readFileSync(path, 'utf8')),
+            loader: 'text',
+          }))
+        },
+      },
+    ],
     dts: false,
     splitting: false,
     sourcemap: false,

@@ -5,6 +5,7 @@ import { listTasks, MAX_NAMES, type TaskList } from '../extension/link.ts'
 import type { Log } from '../log.ts'
 import {
   ABORT_GRACE_MS,
+  type AsyncContext,
   type Failure,
   MAX_TIMEOUT_MS,
   type OriginFacts,
@@ -26,8 +27,8 @@ export type InvocationOptions = {
 
 export type InvocationHost = {
   readonly log: Log
-  /** Runs a function in the async context in which this was called. */
-  snapshot(): <Result>(fn: (...args: any[]) => Result, ...args: any[]) => Result
+  /** The async context in which this was called, to run a function in. */
+  asyncContext(): AsyncContext
   /** The tasks that would be lost now have changed. */
   onTasks(invocation: Invocation): void
   onDefer(): void
@@ -124,7 +125,7 @@ export class Invocation {
       )
     }
     this.#deferred++
-    const entry = { ...valid, label: valid.name ?? `task ${this.#deferred}`, enter: this.#host.snapshot() }
+    const entry = { ...valid, label: valid.name ?? `task ${this.#deferred}`, asyncContext: this.#host.asyncContext() }
     if (this.#heir) this.#heir.#stack.push({ ...entry, carried: this.#facts })
     else this.#stack.push(entry)
     this.#host.onDefer()

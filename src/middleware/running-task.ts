@@ -1,4 +1,5 @@
 // One task from its start to its end: what it is given, when it is aborted, and when it is no longer waited for.
+import type { AsyncResource } from 'node:async_hooks'
 import { PostInvokeError } from '../errors.ts'
 import { isThenable, type TaskContext, type ValidTask } from './task.ts'
 
@@ -16,9 +17,11 @@ export type TaskEntry = ValidTask & {
   readonly label: string
   /** What it is told of its own invocation, where it runs in the time of another one. */
   readonly carried?: OriginFacts
-  /** Runs a function in the async context in which the task was deferred. */
-  readonly enter: <Result>(fn: (context: TaskContext) => Result, context: TaskContext) => Result
+  /** That in which the task was deferred. */
+  readonly asyncContext: AsyncContext
 }
+
+export type AsyncContext = Pick<AsyncResource, 'runInAsyncScope'>
 
 export type Failure = { readonly error: unknown }
 
@@ -30,7 +33,7 @@ export class RunningTask {
   readonly #ref: boolean
   #controller: AbortController | undefined
   #reason: PostInvokeError | undefined
-  #end: ((failure: Failure | undefined) => void) | undefined
+  #end: ((failure?: Failure) => void) | undefined
 
   constructor(
     entry: TaskEntry,
@@ -46,7 +49,8 @@ export class RunningTask {
   /** Never throws and never rejects. The promise resolves when the task has ended, or is abandoned. */
   run(): Failure | undefined | Promise<Failure | undefined> {
     try {
-      const result = this.entry.enter(this.entry.task, this.#context())
+      const { asyncContext, task, label } = this.entry
+      const result = asyncContext.runInAsyncScope(task, undefined, new GivenContext(this, label, this.#facts))
       return isThenable(result) ? this.#waitFor(result) : undefined
     } catch (error) {
       return { error }
@@ -63,39 +67,29 @@ export class RunningTask {
     this.#end?.({ error: this.#reason ?? reason })
   }
 
-  async #waitFor(result: PromiseLike<unknown>): Promise<Failure | undefined> {
-    const { promise, resolve } = Promise.withResolvers<Failure | undefined>()
-    this.#end = resolve
-    Promise.resolve(result).then(
-      () => resolve(undefined),
-      error => resolve({ error }),
-    )
-    if (this.#timeout === undefined) return promise
-    let timer = this.#setTimer(() => {
-      const reason = this.#timeoutError()
-      this.abort(reason)
-      timer = this.#setTimer(() => this.abandon(reason), ABORT_GRACE_MS)
-    }, this.#timeout)
-    try {
-      return await promise
-    } finally {
-      clearTimeout(timer)
-    }
-  }
-
-  #context(): TaskContext {
-    const signal = () => this.#signal()
-    return {
-      ...this.#facts,
-      name: this.entry.label,
-      get signal() {
-        return signal()
-      },
-    }
+  #waitFor(result: PromiseLike<unknown>): Promise<Failure | undefined> {
+    return new Promise(resolve => {
+      let timer: NodeJS.Timeout | undefined
+      const end = (failure?: Failure) => {
+        clearTimeout(timer)
+        resolve(failure)
+      }
+      this.#end = end
+      Promise.resolve(result).then(
+        () => end(),
+        error => end({ error }),
+      )
+      if (this.#timeout === undefined) return
+      timer = this.#setTimer(() => {
+        const reason = this.#timeoutError()
+        this.abort(reason)
+        timer = this.#setTimer(() => this.abandon(reason), ABORT_GRACE_MS)
+      }, this.#timeout)
+    })
   }
 
   /** Made when the task asks for it: most never do, and one costs more than the rest of a task's start. */
-  #signal(): AbortSignal {
+  get signal(): AbortSignal {
     if (!this.#controller) {
       this.#controller = new AbortController()
       if (this.#reason) this.#controller.abort(this.#reason)
@@ -114,5 +108,28 @@ export class RunningTask {
     const timer = setTimeout(fn, Math.min(milliseconds, MAX_TIMEOUT_MS))
     if (!this.#ref) timer.unref()
     return timer
+  }
+}
+
+/** A class for its one getter: an object literal with a getter is made several times slower. */
+class GivenContext implements TaskContext {
+  readonly name: string
+  readonly awsRequestId: string
+  readonly outcome: 'success' | 'error'
+  readonly error: unknown
+  readonly getRemainingTimeInMillis: () => number
+  readonly #running: RunningTask
+
+  constructor(running: RunningTask, name: string, facts: Omit<TaskContext, 'signal' | 'name'>) {
+    this.name = name
+    this.awsRequestId = facts.awsRequestId
+    this.outcome = facts.outcome
+    this.error = facts.error
+    this.getRemainingTimeInMillis = facts.getRemainingTimeInMillis
+    this.#running = running
+  }
+
+  get signal(): AbortSignal {
+    return this.#running.signal
   }
 }

@@ -133,10 +133,11 @@ export const createEnvironment = (settings: Settings, address: string, variables
     const deadlineMs = Math.floor(Date.now() + settings.timeout)
     current = { requestId, startedAt, isAnswered: false, onAnswer: invocation.onAnswer }
     record({ type: 'invoke', requestId, deadlineMs })
-    const tracing = { type: 'X-Amzn-Trace-Id', value: traceId } as const
-    extensions.invoke({ deadlineMs, requestId, invokedFunctionArn: functionArn, tracing })
     const headers = { ...invocation.headers, 'Lambda-Runtime-Deadline-Ms': String(deadlineMs) }
     runtime.invoke({ requestId, payload, headers })
+    // Lambda sends all events at once. Here one has to be written first: the runtime's, for its answer is what is waited for.
+    const tracing = { type: 'X-Amzn-Trace-Id', value: traceId } as const
+    extensions.invoke({ deadlineMs, requestId, invokedFunctionArn: functionArn, tracing })
 
     const isReleased = () => runtime.isReady() && extensions.areReady('INVOKE')
     const inTime = await waits.until(() => failure !== undefined || isReleased(), settings.timeout)

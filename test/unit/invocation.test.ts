@@ -1,5 +1,5 @@
 // Invocation by itself, on a clock of our own: it takes its timers from the globals, which Jest's fakes replace.
-import { AsyncLocalStorage } from 'node:async_hooks'
+import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
 import fc from 'fast-check'
 import { PostInvokeError } from '../../src/errors.ts'
@@ -48,7 +48,7 @@ const create = ({ options, facts, request = {}, host }: Setup = {}) => {
     },
     {
       log,
-      snapshot: () => AsyncLocalStorage.snapshot(),
+      asyncContext: () => new AsyncResource('test'),
       onTasks: ({ unfinished }) => void told.push(unfinished),
       onDefer: () => void deferred++,
       onSettled: () => {
