@@ -72,7 +72,7 @@ export class Invocation {
   readonly #stack: TaskStack<TaskEntry>
   readonly #running = new Set<RunningTask>()
   #phase: 'handler' | 'departed' | 'settled' = 'handler'
-  /** Set by who watches the request: `error` alone does not tell, anything can be thrown, `undefined` too. */
+  /** Of the request that opened it: what an inner handler throws is for the outer one to deal with. Set by `watchedError`. */
   hasThrown = false
   #deferred = 0
   #told: number | undefined
@@ -112,7 +112,7 @@ export class Invocation {
     const running = [...this.#running]
     const entries = [...running.map(({ entry }) => entry), ...this.#stack.next(MAX_NAMES)].slice(0, MAX_NAMES)
     const names = entries.map(({ label }) => label)
-    return { names, more: running.length + this.#stack.size - names.length }
+    return { names, more: running.length + this.#stack.size() - names.length }
   }
 
   /** `context.defer`. An arrow function: people take it off the context. */
@@ -124,11 +124,20 @@ export class Invocation {
         `Expected defer() to be called before its invocation ends, got a call after request ${this.requestId} had settled. Await what defers, in the handler or in a task.`,
       )
     }
-    this.#deferred++
+    if (this.#deferred++ === 0) this.#watchError()
     const entry = { ...valid, label: valid.name ?? `task ${this.#deferred}`, asyncContext: this.#host.asyncContext() }
     if (this.#heir) this.#heir.#stack.push({ ...entry, carried: this.#facts })
     else this.#stack.push(entry)
     this.#host.onDefer()
+  }
+
+  /** Nobody asks for the outcome before there is a task. */
+  #watchError(): void {
+    this.hasThrown ||= this.#request.error !== undefined
+    Object.defineProperties(this.#request, {
+      [WATCHED]: { value: { invocation: this, error: this.#request.error } },
+      error: watchedError,
+    })
   }
 
   join(): void {
@@ -146,7 +155,7 @@ export class Invocation {
 
   /** For where nothing holds the environment: what is deferred by now runs while the answer waits. */
   runBeforeAnswer(): Promise<void> | undefined {
-    return this.#stack.size > 0 ? this.#drain() : undefined
+    return this.#stack.size() > 0 ? this.#drain() : undefined
   }
 
   /** The response has been posted. Resolves, and never rejects, when the invocation has settled. */
@@ -180,7 +189,7 @@ export class Invocation {
   /** Whether there is something to run and time to run it: our own, then what earlier deadlines have kept from starting. */
   #hasWork(): boolean {
     if (Date.now() >= this.#abortAt) return false
-    if (this.#stack.size > 0) return true
+    if (this.#stack.size() > 0) return true
     if (!this.isHeld) return false
     const carried = this.#host.takeCarried()
     for (const { entry, origin } of this.#options.order === 'lifo' ? carried.toReversed() : carried) {
@@ -349,7 +358,7 @@ export class Invocation {
   /** Tells which tasks are left, where that has changed. Of very many, only when they are few again. */
   #tell(): void {
     if (this.#phase !== 'departed') return
-    const left = this.#running.size + this.#stack.size
+    const left = this.#running.size + this.#stack.size()
     if (left === this.#told || (left > MAX_NAMES && this.#told !== undefined)) return
     this.#told = left
     this.#host.onTasks(this)
@@ -369,6 +378,26 @@ export class Invocation {
       clearTimeout(timer)
     }
   }
+}
+
+const WATCHED = Symbol('middy-post-invoke error')
+type Watched = { [WATCHED]: { invocation: Invocation; error: unknown } }
+
+/**
+ * Middy assigns to `error` what the handler or a middleware threw. The value alone does not tell: anything can be thrown,
+ * `undefined` too. One pair of functions for all requests: V8 makes a hidden class of each pair that it is given, and all
+ * that the pair refers to lives on with it until the whole heap is collected.
+ */
+const watchedError: PropertyDescriptor & ThisType<Watched> = {
+  configurable: true,
+  enumerable: true,
+  get() {
+    return this[WATCHED].error
+  },
+  set(error) {
+    this[WATCHED].error = error
+    this[WATCHED].invocation.hasThrown = true
+  },
 }
 
 const turn = () => new Promise<void>(resolve => setImmediate(resolve))

@@ -115,13 +115,14 @@ const postInvokeMiddleware = (options: Options = {}): middy.MiddlewareObj<unknow
   if (options.shutdown === true) host.shutdown.arm()
   if (options.shutdown === false) host.ignoreSigterm()
   // Invocations run side by side on Managed Instances: nothing of one may stand here.
-  const open = new WeakMap<object, OpenInvocation>()
+  // Hence the request carries it, and no WeakMap: all that hangs off one lives on until V8 collects the whole heap.
+  const OPEN = Symbol(name)
 
   const postInvokeMiddlewareBefore = (request: middy.Request<unknown, any, Error, Context>): void => {
     const opened = host.open(request, settings)
-    open.set(request, opened)
+    carriedBy(request)[OPEN] = opened
     request.context.defer = opened.invocation.defer
-    watch(request, opened)
+    if (!opened.isEndTold) watch(request, opened)
   }
 
   const postInvokeMiddlewareAfter = (request: middy.Request<unknown, any, Error, Context>): Promise<void> | undefined =>
@@ -131,8 +132,8 @@ const postInvokeMiddleware = (options: Options = {}): middy.MiddlewareObj<unknow
     request: middy.Request<unknown, any, Error, Context>,
   ): Promise<void> | undefined => finish(request)
 
-  const finish = (request: object): Promise<void> | undefined => {
-    const opened = open.get(request)
+  const finish = (request: { internal: object }): Promise<void> | undefined => {
+    const opened = carriedBy(request)[OPEN]
     if (!opened) return undefined // onError runs also when a `before` ahead of ours threw
     if (opened.invocation.isHeld || settings.withoutCompanion !== 'await') {
       opened.end()
@@ -151,30 +152,21 @@ const postInvokeMiddleware = (options: Options = {}): middy.MiddlewareObj<unknow
   }
 }
 
+const carriedBy = ({ internal }: { internal: object }) => internal as Record<symbol, OpenInvocation | undefined>
+
 /**
- * Tells what no hook of ours does: a value returned by another middleware's hook ends the request without `after` or
- * `onError` of ours, and anything can be thrown. Middy assigns to `response` and `error`.
+ * Where the client tells no end, the hooks have to: a value returned by another middleware's hook ends the request
+ * without `after` or `onError` of ours. Middy assigns to `response` then.
  */
 const watch = (request: middy.Request<unknown, any, Error, Context>, opened: OpenInvocation) => {
-  let { response, error } = request
-  Object.defineProperties(request, {
-    response: {
-      configurable: true,
-      enumerable: true,
-      get: () => response,
-      set(value) {
-        response = value
-        if ('earlyResponse' in request) opened.end()
-      },
-    },
-    error: {
-      configurable: true,
-      enumerable: true,
-      get: () => error,
-      set(value) {
-        error = value
-        opened.throws()
-      },
+  let { response } = request
+  Object.defineProperty(request, 'response', {
+    configurable: true,
+    enumerable: true,
+    get: () => response,
+    set(value) {
+      response = value
+      if ('earlyResponse' in request) opened.end()
     },
   })
 }

@@ -8,8 +8,8 @@ export type TaskStack<Entry> = {
   drain(): Promise<void>
   /** Takes out, without running it, what has not been started. */
   takeAll(): Entry[]
-  /** How many have not been started. */
-  readonly size: number
+  /** How many have not been started. No getter: in an object literal each makes a hidden class of its own. */
+  size(): number
   /** The first of those that have not been started, in the order in which they will be. */
   next(count: number): Entry[]
 }
@@ -71,7 +71,7 @@ export const createTaskStack = <Entry>(options: {
       for (let entry = take(); entry !== undefined; entry = take()) waiting.push(entry)
       return waiting
     },
-    get size() {
+    size() {
       return entries.length - head
     },
     next(count) {

@@ -144,7 +144,7 @@ describe('drain', () => {
     stack.push(0)
     await stack.drain()
     expect(left).toBe(0)
-    expect(stack.size).toBe(0)
+    expect(stack.size()).toBe(0)
   })
 })
 
@@ -192,7 +192,7 @@ describe('100,000 entries', () => {
     })
     expect(runs).toBe(COUNT)
     expect(sum).toBe((COUNT * (COUNT - 1)) / 2)
-    expect(stack.size).toBe(0)
+    expect(stack.size()).toBe(0)
     expect(touched).toBeLessThan(10 * COUNT)
   })
 
@@ -220,7 +220,7 @@ describe('what waits', () => {
   ] as const)('is told in the order in which it will start, %s', (order, expected) => {
     const { stack } = recorder({ order })
     for (const entry of ['a', 'b', 'c', 'd']) stack.push(entry)
-    expect(stack.size).toBe(4)
+    expect(stack.size()).toBe(4)
     expect(stack.next(2)).toEqual(expected)
     expect(stack.next(100)).toHaveLength(4)
   })
@@ -230,7 +230,7 @@ describe('what waits', () => {
     for (const entry of ['a', 'b', 'c']) stack.push(entry)
     const drained = stack.drain()
     await turn()
-    expect(stack.size).toBe(3 - 1)
+    expect(stack.size()).toBe(3 - 1)
     expect(stack.next(100)).toHaveLength(2)
     await drained
     expect(stack.next(100)).toEqual([])
@@ -308,7 +308,7 @@ describe('for any interleaving', () => {
           expect(runs.size).toBe(countEntries(steps.filter(step => typeof step === 'object')))
           expect(most).toBeLessThanOrEqual(concurrency)
           expect(running).toBe(0)
-          expect(stack.size).toBe(0)
+          expect(stack.size()).toBe(0)
         },
       ),
       { numRuns: 500 },
