@@ -26,10 +26,7 @@ export const chooseCompanion = (choice: CompanionChoice): Companion => {
   const runtimeApi = variables.AWS_LAMBDA_RUNTIME_API
   if (runtimeApi === undefined || variables.AWS_LAMBDA_MAX_CONCURRENCY !== undefined) return nothingToHold
   if (mode === 'off') return noCompanion
-  if (!choice.isMainThread) {
-    log.warnOnce('thread', `a worker thread has no companion of its own: ${withoutCompanionApplies}`)
-    return noCompanion
-  }
+  if (!choice.isMainThread) return inWorkerThread(log)
   if (mode === 'layer' || (mode === 'auto' && choice.fileExists(LAYER_FILE))) return listenForLayer(log, variables)
   if (mode !== 'internal' && gate.available) return theGate(log)
   if (mode !== 'internal' && gate.anomaly) log.warnOnce('gate', `${gate.anomaly}; an internal extension holds instead`)
@@ -44,6 +41,14 @@ const none = { kind: 'none', bringsSigterm: false, ready: noop, tasks: noop, set
 const nothingToHold: Companion = { ...none, holds: () => true }
 
 const noCompanion: Companion = { ...none, holds: () => false }
+
+const inWorkerThread = (log: Log): Companion => ({
+  ...none,
+  holds() {
+    log.warnOnce('thread', `a worker thread has no companion of its own: ${withoutCompanionApplies}`)
+    return false
+  },
+})
 
 /** The hold itself is the promise that `InvokeStore.run` returns: see middleware/runtime-client.ts. */
 const theGate = (log: Log): Companion => ({

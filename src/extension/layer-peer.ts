@@ -60,7 +60,7 @@ export const listenForLayer = (log: Log, variables: Readonly<Record<string, stri
           connected.resolve()
           awaited = false
           missed = false
-          for (const missed of untold.values()) socket.write(encode(missed))
+          for (const message of untold.values()) socket.write(encode(message))
           untold.clear()
         } else {
           missed = true
@@ -79,6 +79,12 @@ export const listenForLayer = (log: Log, variables: Readonly<Record<string, stri
     log.warnOnce('listen', `cannot listen for the layer's companion (${error.message}): ${withoutCompanionApplies}`)
   })
 
+  const warnOfAbsence = () =>
+    log.warnOnce(
+      'missed',
+      `the layer's companion made no connection during an invocation: is the layer attached? Until it connects, ${withoutCompanionApplies}.`,
+    )
+
   return {
     kind: 'layer',
     bringsSigterm: true,
@@ -86,14 +92,11 @@ export const listenForLayer = (log: Log, variables: Readonly<Record<string, stri
       // One that holds connects before it lets go, so by the next invocation it has been here, or is none.
       if (awaited) {
         missed = true
-        log.warnOnce(
-          'missed',
-          `the layer's companion made no connection during an invocation: is the layer attached? Until it connects, ${withoutCompanionApplies}.`,
-        )
+        warnOfAbsence()
       }
       return !missed
     },
-    ready: () => (connection || missed ? undefined : withinReadyTime(connected.promise)),
+    ready: () => (connection || missed ? undefined : withinReadyTime(connected.promise, warnOfAbsence)),
     tasks(requestId, { names, more }) {
       tell(requestId, { type: 'tasks', requestId, names, more })
     },
@@ -104,9 +107,12 @@ export const listenForLayer = (log: Log, variables: Readonly<Record<string, stri
   }
 }
 
-const withinReadyTime = (connected: Promise<void>) =>
+const withinReadyTime = (connected: Promise<void>, onAbsence: () => void) =>
   new Promise<void>(resolve => {
-    const timer = setTimeout(resolve, READY_MS)
+    const timer = setTimeout(() => {
+      onAbsence()
+      resolve()
+    }, READY_MS)
     timer.unref()
     connected.then(() => {
       clearTimeout(timer)

@@ -9,8 +9,12 @@ import { createExtensionsApi, type Subscription } from './extensions-api.ts'
 import { Holds, runHoldLoop } from './hold.ts'
 import { encode, hello, listTasks, type Message, MessageReader, PROTOCOL } from './link.ts'
 
-/** A Unix socket answers at once or not at all; this is for a function's process that burns CPU meanwhile. */
+/** How long a peer may take to accept; and, once one has let a hold run into its cap, to greet us. */
 const CONNECT_MS = 1_000
+
+/** Of how many requests the tasks are remembered, and how many unreadable lines are put up with. */
+const REMEMBERED = 16
+const GARBLED_LINES = 16
 
 /** How long a hold outlives the function's process: so long Lambda has to notice the death and send nothing to it. */
 const DEATH_MS = 50
@@ -36,6 +40,7 @@ const main = async () => {
         if (!connected && holds.held === requestId) holds.release('unattended')
       })
       if ((await released) === 'capped') {
+        peer.holdWasCapped()
         log.error(
           `released request ${requestId} before its deadline although it has not settled${peer.lost(requestId)}`,
         )
@@ -70,6 +75,8 @@ class FunctionProcess {
   readonly #log: Log
   #connection: net.Socket | undefined
   #connecting: Promise<boolean> | undefined
+  /** A peer that accepts may be busy, and greet us when it is not. Unless it never does. */
+  #isPatient = true
   /** The tasks each request would lose now, as last told. */
   #tasks = new Map<string, Message & { type: 'tasks' }>()
 
@@ -86,6 +93,11 @@ class FunctionProcess {
       this.#connecting = undefined
     })
     return this.#connecting
+  }
+
+  /** A hold has run into its cap: if nobody has greeted us meanwhile, nobody will. */
+  holdWasCapped(): void {
+    if (!this.#connection) this.#isPatient = false
   }
 
   /** The environment ends: what is unfinished now will not be finished. */
@@ -107,7 +119,10 @@ class FunctionProcess {
       const reader = new MessageReader()
       const timer = setTimeout(() => socket.destroy(), CONNECT_MS)
       socket.setEncoding('utf8')
-      socket.on('connect', () => socket.write(encode(hello)))
+      socket.on('connect', () => {
+        if (this.#isPatient) clearTimeout(timer)
+        socket.write(encode(hello))
+      })
       socket.on('data', chunk => {
         const messages = reader.read(String(chunk))
         if (messages === undefined) {
@@ -116,7 +131,7 @@ class FunctionProcess {
         }
         for (const message of messages ?? []) {
           if (message.type !== 'hello') {
-            this.#receive(message)
+            if (this.#connection === socket) this.#receive(message)
           } else if (message.protocol === PROTOCOL) {
             clearTimeout(timer)
             this.#connection = socket
@@ -131,6 +146,7 @@ class FunctionProcess {
           }
         }
         if (reader.garbled > 0) this.#log.warnOnce('garbled', 'a line from the function could not be read')
+        if (reader.garbled > GARBLED_LINES) socket.destroy()
       })
       // Why it failed says nothing more: no socket, no hold.
       socket.on('error', () => {})
@@ -145,6 +161,10 @@ class FunctionProcess {
   #receive(message: Message) {
     if (message.type === 'tasks') {
       this.#tasks.set(message.requestId, message)
+      for (const oldest of this.#tasks.keys()) {
+        if (this.#tasks.size <= REMEMBERED) break
+        this.#tasks.delete(oldest)
+      }
     } else if (message.type === 'settled') {
       this.#tasks.delete(message.requestId)
       this.#holds.settle(message.requestId)

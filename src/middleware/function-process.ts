@@ -5,9 +5,10 @@ import { PostInvokeError } from '../errors.ts'
 import { chooseCompanion } from '../extension/choose-companion.ts'
 import { type Companion, withoutCompanionApplies } from '../extension/companion.ts'
 import { registerForSigterm } from '../extension/internal.ts'
-import { listTasks, PROTOCOL } from '../extension/link.ts'
+import { listTasks } from '../extension/link.ts'
 import { createLog, type Log } from '../log.ts'
 import { readCompanionMode } from '../variables.ts'
+import { version } from '../version.ts'
 import { type CarriedTask, Invocation, type InvocationHost, type InvocationOptions } from './invocation.ts'
 import { observeResponseStreams, type ResponseStreams } from './response-streams.ts'
 import { observeRuntimeClient, type RuntimeClient, type Scope } from './runtime-client.ts'
@@ -37,8 +38,8 @@ export type OpenInvocation = {
 }
 
 /**
- * @returns the one of this process. Copies of this package that speak the same protocol, as bundlers make them, share it:
- * a second companion could not register, and a second socket could not be bound.
+ * @returns the one of this process. Copies of one version of this package, as bundlers make them, share it: a second
+ * companion could not register, and a second socket could not be bound.
  */
 export const functionProcess = (): FunctionProcess => {
   const global = globalThis as Shared
@@ -49,14 +50,23 @@ export const functionProcess = (): FunctionProcess => {
 /** The same, where a `postInvoke()` has made one. */
 export const existingFunctionProcess = (): FunctionProcess | undefined => (globalThis as Shared)[SHARED]
 
-const SHARED = Symbol.for(`middy-post-invoke/${PROTOCOL}`)
+const SHARED = Symbol.for(`middy-post-invoke/${version}`)
 type Shared = { [SHARED]?: FunctionProcess }
+
+/** How long a stream that its handler broke off may take to arrive. */
+const STREAM_END_MS = 1_000
+
+/** Told by a variable that children inherit. Set as the module loads, for a child may be forked before anything is used. */
+const isChildProcess = () => (process.env.POST_INVOKE_PID ?? String(process.pid)) !== String(process.pid)
+if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) process.env.POST_INVOKE_PID ??= String(process.pid)
 
 export class FunctionProcess {
   readonly #log: Log = createLog()
   readonly #scopes: AsyncLocalStorage<Scope<Invocation>>
   readonly #asyncContext: () => AsyncResource
-  readonly #isLambda = process.env.AWS_LAMBDA_RUNTIME_API !== undefined
+  /** None of Lambda's in a child of the function's process, which inherits them: it is no party of its own. */
+  readonly #variables: Readonly<Record<string, string | undefined>> = isChildProcess() ? {} : process.env
+  readonly #isLambda = this.#variables.AWS_LAMBDA_RUNTIME_API !== undefined
   readonly #isMainThread: boolean
   /** Whether this process takes one invocation at a time, on its main thread. */
   readonly #isAlone: boolean
@@ -81,13 +91,13 @@ export class FunctionProcess {
     this.#asyncContext = () => new AsyncResource('middy-post-invoke', { requireManualDestroy: true })
     const isMainThread = isMainThreadOf(process)
     this.#isMainThread = isMainThread
-    this.#isAlone = this.#isLambda && isMainThread && process.env.AWS_LAMBDA_MAX_CONCURRENCY === undefined
+    this.#isAlone = this.#isLambda && isMainThread && this.#variables.AWS_LAMBDA_MAX_CONCURRENCY === undefined
     const mode = readCompanionMode()
     this.#streams = this.#isLambda ? observeResponseStreams() : undefined
     this.#client = observeRuntimeClient<Invocation>({
       scopes: this.#scopes,
       streams: { has: requestId => this.#streams?.has(requestId) ?? false },
-      variables: process.env,
+      variables: this.#variables,
       onEnd: requestId => this.#ended(requestId),
       onBrokenGate: () => {
         this.#log.warnOnce(
@@ -100,7 +110,7 @@ export class FunctionProcess {
       mode,
       log: this.#log,
       gate: this.#client.gate,
-      variables: process.env,
+      variables: this.#variables,
       isMainThread,
       fileExists: path => process.getBuiltinModule('node:fs').existsSync(path),
     })
@@ -184,26 +194,37 @@ export class FunctionProcess {
     this.#hasBegun = true
     const { context } = request
     const requestId = context.awsRequestId ?? context.lambdaContext?.awsRequestId ?? ''
-    const isKnown = this.#isLambda && requestId !== ''
-    const found = isKnown ? this.#open.get(requestId) : this.#openContexts.get(context)
-    // A Middy handler that calls another one: the inner one is part of the same invocation.
-    const joined = found?.isInHandler && (isKnown || !found.isLeft) ? found : undefined
+    const joined = this.#findOpen(requestId, context)
     joined?.join()
     const invocation = joined ?? this.#create(request, requestId, options)
-    if (isKnown) this.#open.set(requestId, invocation)
-    else this.#openContexts.set(context, invocation)
+    if (!joined) {
+      if (this.#isLambda && requestId !== '') this.#open.set(requestId, invocation)
+      else this.#openContexts.set(context, invocation)
+    }
     this.#enter(requestId, invocation)
     let hasEnded = false
     return {
       invocation,
-      isEndTold: this.#client.willTell(requestId),
+      isEndTold: this.#client.willTell(invocation.requestId),
       end: () => {
         if (hasEnded) return
         hasEnded = true
         invocation.leave()
-        if (!this.#client.willTell(requestId)) this.#departAfterHooks(invocation)
+        if (!this.#client.willTell(invocation.requestId)) this.#departAfterHooks(invocation)
       },
     }
+  }
+
+  /** The invocation that this is a part of, where a Middy handler calls another one, with its context or one made up. */
+  #findOpen(requestId: string, context: object): Invocation | undefined {
+    if (this.#isLambda) {
+      // Where others run beside it, only what the client itself has set around an invocation tells whose it is.
+      const scope = this.#scopes.getStore()
+      const current = this.#isAlone || scope?.isRun ? scope?.invocation : undefined
+      return [this.#open.get(requestId), current].find(invocation => invocation?.isInHandler)
+    }
+    const found = this.#openContexts.get(context)
+    return found?.isInHandler && !found.isLeft ? found : undefined
   }
 
   #create(
@@ -220,9 +241,8 @@ export class FunctionProcess {
         'Expected a companion to hold the environment after the response, but there is none: POST_INVOKE_COMPANION is off, or a warning in the log says why. Attach the layer, or change POST_INVOKE_COMPANION or withoutCompanion.',
       )
     }
-    const remaining = (context.getRemainingTimeInMillis ?? context.lambdaContext?.getRemainingTimeInMillis)?.call(
-      context,
-    )
+    const { getRemainingTimeInMillis: own } = context
+    const remaining = own ? own.call(context) : context.lambdaContext?.getRemainingTimeInMillis?.()
     return new Invocation(
       request,
       {
@@ -275,11 +295,12 @@ export class FunctionProcess {
   /** The runtime client has posted a response, or a failure, also of invocations that never reached our `before`. */
   #ended(requestId: string): Promise<void> | undefined {
     this.#hasBegun = true
-    const accepted = this.#streams?.accepted(requestId)
+    const accepted = this.#streams?.accepted(requestId, STREAM_END_MS)
     const invocation = this.#open.get(requestId)
     const settled = invocation?.depart()
     if (!invocation) {
-      this.#streams?.forget(requestId)
+      if (accepted) accepted.then(() => this.#streams?.forget(requestId))
+      else this.#streams?.forget(requestId)
       this.#companion.settle(requestId)
     }
     if (settled && this.#companion.kind === 'gate') return settled
@@ -301,8 +322,7 @@ export class FunctionProcess {
     this.#watchesExit = true
     process.on('exit', () => {
       this.#logUnfinished('the process ends')
-      const isBusy = this.#client.isBusy() ?? [...this.#open.values()].some(({ isInHandler }) => isInHandler)
-      if (this.#isAlone && !isBusy) process.kill(process.pid, 'SIGKILL')
+      if (this.#isAlone && this.#client.isBusy() === false) process.kill(process.pid, 'SIGKILL')
     })
     if (!this.#client.mayCrash) return
     // The client's own listeners, which come next, end the process. These handle nothing.

@@ -75,7 +75,8 @@ export class Invocation {
   /** Of the request that opened it: what an inner handler throws is for the outer one to deal with. Set by `watchedError`. */
   hasThrown = false
   #deferred = 0
-  #told: number | undefined
+  #told: string | undefined
+  #lateFailures = 0
   #aborted: PostInvokeError | undefined
   #settling: Promise<void> | undefined
   /** A later `before` of the same invocation (a Middy handler that calls another) joins; its hooks are no end. */
@@ -125,7 +126,12 @@ export class Invocation {
       )
     }
     if (this.#deferred++ === 0) this.#watchError()
-    const entry = { ...valid, label: valid.name ?? `task ${this.#deferred}`, asyncContext: this.#host.asyncContext() }
+    const entry: TaskEntry = {
+      ...valid,
+      label: valid.name ?? `task ${this.#deferred}`,
+      asyncContext: this.#host.asyncContext(),
+      isLate: Date.now() >= this.#abortAt,
+    }
     if (this.#heir) this.#heir.#stack.push({ ...entry, carried: this.#facts })
     else this.#stack.push(entry)
     this.#host.onDefer()
@@ -178,10 +184,10 @@ export class Invocation {
       this.#stack.takeAll() // named just now
     } finally {
       // In one go: what is deferred is either among these, or refused.
-      const reports = this.#stack.takeAll().map(entry => this.#notStarted(entry))
+      const report = this.#notStartedAll(this.#stack.takeAll())
       this.#phase = 'settled'
       for (const origin of this.#origins) origin.#heir = undefined
-      if (reports.length > 0) await Promise.all(reports)
+      if (report) await report
       this.#host.onSettled(this)
     }
   }
@@ -262,10 +268,12 @@ export class Invocation {
 
   /** `deadlineMargin` before the deadline: aborts what runs, waits for it a little, and goes without it. */
   #timeIsUp(): void {
-    this.#aborted = new PostInvokeError(
-      'ERR_TASK_DEADLINE',
-      `Expected the tasks of request ${this.requestId} to end ${this.#options.deadlineMargin} ms before the function's deadline. Defer less, or raise the function's timeout.`,
-    )
+    this.#aborted =
+      this.#shutdown ??
+      new PostInvokeError(
+        'ERR_TASK_DEADLINE',
+        `Expected the tasks of request ${this.requestId} to end ${this.#options.deadlineMargin} ms before the function's deadline. Defer less, or raise the function's timeout.`,
+      )
     const reason = this.#aborted
     for (const running of this.#running) running.abort(reason)
     const grace = Math.min(ABORT_GRACE_MS, this.#letGoAt - Date.now())
@@ -292,8 +300,9 @@ export class Invocation {
       )
       return undefined
     }
-    // Timers cannot fire between tasks that never yield, so the time is looked at as well.
-    if (this.#aborted || Date.now() >= this.#abortAt) return this.#notStarted(entry)
+    // Timers cannot fire between tasks that never yield, so the time is looked at as well. All that waits goes at once:
+    // one by one it could take longer than there is.
+    if (this.#aborted || Date.now() >= this.#abortAt) return this.#notStartedAll([entry, ...this.#stack.takeAll()])
 
     const running = new RunningTask(
       entry,
@@ -305,6 +314,19 @@ export class Invocation {
     const failure = running.run()
     if (failure instanceof Promise) return failure.then(late => this.#ended(running, late))
     return this.#ended(running, failure)
+  }
+
+  #notStartedAll(entries: readonly TaskEntry[]): Promise<void> | undefined {
+    const single = Math.max(MAX_NAMES, this.#options.maxCarried)
+    const reports = entries.slice(0, single).flatMap(entry => this.#notStarted(entry) ?? [])
+    for (let index = single; index < entries.length; index += MAX_NAMES) {
+      const more = entries.slice(index, index + MAX_NAMES)
+      this.#host.log.error(
+        `more tasks of request ${this.requestId} have not been started before the function's deadline: ${listTasks({ names: more.map(({ label }) => label), more: 0 })}`,
+      )
+      for (const entry of more) this.#callHook(entry, this.#notStartedError(entry))
+    }
+    return reports.length > 0 ? Promise.all(reports).then(() => {}) : undefined
   }
 
   /** Time is up before its turn. Once, it can be carried over. */
@@ -320,13 +342,13 @@ export class Invocation {
   }
 
   #drop(entry: TaskEntry): Promise<void> {
-    const { label, isPromise } = entry
-    return this.#failed(
-      entry,
-      new PostInvokeError(
-        'ERR_TASK_DEADLINE',
-        `Expected the task ${quote(label)} to start ${this.#options.deadlineMargin} ms or more before the function's deadline. It has not been ${isPromise ? 'waited for' : 'started'}.`,
-      ),
+    return this.#failed(entry, this.#notStartedError(entry))
+  }
+
+  #notStartedError({ label, isPromise }: TaskEntry): PostInvokeError {
+    return new PostInvokeError(
+      'ERR_TASK_DEADLINE',
+      `Expected the task ${quote(label)} to start ${this.#options.deadlineMargin} ms or more before the function's deadline. It has not been ${isPromise ? 'waited for' : 'started'}.`,
     )
   }
 
@@ -337,18 +359,33 @@ export class Invocation {
   }
 
   /** Every failure is logged once, by name and request. */
-  async #failed({ label, carried }: TaskEntry, error: unknown): Promise<void> {
-    const { log } = this.#host
-    const awsRequestId = carried?.awsRequestId ?? this.requestId
-    log.error(`task ${quote(label)} of request ${awsRequestId} failed:`, error)
+  async #failed(entry: TaskEntry, error: unknown): Promise<void> {
+    this.#host.log.error(`task ${quote(entry.label)} of request ${this.#requestIdOf(entry)} failed:`, error)
+    const hook = this.#callHook(entry, error)
+    if (hook && Date.now() < this.#letGoAt) await this.#bounded(hook)
+  }
+
+  /** Never throws, and its promise never rejects. */
+  #callHook(entry: TaskEntry, error: unknown): Promise<void> | undefined {
     const { onTaskError } = this.#options
-    if (!onTaskError) return
-    try {
-      const result = onTaskError(error, { name: label, awsRequestId })
-      if (isThenable(result)) await this.#bounded(result)
-    } catch (hookError) {
-      log.error(`onTaskError failed for task ${quote(label)} of request ${awsRequestId}:`, hookError)
+    // Of what is deferred when time is up no more than this: `onTaskError` could defer again and again.
+    if (!onTaskError || (entry.isLate && ++this.#lateFailures > MAX_NAMES)) return undefined
+    const awsRequestId = this.#requestIdOf(entry)
+    const failed = (hookError: unknown) => {
+      this.#host.log.error(`onTaskError failed for task ${quote(entry.label)} of request ${awsRequestId}:`, hookError)
     }
+    try {
+      const facts = { name: entry.label, awsRequestId }
+      const result = entry.asyncContext.runInAsyncScope(onTaskError, undefined, error, facts)
+      return isThenable(result) ? new Promise<unknown>(adopt => adopt(result)).then(() => {}, failed) : undefined
+    } catch (hookError) {
+      failed(hookError)
+      return undefined
+    }
+  }
+
+  #requestIdOf({ carried }: TaskEntry): string {
+    return carried?.awsRequestId ?? this.requestId
   }
 
   get outcome(): 'success' | 'error' {
@@ -358,8 +395,10 @@ export class Invocation {
   /** Tells which tasks are left, where that has changed. Of very many, only when they are few again. */
   #tell(): void {
     if (this.#phase !== 'departed') return
-    const left = this.#running.size + this.#stack.size()
-    if (left === this.#told || (left > MAX_NAMES && this.#told !== undefined)) return
+    const isMany = this.#running.size + this.#stack.size() > MAX_NAMES
+    if (isMany && this.#told !== undefined) return
+    const left = listTasks(this.unfinished)
+    if (left === this.#told) return
     this.#told = left
     this.#host.onTasks(this)
   }

@@ -116,13 +116,12 @@ const postInvokeMiddleware = (options: Options = {}): middy.MiddlewareObj<unknow
   if (options.shutdown === false) host.ignoreSigterm()
   // Invocations run side by side on Managed Instances: nothing of one may stand here.
   // Hence the request carries it, and no WeakMap: all that hangs off one lives on until V8 collects the whole heap.
-  const OPEN = Symbol(name)
-
   const postInvokeMiddlewareBefore = (request: middy.Request<unknown, any, Error, Context>): void => {
+    if (carriedBy(request)[OPEN]) return // used twice on one handler: the first is enough
     const opened = host.open(request, settings)
     carriedBy(request)[OPEN] = opened
     request.context.defer = opened.invocation.defer
-    if (!opened.isEndTold) watch(request, opened)
+    if (!opened.isEndTold || mustAwait(opened)) watch(request)
   }
 
   const postInvokeMiddlewareAfter = (request: middy.Request<unknown, any, Error, Context>): Promise<void> | undefined =>
@@ -135,14 +134,31 @@ const postInvokeMiddleware = (options: Options = {}): middy.MiddlewareObj<unknow
   const finish = (request: { internal: object }): Promise<void> | undefined => {
     const opened = carriedBy(request)[OPEN]
     if (!opened) return undefined // onError runs also when a `before` ahead of ours threw
-    if (opened.invocation.isHeld || settings.withoutCompanion !== 'await') {
-      opened.end()
-      return undefined
-    }
-    const before = opened.invocation.runBeforeAnswer()
+    const before = mustAwait(opened) ? opened.invocation.runBeforeAnswer() : undefined
     if (before) return before.then(() => opened.end())
     opened.end()
     return undefined
+  }
+
+  const mustAwait = ({ invocation }: OpenInvocation) => !invocation.isHeld && settings.withoutCompanion === 'await'
+
+  /**
+   * A value returned by another middleware's hook ends the request without `after` or `onError` of ours. Middy assigns it
+   * to `response`, and awaits what stands there.
+   */
+  const watch = (request: middy.Request<unknown, any, Error, Context>) => {
+    let { response } = request
+    Object.defineProperty(request, 'response', {
+      configurable: true,
+      enumerable: true,
+      get: () => response,
+      set(value) {
+        response = value
+        if (!('earlyResponse' in request)) return
+        const before = finish(request)
+        if (before) response = before.then(() => value)
+      },
+    })
   }
 
   return {
@@ -152,24 +168,9 @@ const postInvokeMiddleware = (options: Options = {}): middy.MiddlewareObj<unknow
   }
 }
 
-const carriedBy = ({ internal }: { internal: object }) => internal as Record<symbol, OpenInvocation | undefined>
+const OPEN = Symbol.for('middy-post-invoke/open')
 
-/**
- * Where the client tells no end, the hooks have to: a value returned by another middleware's hook ends the request
- * without `after` or `onError` of ours. Middy assigns to `response` then.
- */
-const watch = (request: middy.Request<unknown, any, Error, Context>, opened: OpenInvocation) => {
-  let { response } = request
-  Object.defineProperty(request, 'response', {
-    configurable: true,
-    enumerable: true,
-    get: () => response,
-    set(value) {
-      response = value
-      if ('earlyResponse' in request) opened.end()
-    },
-  })
-}
+const carriedBy = ({ internal }: { internal: object }) => internal as Record<symbol, OpenInvocation | undefined>
 
 const withoutUndefined = (options: Options): Options =>
   Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))

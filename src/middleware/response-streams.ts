@@ -6,8 +6,11 @@ import type { ClientRequest } from 'node:http'
 export type ResponseStreams = {
   /** Whether the response of this request is, or was, a stream. Until {@link ResponseStreams.forget}. */
   has(requestId: string): boolean
-  /** Resolves when the stream has been accepted or has failed; at once where there is none. */
-  accepted(requestId: string): Promise<void> | undefined
+  /**
+   * Resolves when the stream has been accepted, has failed, or has taken `limit` milliseconds; `undefined` where there is
+   * none on its way.
+   */
+  accepted(requestId: string, limit?: number): Promise<void> | undefined
   forget(requestId: string): void
 }
 
@@ -20,7 +23,7 @@ export const observeResponseStreams = (): ResponseStreams => {
 
   const begin = (message: unknown) => {
     const requestId = requestIdOf(message)
-    if (requestId === undefined || streams.has(requestId)) return
+    if (requestId === undefined || streams.has(requestId) || !isStreamed(message)) return
     const { promise, resolve } = Promise.withResolvers<void>()
     streams.set(requestId, { finished: false, promise, resolve })
   }
@@ -37,13 +40,18 @@ export const observeResponseStreams = (): ResponseStreams => {
 
   return {
     has: requestId => streams.has(requestId),
-    accepted(requestId) {
+    accepted(requestId, limit) {
       const stream = streams.get(requestId)
-      return stream?.finished === false ? stream.promise : undefined
+      if (stream?.finished !== false) return undefined
+      if (limit !== undefined) setTimeout(stream.resolve, limit).unref()
+      return stream.promise
     },
     forget: requestId => void streams.delete(requestId),
   }
 }
+
+const isStreamed = (message: unknown): boolean =>
+  (message as { request: ClientRequest }).request.getHeader('Lambda-Runtime-Function-Response-Mode') === 'streaming'
 
 const requestIdOf = (message: unknown): string | undefined => {
   const { method, path } = (message as { request: ClientRequest }).request

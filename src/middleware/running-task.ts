@@ -17,6 +17,8 @@ export type TaskEntry = ValidTask & {
   readonly label: string
   /** What it is told of its own invocation, where it runs in the time of another one. */
   readonly carried?: OriginFacts
+  /** Whether time was up already when it was deferred. */
+  readonly isLate: boolean
   /** That in which the task was deferred. */
   readonly asyncContext: AsyncContext
 }
@@ -75,7 +77,8 @@ export class RunningTask {
         resolve(failure)
       }
       this.#end = end
-      Promise.resolve(result).then(
+      // Not Promise.resolve: it would hand back a promise whose own `then` may throw.
+      new Promise(adopt => adopt(result)).then(
         () => end(),
         error => end({ error }),
       )

@@ -4,7 +4,12 @@ import type { AsyncLocalStorage } from 'node:async_hooks'
 import type { ResponseStreams } from './response-streams.ts'
 
 /** One invocation as the runtime client runs it, the value of our AsyncLocalStorage. */
-export type Scope<Invocation> = { requestId: string | undefined; invocation: Invocation | undefined }
+export type Scope<Invocation> = {
+  requestId: string | undefined
+  invocation: Invocation | undefined
+  /** Whether the runtime client made it, and not we. */
+  readonly isRun?: true
+}
 
 export type RuntimeClient = {
   /** Whether `InvokeStore.run` can hold the environment, or why not although the environment says so. */
@@ -80,6 +85,8 @@ type AwsLambdaGlobal = typeof globalThis & { awslambda?: AwsLambda }
 const observeRic4 = <Invocation>(global: AwsLambda, options: RuntimeClientOptions<Invocation>): RuntimeClient => {
   const { scopes, onEnd } = options
   const isManagedInstances = options.variables.AWS_LAMBDA_MAX_CONCURRENCY !== undefined
+  /** By request id, the invocations whose `run` has not ended. */
+  const running = new Set<string>()
   let unfinished = 0
   let broken = false
 
@@ -89,29 +96,35 @@ const observeRic4 = <Invocation>(global: AwsLambda, options: RuntimeClientOption
     store.run = function (context, fn) {
       // A run inside a run is the user's own. Were it to wait for the tasks, the handler would wait for itself.
       if (scopes.getStore() !== undefined) return run.call(this, context, fn)
-      if (unfinished > 0 && !isManagedInstances && !broken) {
-        broken = true
-        options.onBrokenGate()
-      }
-      const scope: Scope<Invocation> = { requestId: undefined, invocation: undefined }
+      const scope: Scope<Invocation> = { requestId: undefined, invocation: undefined, isRun: true }
       unfinished++
       const end = async () => {
         try {
           if (scope.requestId !== undefined) await onEnd(scope.requestId)
         } finally {
           unfinished--
+          if (scope.requestId !== undefined) running.delete(scope.requestId)
         }
       }
       let result: Promise<unknown> | undefined
       try {
         result = scopes.run(scope, () =>
           run.call(this, context, () => {
-            scope.requestId = requestIdIn(store)
+            const requestId = requestIdIn(store)
+            // A second one for the same id is the user's own too, from a callback that has lost its context.
+            if (requestId !== undefined && !running.has(requestId)) {
+              running.add(requestId)
+              scope.requestId = requestId
+            }
             return fn()
           }),
         ) as Promise<unknown>
       } finally {
-        if (typeof result?.then !== 'function') unfinished-- // no client's: theirs is asynchronous
+        // No client's: theirs is asynchronous.
+        if (typeof result?.then !== 'function') {
+          unfinished--
+          if (scope.requestId !== undefined) running.delete(scope.requestId)
+        }
       }
       if (typeof result?.then !== 'function') return result
       return result.then(
@@ -137,13 +150,24 @@ const observeRic4 = <Invocation>(global: AwsLambda, options: RuntimeClientOption
     },
   })
 
-  const isInside = (requestId: string) => scopes.getStore()?.requestId === requestId
+  const isInside = (requestId: string) => {
+    const scope = scopes.getStore()
+    return scope?.isRun === true && scope.requestId === requestId
+  }
   return {
     gate: { available: true },
     mayCrash: false,
     isBusy: () => unfinished > 0,
     willTell: isInside,
-    isGated: requestId => !broken && isInside(requestId),
+    isGated(requestId) {
+      if (!isInside(requestId)) return false
+      // A client that waited for us would not have begun this one.
+      if (running.size > 1 && !isManagedInstances && !broken) {
+        broken = true
+        options.onBrokenGate()
+      }
+      return !broken
+    },
   }
 }
 

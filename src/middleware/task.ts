@@ -64,7 +64,7 @@ export const validateTask = (task: unknown, options: unknown): ValidTask => {
       )
     }
     // Handled from now on: it may reject long before it is its turn.
-    const outcome = Promise.resolve(task).then(
+    const outcome = new Promise(adopt => adopt(task)).then(
       () => undefined,
       (error: unknown) => ({ error }),
     )

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals
 import middy from '@middy/core'
 import fc from 'fast-check'
 import postInvoke, { type Context, defer, type Options } from '../../src/index.ts'
+import { version } from '../../src/version.ts'
 import { lambdaContext, thrownBy, turn, turns, until } from './helpers.ts'
 
 const logged = {
@@ -20,7 +21,7 @@ jest.spyOn(process, 'on').mockImplementation((event: any, listener: any) => {
   return process
 })
 
-const SHARED = Symbol.for('middy-post-invoke/1')
+const SHARED = Symbol.for(`middy-post-invoke/${version}`)
 
 /** Begins as a new environment of Lambda would. */
 const startWith = (variables: Record<string, string>) => {
@@ -302,7 +303,7 @@ describe('when the process exits', () => {
     await turns(20)
   })
 
-  it('the tasks that are lost are named, and the process ends for good', async () => {
+  it('the tasks that are lost are named', async () => {
     startWith({ POST_INVOKE_COMPANION: 'off' })
     const handler = handlerWith(
       (_event, context) => {
@@ -317,7 +318,7 @@ describe('when the process exits', () => {
     expect(logged.error.mock.calls).toEqual([
       ['middy-post-invoke: the process ends in the middle of request r1; unfinished: "running", "waiting"'],
     ])
-    expect(kill.mock.calls).toEqual([[process.pid, 'SIGKILL']])
+    expect(kill).not.toHaveBeenCalled() // of a client that tells nothing it is not known whether it waits
     await until(() => logged.error.mock.calls.length === 2)
   })
 

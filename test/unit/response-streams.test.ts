@@ -29,7 +29,8 @@ const RESPONSE = (id: string) => `/2018-06-01/runtime/invocation/${id}/response`
 
 const post = (path: string, options: http.RequestOptions = {}) => {
   const { port } = server.address() as AddressInfo
-  const request = http.request({ host: '127.0.0.1', port, path, method: 'POST', agent: false, ...options })
+  const headers = { 'Lambda-Runtime-Function-Response-Mode': 'streaming' }
+  const request = http.request({ host: '127.0.0.1', port, path, method: 'POST', agent: false, headers, ...options })
   request.on('error', () => {})
   request.on('response', response => response.resume())
   return request
