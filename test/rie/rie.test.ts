@@ -97,3 +97,67 @@ describe.each(cases.flatMap(given => given.runtimeClients.map(runtimeClient => (
     })
   },
 )
+
+const SHUTDOWNS = 10
+
+type ShutdownCase = Omit<Case, 'releasedBy' | 'shutdown'> & { afterHooks: string[] }
+
+const shutdownCases: ShutdownCase[] = [
+  {
+    name: 'layer',
+    runtimeClients: ['RIC 4', 'RIC 3'],
+    layer: true,
+    companion: 'auto',
+    registrations: ['external post-invoke: INVOKE SHUTDOWN'],
+    afterHooks: ['extension: SHUTDOWN', 'extension: ended'],
+  },
+  {
+    name: 'internal extension',
+    runtimeClients: ['RIC 4', 'RIC 3'],
+    layer: false,
+    companion: 'internal',
+    registrations: ['internal middy-post-invoke: INVOKE'],
+    afterHooks: [],
+  },
+  {
+    // An extension that is there for nothing but the signal.
+    name: 'gate',
+    runtimeClients: ['RIC 4'],
+    layer: false,
+    companion: 'embedded',
+    registrations: ['internal middy-post-invoke: no events'],
+    afterHooks: [],
+  },
+]
+
+describe.each(shutdownCases)('shutdown hooks: $name', given => {
+  const { runtimeClients, layer, companion, registrations, afterHooks } = given
+  test.each(runtimeClients)(
+    `run at SIGTERM, after which the process ends itself, ${SHUTDOWNS} times, on %s`,
+    async runtimeClient => {
+      const milliseconds: number[] = []
+      for (let count = 0; count < SHUTDOWNS; count++) {
+        const emulator = await startEmulator({
+          ...{ runtimeClient, layer, handler: 'shutdown.handler' },
+          environment: { POST_INVOKE_COMPANION: companion },
+        })
+        try {
+          expect(await emulator.invoke()).toMatchObject({ statusCode: 200, body: { body: 'ok' } })
+          await emulator.stop()
+        } finally {
+          emulator.kill()
+        }
+        expect(emulator.registrations).toEqual(registrations)
+        // No SIGKILL to the runtime: it was gone by then.
+        expect(emulator.shutdown).toEqual(['hook connection', 'hook second', 'hook first', ...afterHooks])
+        expect(emulator.inits).toBe(1)
+        milliseconds.push(emulator.millisecondsFromLastHookToEnd)
+      }
+      expect(milliseconds.filter(Number.isNaN)).toEqual([])
+      milliseconds.sort((one, other) => one - other)
+      console.log(
+        `${runtimeClient}, ${companion}: from the last hook's end to the end of the process, median ${milliseconds[SHUTDOWNS >> 1]} ms, most ${milliseconds.at(-1)} ms, of ${SHUTDOWNS}`,
+      )
+    },
+  )
+})

@@ -25,6 +25,8 @@ export type RuntimeClient = keyof typeof runtimeClients
 
 export type EmulatorOptions = {
   runtimeClient: RuntimeClient
+  /** Default `index.handler`. */
+  handler?: string
   /** Whether dist/layer is attached, as Lambda unpacks it: into /opt. */
   layer?: boolean
   environment?: Record<string, string>
@@ -137,11 +139,19 @@ export class Emulator {
   get shutdown(): string[] {
     return story(this.log.slice(this.log.indexOf('Received signal')), [
       [/MARK SIGTERM/, 'runtime: SIGTERM'],
+      [/MARK (hook .*)/, '$1'],
       [/Sending SIGKILL to runtime-/, 'runtime: SIGKILL'],
       [/Agent \S+ \S+ is registered for the shutdown event/, 'extension: SHUTDOWN'],
       [/Sending SIGKILL to extension-/, 'extension: SIGKILL'],
       [/Handling termination for extension-/, 'extension: ended'],
     ])
+  }
+
+  /** From what the last shutdown hook logged to the end of the function's process, as the emulator notices it. */
+  get millisecondsFromLastHookToEnd(): number {
+    const [, hook = '', end] =
+      /.*^(\S+Z)\s.*MARK hook .*?The events handler received the event \{Time:(\d+)/ms.exec(this.log) ?? []
+    return Number(end) - Date.parse(hook)
   }
 
   get #hasEnded(): boolean {
@@ -171,7 +181,7 @@ const story = (text: string, facts: [RegExp, string][]): string[] =>
   })
 
 const start = (
-  { runtimeClient, layer = false, environment }: EmulatorOptions,
+  { runtimeClient, handler = 'index.handler', layer = false, environment }: EmulatorOptions,
   port: number,
   runtimeApiPort: number,
 ) => {
@@ -193,7 +203,7 @@ const start = (
       ...['--log-level', 'debug'],
       ...['--runtime-interface-emulator-address', `127.0.0.1:${port}`],
       ...['--runtime-api-address', `127.0.0.1:${runtimeApiPort}`],
-      ...[node, join(installed(client.folder), client.main), 'index.handler'],
+      ...[node, join(installed(client.folder), client.main), handler],
     ],
     {
       cwd: taskRoot,

@@ -39,6 +39,7 @@ export const startRun = async (options: {
   client: RuntimeClient
   /** Left to the package where it is not given. */
   companion?: CompanionName
+  taskRoot?: string
   handler?: string
   freeze?: boolean
   timeout?: number
@@ -49,7 +50,7 @@ export const startRun = async (options: {
   const { client, companion, handler = 'index.handler' } = options
   const times: { event: SandboxEvent; t: number }[] = []
   const sandbox = await createSandbox({
-    taskRoot: fixtures,
+    taskRoot: options.taskRoot ?? fixtures,
     ...client.options(handler),
     layers: options.layers ?? (companion === 'layer' ? [layer] : []),
     // Longer than a test may take: what is only released by the cap fails by its test's timeout.
@@ -96,9 +97,9 @@ export const layer = fileURLToPath(new URL('../../dist/layer', import.meta.url))
 export const fixtures = fileURLToPath(new URL('../fixtures/post-invoke', import.meta.url))
 
 /** Waits for something that other processes bring about, such as a log line on its way. */
-export const eventually = async (check: () => boolean, what: string): Promise<void> => {
+export const eventually = async (check: () => boolean | Promise<boolean>, what: string): Promise<void> => {
   const end = performance.now() + 10_000
-  while (!check()) {
+  while (!(await check())) {
     if (performance.now() > end) throw new Error(`not so within 10 s: ${what}`)
     await new Promise(resolve => setTimeout(resolve, 5))
   }
