@@ -235,6 +235,21 @@ export const describeDeferredTasks = (setup: Setup): void => {
       )
 
       it(
+        'ends an invocation that failed ahead of the middleware',
+        async () => {
+          for (let count = 0; count < 2; count++) {
+            expect(await run.invoke({ throwsAhead: true })).toMatchObject({
+              status: 'error',
+              streamed: true,
+              timedOut: false,
+            })
+          }
+          expect(await run.invoke({})).toMatchObject({ status: 'success' })
+        },
+        TEST_MS,
+      )
+
+      it(
         'runs tasks when the handler throws',
         async () => {
           const report = await run.invoke({ throws: true, tasks: [{ kind: 'burn', name: 'burn', sync: true }] })
@@ -387,6 +402,53 @@ export const describeDeferredTasks = (setup: Setup): void => {
         TEST_MS,
       )
     })
+
+    it(
+      'holds the first invocation of a function that blocks its event loop',
+      async () => {
+        const run = await startRun({ client, companion, freeze })
+        await using _sandbox = run.sandbox
+        const report = await run.invoke({ block: 1_200, tasks: [{ kind: 'sleep', ms: 300, name: 'slow' }] })
+        await expectPostInvoke(run, report, ['slow'])
+      },
+      TEST_MS,
+    )
+
+    it(
+      'is not disturbed by a child process that loads the same code',
+      async () => {
+        const run = await startRun({ client, companion, freeze, handler: 'forks.handler' })
+        await using _sandbox = run.sandbox
+        for (let count = 0; count < 2; count++) {
+          expect(await run.invoke({})).toMatchObject({ status: 'success', timedOut: false })
+          const report = await run.invoke({ tasks: [{ kind: 'sleep', ms: 50, name: 'task' }] })
+          await expectPostInvoke(run, report, ['task'])
+        }
+        expect(run.logged('WARN')).toEqual([])
+      },
+      TEST_MS,
+    )
+
+    it(
+      'waits for the tasks of an early return where there is no companion',
+      async () => {
+        const run = await startRun({
+          client,
+          companion,
+          freeze,
+          layers: [],
+          environment: { POST_INVOKE_COMPANION: 'off' },
+        })
+        await using _sandbox = run.sandbox
+        for (const early of ['before-inner', 'after-inner', 'after-outer']) {
+          const report = await run.invoke({ early, beforeTasks: [{ kind: 'sleep', ms: 50, name: 'deferred' }] })
+          expect(report.body()).toEqual({ early: early.slice(0, early.indexOf('-')) })
+          const end = run.marks(report.requestId).find(({ what }) => what === 'end')
+          expect(end?.t).toBeLessThan(run.time('response', report.requestId))
+        }
+      },
+      TEST_MS,
+    )
 
     it(
       'does not hold a function without the middleware',
