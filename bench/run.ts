@@ -1,0 +1,62 @@
+// Measures everything, one section after the other, and writes docs/performance.md. See settings.ts for what can be asked
+// for.
+import { writeFileSync } from 'node:fs'
+import { measureColdStart } from './cold-start.ts'
+import { measureExtensionStart } from './extension-start.ts'
+import { bundleFunctions } from './functions.ts'
+import { measureImports } from './imports.ts'
+import { measureLatency } from './latency.ts'
+import { measureLongWork } from './long-work.ts'
+import { describeMachine } from './machine.ts'
+import { measureMemory } from './memory.ts'
+import { isMet, type Section, tableToMarkdown, tableToText, targetsTable, toMarkdown } from './page.ts'
+import { readSettings, usage } from './settings.ts'
+import { measureSize } from './size.ts'
+import { measureTasks } from './tasks.ts'
+
+const settings = readSettings(process.argv.slice(2))
+const machine = describeMachine()
+const folder = await bundleFunctions()
+
+const measurements: Record<string, () => Promise<Section> | Section> = {
+  latency: () => measureLatency(folder, settings),
+  'long-work': () => measureLongWork(folder, settings),
+  'extension-start': () => measureExtensionStart(settings),
+  'cold-start': () => measureColdStart(folder, settings),
+  imports: () => measureImports(folder, settings),
+  size: () => measureSize(folder),
+  tasks: () => measureTasks(settings),
+  memory: () => measureMemory(folder, settings),
+}
+const unknown = settings.only.filter(name => !measurements[name])
+if (unknown.length > 0) throw new TypeError(`Expected sections that there are, got ${unknown.join(', ')}.\n\n${usage}`)
+
+const startedAt = performance.now()
+const sections: Section[] = []
+for (const [name, measure] of Object.entries(measurements)) {
+  if (settings.only.length > 0 && !settings.only.includes(name)) continue
+  console.log(`=== ${name}\n`)
+  const section = await measure()
+  sections.push(section)
+  for (const table of section.tables) console.log(`${tableToText(table)}\n`)
+}
+const targets = sections.flatMap(section => section.targets)
+console.log(`=== targets\n\n${tableToText(targetsTable(targets))}`)
+const minutes = ((performance.now() - startedAt) / 60_000).toFixed(1)
+console.log(`\n${targets.filter(isMet).length} of ${targets.length} targets met, ${minutes} minutes`)
+
+if (!settings.quick && settings.only.length === 0) {
+  const page = [
+    '# Performance',
+    'Written by `npm run bench`. Figures are medians of measurements taken side by side in one run: what is compared takes turns, in another order each round, so that whatever slows the machine slows all of it. Everything runs in the sandbox, on AWS’s own Node.js runtime clients (RIC).',
+    '## Targets',
+    tableToMarkdown(targetsTable(targets)),
+    ...sections.map(toMarkdown),
+    '## Machine',
+    tableToMarkdown(machine),
+  ]
+  writeFileSync(new URL('../docs/performance.md', import.meta.url), `${page.join('\n\n')}\n`)
+  for (const { file, svg } of sections.flatMap(({ pictures = [] }) => pictures)) {
+    writeFileSync(new URL(`../docs/${file}`, import.meta.url), svg)
+  }
+}
