@@ -134,6 +134,7 @@ export class Invocation {
     }
     if (this.#heir) this.#heir.#stack.push({ ...entry, carried: this.#facts })
     else this.#stack.push(entry)
+    this.#tell() // in a streamed body: the hooks have ended by then
     this.#host.onDefer()
   }
 
@@ -152,6 +153,8 @@ export class Invocation {
 
   leave(): void {
     this.#openRequests--
+    // Before the answer leaves: a process that is killed between the two tells nothing any more.
+    this.#tell()
   }
 
   /** Whether the hooks of all its requests have ended. */
@@ -394,11 +397,11 @@ export class Invocation {
 
   /** Tells which tasks are left, where that has changed. Of very many, only when they are few again. */
   #tell(): void {
-    if (this.#phase !== 'departed') return
+    if (this.#phase === 'settled' || (this.#phase === 'handler' && !this.isLeft)) return
     const isMany = this.#running.size + this.#stack.size() > MAX_NAMES
     if (isMany && this.#told !== undefined) return
     const left = listTasks(this.unfinished)
-    if (left === this.#told) return
+    if (left === (this.#told ?? '')) return
     this.#told = left
     this.#host.onTasks(this)
   }
