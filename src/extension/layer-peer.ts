@@ -18,7 +18,10 @@ const REMEMBERED = 16
  */
 export const listenForLayer = (log: Log, variables: Readonly<Record<string, string | undefined>>): Companion => {
   const address = readSocketAddress(variables)
-  let connection: Socket | undefined
+  /** One as a rule; more where the layer is attached more than once, and each of them holds. */
+  const connections = new Set<Socket>()
+  /** What was told last: a companion that connects after another one has missed it. */
+  let last: Message | undefined
   /** By request, the last thing to tell. */
   const untold = new Map<string, Message>()
   let connected = Promise.withResolvers<void>()
@@ -28,10 +31,9 @@ export const listenForLayer = (log: Log, variables: Readonly<Record<string, stri
   let missed = false
 
   const tell = (requestId: string, message: Message) => {
-    if (connection?.writable) {
-      connection.write(encode(message))
-      return
-    }
+    last = message
+    for (const connection of connections) connection.write(encode(message))
+    if (connections.size > 0) return
     untold.set(requestId, message)
     for (const oldest of untold.keys()) {
       if (untold.size <= REMEMBERED) break
@@ -46,9 +48,7 @@ export const listenForLayer = (log: Log, variables: Readonly<Record<string, stri
     socket.write(encode(hello))
     socket.on('error', () => {}) // what follows is 'close'
     socket.on('close', () => {
-      if (connection !== socket) return
-      connection = undefined
-      connected = Promise.withResolvers()
+      if (connections.delete(socket) && connections.size === 0) connected = Promise.withResolvers()
     })
     socket.on('data', chunk => {
       const messages = reader.read(String(chunk))
@@ -56,14 +56,17 @@ export const listenForLayer = (log: Log, variables: Readonly<Record<string, stri
       for (const message of messages ?? []) {
         if (message.type !== 'hello') continue
         if (message.protocol === PROTOCOL) {
-          connection = socket
+          if (connections.has(socket)) continue
+          if (connections.size > 0 && last) socket.write(encode(last))
+          connections.add(socket)
           connected.resolve()
           awaited = false
           missed = false
           for (const message of untold.values()) socket.write(encode(message))
           untold.clear()
         } else {
-          missed = true
+          awaited = false
+          missed = connections.size === 0
           log.warnOnce(
             'protocol',
             `this package is version ${version} (protocol ${PROTOCOL}), the layer is version ${message.version} (protocol ${message.protocol}): deploy both from one version. Until then ${withoutCompanionApplies}.`,
@@ -94,15 +97,16 @@ export const listenForLayer = (log: Log, variables: Readonly<Record<string, stri
         missed = true
         warnOfAbsence()
       }
+      awaited = connections.size === 0 && !missed // now: it may be frozen before it has settled
       return !missed
     },
-    ready: () => (connection || missed ? undefined : withinReadyTime(connected.promise, warnOfAbsence)),
+    ready: () => (connections.size > 0 || missed ? undefined : withinReadyTime(connected.promise, warnOfAbsence)),
     tasks(requestId, { names, more }) {
       tell(requestId, { type: 'tasks', requestId, names, more })
     },
     settle(requestId) {
       tell(requestId, { type: 'settled', requestId })
-      awaited = connection === undefined && !missed
+      awaited = connections.size === 0 && !missed
     },
   }
 }

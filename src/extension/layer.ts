@@ -75,6 +75,8 @@ class FunctionProcess {
   readonly #log: Log
   #connection: net.Socket | undefined
   #connecting: Promise<boolean> | undefined
+  /** What has not greeted us yet. */
+  #pending: net.Socket | undefined
   /** A peer that accepts may be busy, and greet us when it is not. Unless it never does. */
   #isPatient = true
   /** The tasks each request would lose now, as last told. */
@@ -97,7 +99,9 @@ class FunctionProcess {
 
   /** A hold has run into its cap: if nobody has greeted us meanwhile, nobody will. */
   holdWasCapped(): void {
-    if (!this.#connection) this.#isPatient = false
+    if (this.#connection) return
+    this.#isPatient = false
+    this.#pending?.destroy()
   }
 
   /** The environment ends: what is unfinished now will not be finished. */
@@ -116,6 +120,7 @@ class FunctionProcess {
   #connect(): Promise<boolean> {
     return new Promise(resolve => {
       const socket = net.connect(this.#address)
+      this.#pending = socket
       const reader = new MessageReader()
       const timer = setTimeout(() => socket.destroy(), CONNECT_MS)
       socket.setEncoding('utf8')

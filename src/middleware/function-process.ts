@@ -11,7 +11,7 @@ import { readCompanionMode } from '../variables.ts'
 import { version } from '../version.ts'
 import { type CarriedTask, Invocation, type InvocationHost, type InvocationOptions } from './invocation.ts'
 import { observeResponseStreams, type ResponseStreams } from './response-streams.ts'
-import { observeRuntimeClient, type RuntimeClient, type Scope } from './runtime-client.ts'
+import { lacksItsClient, observeRuntimeClient, type RuntimeClient, type Scope } from './runtime-client.ts'
 import { Shutdown } from './shutdown.ts'
 import { isRelayed, listenForRelay } from './signal-relay.ts'
 
@@ -57,7 +57,10 @@ type Shared = { [SHARED]?: FunctionProcess }
 const STREAM_END_MS = 1_000
 
 /** Told by a variable that children inherit. Set as the module loads, for a child may be forked before anything is used. */
-const isChildProcess = () => (process.env.POST_INVOKE_PID ?? String(process.pid)) !== String(process.pid)
+const isChildProcess = () =>
+  (process.env.POST_INVOKE_PID ?? String(process.pid)) !== String(process.pid) ||
+  // One that is started before the function has loaded us.
+  (isMainThreadOf(process) && lacksItsClient(process.env))
 if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) process.env.POST_INVOKE_PID ??= String(process.pid)
 
 export class FunctionProcess {
@@ -192,6 +195,12 @@ export class FunctionProcess {
 
   open(request: OpenRequest, options: InvocationOptions & { withoutCompanion: WithoutCompanion }): OpenInvocation {
     this.#hasBegun = true
+    if (!this.#isLambda && !isChildProcess() && process.env.AWS_LAMBDA_RUNTIME_API !== undefined) {
+      this.#log.warnOnce(
+        'early',
+        'first used before the runtime client had loaded, as by a module that NODE_OPTIONS preloads, and so taken for a child process: nothing holds the environment. Call postInvoke() and onShutdown() in the module of the handler, or in what it imports.',
+      )
+    }
     const { context } = request
     const requestId = context.awsRequestId ?? context.lambdaContext?.awsRequestId ?? ''
     const joined = this.#findOpen(requestId, context)

@@ -40,6 +40,17 @@ export type RuntimeClientOptions<Invocation> = {
   onBrokenGate(): void
 }
 
+/**
+ * Whether this process has no runtime client although it is in one of Lambda's Node.js runtimes, whose clients both tell
+ * of themselves. Then it is a child of the function's process.
+ */
+export const lacksItsClient = (variables: Readonly<Record<string, string | undefined>>): boolean =>
+  variables.AWS_LAMBDA_RUNTIME_API !== undefined &&
+  /^AWS_Lambda_nodejs/.test(variables.AWS_EXECUTION_ENV ?? '') &&
+  variables.AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA === undefined &&
+  !(BEFORE_EXIT in globalThis) &&
+  typeof (globalThis as AwsLambdaGlobal).awslambda?.streamifyResponse !== 'function'
+
 /** Looks at what is there at init and listens to it. */
 export const observeRuntimeClient = <Invocation>(options: RuntimeClientOptions<Invocation>): RuntimeClient => {
   const { variables } = options

@@ -52,3 +52,18 @@ describe('AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA', () => {
     expect(run.logged('the global awslambda is switched off')).toHaveLength(1)
   })
 })
+
+describe('a first use before the runtime client has loaded', () => {
+  it('is warned of, as soon as an invocation comes', async () => {
+    const run = await startRun({
+      client: builtInClient,
+      companion: 'gate',
+      environment: { NODE_OPTIONS: `--import=${join(fixtures, 'first-used-early.mjs')}` },
+    })
+    await using _sandbox = run.sandbox
+    const report = await run.invoke({ tasks: [{ kind: 'sleep', ms: 1, name: 'task' }] })
+    await run.invoke({ tasks: [] })
+    expect(run.marks(report.requestId).filter(({ what }) => what === 'end')).toHaveLength(1)
+    expect(run.logged('first used before the runtime client had loaded')).toHaveLength(1)
+  })
+})
