@@ -1,0 +1,78 @@
+// Copies of the layer and of the package with something wrong in them.
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Given, otherLayer } from './fault-observe.ts'
+import { layer } from './run.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+export const makeFolder = (cleanUp: AsyncDisposableStack): string => {
+  const folder = mkdtempSync(join(tmpdir(), 'post-invoke-faults-'))
+  cleanUp.defer(async () => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+/**
+ * A layer whose extension first runs a few lines of bash, then becomes the real one, or for a control somebody else's.
+ *
+ * @returns its folder.
+ */
+export const makeLayer = ({ cleanUp, isControl }: Given, script: string): string => {
+  const name = isControl ? 'bash-extension' : 'post-invoke'
+  const real = join(isControl ? otherLayer : layer, 'extensions', name)
+  return makeExtension(cleanUp, name, `${script}\nexec ${real}\n`)
+}
+
+/** A layer of one extension, a bash script. */
+export const makeExtension = (cleanUp: AsyncDisposableStack, name: string, script: string): string => {
+  const folder = makeFolder(cleanUp)
+  mkdirSync(join(folder, 'extensions'))
+  const file = join(folder, 'extensions', name)
+  writeFileSync(file, `#!/bin/bash -p\n${script}`)
+  chmodSync(file, 0o755)
+  return folder
+}
+
+type Edit = (text: string) => string
+
+/** Fails where there was nothing to replace: the row would show an unharmed copy. */
+export const replaced =
+  (pattern: RegExp, replacement: string): Edit =>
+  text => {
+    const edited = text.replace(pattern, replacement)
+    if (edited === text) throw new Error(`nothing in the copy matches ${pattern}`)
+    return edited
+  }
+
+/** A copy of the layer with its registrar and its companion edited. */
+export const copyLayer = (cleanUp: AsyncDisposableStack, edits: { registrar?: Edit; companion?: Edit }): string => {
+  const folder = makeFolder(cleanUp)
+  cpSync(layer, folder, { recursive: true })
+  const edit = (path: string, change: Edit | undefined) => {
+    if (change) writeFileSync(join(folder, path), change(readFileSync(join(folder, path), 'utf8')))
+  }
+  edit('extensions/post-invoke', edits.registrar)
+  edit('post-invoke/companion.cjs', edits.companion)
+  return folder
+}
+
+/** The constant that stands at a place in minified code. */
+export const constantAt =
+  (place: RegExp, value: string): Edit =>
+  text => {
+    const name = place.exec(text)?.[1]
+    if (name === undefined) throw new Error(`nothing in the copy matches ${place}`)
+    return replaced(new RegExp(`([,\\s])${name}\\s?=\\s?("[^"]*"|\\d+)([,;])`), `$1${name}=${value}$3`)(text)
+  }
+
+/** A copy of the package's module. @returns its path. */
+export const copyPackage = (cleanUp: AsyncDisposableStack, edit: Edit): string => {
+  const folder = makeFolder(cleanUp)
+  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
+  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+  const file = join(folder, 'index.js')
+  writeFileSync(file, edit(readFileSync(join(root, 'dist', 'index.js'), 'utf8')))
+  return file
+}

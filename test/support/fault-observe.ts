@@ -1,0 +1,373 @@
+// Injects one fault into one environment and puts into words what came of it: for the caller, for the deferred tasks, in
+// the log, and for the invocation after it.
+import { fileURLToPath } from 'node:url'
+import type { InvocationReport, SentInvocation } from '../../src/sandbox/types.ts'
+import { type CompanionName, isAlive, type Run, startRun } from './run.ts'
+import type { RuntimeClient } from './runtime-clients.ts'
+
+export type Combination = { readonly client: RuntimeClient; readonly companion: CompanionName }
+
+type StartOptions = Parameters<typeof startRun>[0]
+
+/** What an environment is started with; `command` goes around that of the runtime client. */
+export type Start = Partial<Pick<StartOptions, 'timeout' | 'freeze' | 'layers' | 'environment'>> & {
+  command?: (argv: readonly string[]) => readonly string[]
+}
+
+export type Entry = { readonly kind: string; readonly name: string; readonly on?: string; readonly ms?: number }
+
+export type FaultEvent = {
+  readonly tasks?: readonly Entry[]
+  /** What the handler itself does: a key of `deeds` in the fixture. */
+  readonly does?: string
+  readonly ms?: number
+}
+
+export type Given = Combination & {
+  /** Whether this is the control: the same handler without the package. */
+  readonly isControl: boolean
+  /** Undone when the row is over. */
+  readonly cleanUp: AsyncDisposableStack
+}
+
+export type Fault = {
+  /** What is injected, as the table says it. With its combination it names the row. */
+  readonly injected: string
+  readonly on: readonly Combination[]
+  /** Where this machine does not allow it. Its rows stay as they are in the page. */
+  readonly isSkipped?: boolean
+  /** In an environment with others that leave it as it was. Not for faults that are warned of once. */
+  readonly isShared?: boolean
+  readonly start?: (given: Given) => Start | Promise<Start>
+  readonly event?: FaultEvent
+  /** After init, before the invocation. */
+  readonly before?: (run: Run, given: Given) => unknown
+  /** While the invocation runs. */
+  readonly during?: (run: Run, sent: SentInvocation, given: Given) => unknown
+  /** Before the next invocation. */
+  readonly after?: (run: Run, given: Given) => unknown
+  readonly next?: FaultEvent
+  /** Once before everything, so that all connections are there. */
+  readonly isWarm?: boolean
+  /** It costs one hold that only ends at its cap, in each environment, and that is known. */
+  readonly isHeldOnce?: boolean
+  /** The same without the package, for faults that disturb Lambda itself. */
+  readonly hasControl?: boolean
+}
+
+/** What must not be, unless the control shows it too. */
+export type Harm = 'another answer' | 'a disturbed environment' | 'a silent loss'
+
+export type Sight = {
+  readonly caller: string
+  readonly tasks: string
+  /** The same in a word, for controls: which of them a freeze catches is a matter of chance. */
+  readonly tasksInShort: 'lost' | 'unheld' | 'run' | 'none'
+  readonly logged: string
+  readonly next: string
+  readonly isNextDisturbed: boolean
+  readonly outcome: 'unharmed' | 'late' | 'unheld' | 'lost, named'
+  readonly harms: readonly Harm[]
+}
+
+/** Longer than anything here takes, and an end to what hangs. */
+const TIMEOUT_MS = 10_000
+
+/** How long log lines of a process may be on their way. Only what is lost in silence waits for it. */
+const SETTLE_MS = 1_000
+const CONTROL_SETTLE_MS = 200
+
+/** Longer than the tasks of an invocation take here. */
+const LONG_MS = 500
+
+/** An extension of somebody else, for controls of what is done to the layer's. */
+export const otherLayer = fileURLToPath(new URL('../fixtures/sandbox/layers/bash', import.meta.url))
+
+/** The process of the extension that is attached. */
+export const extensionPid = ({ sandbox }: Run): number => {
+  const [pid] = Object.values(sandbox.extensionPids)
+  if (pid !== undefined) return pid
+  throw new Error('no extension is running')
+}
+
+export const observe = async (fault: Fault, combination: Combination, isControl: boolean): Promise<Sight> => {
+  await using cleanUp = new AsyncDisposableStack()
+  const given: Given = { ...combination, isControl, cleanUp }
+  const run = await start(fault, given)
+  if (!('sandbox' in run)) return describeFailedInit(run)
+  const { sandbox } = run
+  if (fault.isWarm) await sandbox.invoke({})
+  await fault.before?.(run, given)
+
+  const firstLine = fault.isShared ? sandbox.logs.length : 0
+  const event = fault.event ?? { tasks: [{ kind: 'sleep', name: 'task' }] }
+  const sent = sandbox.send(event)
+  await fault.during?.(run, sent, given)
+  const report = await sent.released
+  await fault.after?.(run, given)
+
+  const inits = () => sandbox.events.filter(({ type }) => type === 'init-ended').length
+  const initsBefore = inits()
+  const nextEvent = fault.next ?? (isControl ? {} : { tasks: [{ kind: 'sleep', name: 'next', ms: 20 }] })
+  const nextReport = await sandbox.invoke(nextEvent)
+
+  const lines = () => sandbox.logs.slice(firstLine).map(({ text }) => text)
+  const fates = () => fatesOf(run, report, event, lines())
+  const nextFates = () => fatesOf(run, nextReport, nextEvent, lines())
+  const areTold = () => [...fates().values(), ...nextFates().values()].every(fate => fate !== 'lost')
+  if (!isControl && inits() === initsBefore && !areTold()) {
+    // What was frozen goes on in later invocations.
+    for (let count = 0; count < 2; count++) await sandbox.invoke({ does: 'sleep', ms: LONG_MS })
+  }
+  await withinTime(areTold, isControl ? CONTROL_SETTLE_MS : SETTLE_MS)
+
+  const caller = describeCaller(report, event, [...fates().values()])
+  const next = describeNext(run, nextReport, report.requestId, [...nextFates().values()], inits() > initsBefore)
+  const all = [...fates().values()]
+  const harms = new Set<Harm>()
+  if (caller.isChanged) harms.add('another answer')
+  // What is only released by the cap at the deadline hangs until then.
+  const isCapped = run.logged('although it has not settled', report.requestId).length > 0
+  const isNextCapped = run.logged('although it has not settled', nextReport.requestId).length > 0
+  if (report.timedOut || isCapped || isNextCapped || next.isDisturbed) harms.add('a disturbed environment')
+  if (all.some(fate => fate === 'lost' || fate === 'ran twice')) harms.add('a silent loss')
+  return {
+    caller: caller.words,
+    tasks: describeTasks(fates()),
+    tasksInShort: inShort(all),
+    logged: describeLog(lines(), report),
+    next: next.words,
+    isNextDisturbed: next.isDisturbed || isNextCapped,
+    outcome: outcomeOf([...all, ...nextFates().values()]),
+    harms: [...harms],
+  }
+}
+
+const fixtures = fileURLToPath(new URL('../fixtures/faults', import.meta.url))
+
+const shared = new Map<string, Promise<Run>>()
+
+/** Ends the environments that faults have shared. */
+export const endShared = async (): Promise<void> => {
+  const runs = [...shared.values()]
+  shared.clear()
+  for (const run of runs) await (await run).sandbox[Symbol.asyncDispose]()
+}
+
+const start = async (fault: Fault, given: Given): Promise<Run | { readonly initError: string }> => {
+  const { client, companion, isControl, cleanUp } = given
+  const { command, ...options } = (await fault.start?.(given)) ?? {}
+  const begin = () =>
+    startRun({
+      client: inFixtures(client, command),
+      ...(!isControl && { companion }),
+      timeout: TIMEOUT_MS,
+      freeze: true,
+      ...options,
+      environment: { ...(isControl && { FAULTS_WITHOUT: '1' }), ...options.environment },
+    })
+  if (fault.isShared && !isControl) {
+    const key = `${client.name}, ${companion}`
+    const found = shared.get(key) ?? begin()
+    shared.set(key, found)
+    return found
+  }
+  try {
+    const run = await begin()
+    cleanUp.defer(() => run.sandbox[Symbol.asyncDispose]())
+    return run
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'INIT_FAILED') throw error
+    return { initError: (error as Error).message }
+  }
+}
+
+/** The client, with its command inside another one and the handlers of the faults. */
+const inFixtures = (client: RuntimeClient, command: Start['command']): RuntimeClient => ({
+  ...client,
+  options: handler => {
+    const options = client.options(handler)
+    const { runtimeClient } = options
+    const argv = command && Array.isArray(runtimeClient) ? command(runtimeClient) : runtimeClient
+    const all = { ...options, ...(argv && { runtimeClient: argv }), taskRoot: fixtures }
+    return all
+  },
+})
+
+type Fate =
+  | 'ran'
+  | 'ran before the answer'
+  | 'ran after the release'
+  | 'ran when the environment ended'
+  | 'ran in the next invocation'
+  | 'ran twice'
+  | 'failed'
+  | 'lost, named'
+  | 'lost'
+
+const fatesOf = (
+  run: Run,
+  { requestId, timedOut }: InvocationReport,
+  { tasks = [] }: FaultEvent,
+  lines: string[],
+): Map<string, Fate> => {
+  const marks = run.marks(requestId)
+  const has = (text: string, name: string) => lines.some(line => line.includes(text) && line.includes(`"${name}"`))
+  const released = timedOut ? 'timeout' : 'released'
+  const fateOf = ({ name }: Entry): Fate => {
+    const ends = marks.filter(mark => mark.what === 'end' && mark.name === name)
+    const [end] = ends
+    if (ends.length > 1) return 'ran twice'
+    if (end) {
+      if (has(`of request ${requestId} could not start`, name)) return 'ran in the next invocation'
+      const start = marks.find(mark => mark.what === 'start' && mark.name === name) as { t: number }
+      if (start.t < run.time('response', requestId)) return 'ran before the answer'
+      if (!happened(run, released, requestId) || end.t < run.time(released, requestId)) return 'ran'
+      return timedOut ? 'ran when the environment ended' : 'ran after the release'
+    }
+    if (has(`of request ${requestId} failed`, name)) return 'failed'
+    // Whatever a line says of a request whose tasks are unfinished, it names them.
+    if (has(`request ${requestId}`, name)) return 'lost, named'
+    return 'lost'
+  }
+  return new Map(tasks.toReversed().map(task => [task.name, fateOf(task)]))
+}
+
+const happened = (run: Run, type: 'released' | 'timeout', requestId: string) =>
+  run.sandbox.events.some(event => event.type === type && event.requestId === requestId)
+
+const describeTasks = (fates: Map<string, Fate>): string => {
+  const names = Map.groupBy(fates.keys(), name => fates.get(name) as Fate)
+  const words = [...names].map(([fate, all]) => `${all.map(name => `\`${name}\``).join(', ')} ${fate}`)
+  return words.join('; ') || 'none'
+}
+
+const inShort = (fates: Fate[]): Sight['tasksInShort'] => {
+  if (fates.length === 0) return 'none'
+  if (fates.includes('lost')) return 'lost'
+  return fates.includes('ran after the release') ? 'unheld' : 'run'
+}
+
+const describeCaller = (report: InvocationReport, { does }: FaultEvent, fates: Fate[]) => {
+  const { kind, requestId, timedOut, errorType } = report
+  const isOwn =
+    does === 'throws'
+      ? kind === 'error' && report.body().errorMessage === 'handler threw'
+      : kind === 'response' && report.body().ok === true && report.body().id === requestId
+  if (!isOwn) return { words: errorType === 'Sandbox.Timedout' ? 'a timeout' : `\`${errorType}\``, isChanged: true }
+  const own = does === 'throws' ? "the handler's error" : 'its answer'
+  const words = fates.includes('ran before the answer') ? `${own}, once the tasks had run` : own
+  return { words: timedOut ? `${words}; then the function timed out` : words, isChanged: false }
+}
+
+const describeNext = (run: Run, report: InvocationReport, before: string, fates: Fate[], isFresh: boolean) => {
+  const where = isFresh ? 'in a fresh environment' : 'in the same environment'
+  if (report.status !== 'success' || report.body().id !== report.requestId) {
+    const words = report.timedOut ? 'times out' : `fails: \`${report.errorType ?? report.status}\``
+    return { words, isDisturbed: true }
+  }
+  if (fates.includes('lost') || fates.includes('ran twice')) return { words: 'loses its task', isDisturbed: true }
+  // What burns CPU in the time of the next invocation keeps that one waiting.
+  const begins = run.time('invoke', report.requestId)
+  const waits = run.marks(before).some(({ what, name, t }) => what === 'end' && name === 'burns' && t > begins)
+  if (waits) return { words: `waits, ${where}`, isDisturbed: true }
+  const late = fates.includes('ran before the answer') ? ', its task before the answer' : ''
+  const unheld = fates.includes('ran after the release') ? ', its task unheld' : ''
+  return { words: `undisturbed, ${where}${late}${unheld}`, isDisturbed: false }
+}
+
+const outcomeOf = (fates: Fate[]): Sight['outcome'] => {
+  if (fates.includes('lost, named')) return 'lost, named'
+  if (fates.includes('ran after the release')) return 'unheld'
+  return fates.includes('ran before the answer') ? 'late' : 'unharmed'
+}
+
+/** Of each line of the package, the essential words. A line that is not here has no place in the table. */
+const ESSENTIAL: readonly (readonly [RegExp, string])[] = [
+  [/task ".*" of request \S+ failed/, 'task … of request … failed'],
+  [/task ".*" of request \S+ could not start/, 'task … of request … could not start … carried over'],
+  [
+    /an uncaught error is about to end the process in the middle of request/,
+    'an uncaught error is about to end the process in the middle of request …; unfinished: …',
+  ],
+  [/the process ends in the middle of request/, 'the process ends in the middle of request …; unfinished: …'],
+  [/the environment ends in the middle of request/, 'the environment ends in the middle of request …; unfinished: …'],
+  [/the function's process ended in the middle of/, "the function's process ended in the middle of request …"],
+  [/released request \S+ before its deadline/, 'released request … before its deadline although it has not settled'],
+  [/no internal extension could be registered/, 'no internal extension could be registered (…)'],
+  [/cannot listen for the layer's companion/, "cannot listen for the layer's companion (…)"],
+  [/the layer's companion made no connection/, "the layer's companion made no connection during an invocation"],
+  [/a worker thread has no companion/, 'a worker thread has no companion of its own'],
+  [/this package is version .* the layer is version/, 'this package is version …, the layer is version …'],
+  [/this layer is version .* the package in the function/, 'this layer is version …, the package in the function is …'],
+  [/a line from the function is too long/, 'a line from the function is too long'],
+  [/a line from the function could not be read/, 'a line from the function could not be read'],
+  [/no events from Lambda; until they come/, 'no events from Lambda'],
+  [/Lambda refuses us the next event/, 'Lambda refuses us the next event, asking again'],
+  [/The next event cannot be had/, 'The next event cannot be had, asking again'],
+  [/this invocation runs outside InvokeStore.run/, 'this invocation runs outside InvokeStore.run'],
+  [/the runtime client does not wait for InvokeStore/, 'the runtime client does not wait for InvokeStore.run'],
+  [/AWS_EXECUTION_ENV names Node.js 24/, 'AWS_EXECUTION_ENV names Node.js 24 or later, but …'],
+  [/no SIGTERM will come/, 'no SIGTERM will come (…)'],
+  [/the companion cannot register as an extension/, 'the companion cannot register as an extension'],
+]
+
+const describeLog = (lines: string[], report?: Pick<InvocationReport, 'status'>): string => {
+  const own = lines.filter(line => line.includes('middy-post-invoke: '))
+  const unknown = own.filter(line => !ESSENTIAL.some(([pattern]) => pattern.test(line)))
+  const said = ESSENTIAL.filter(([pattern]) => own.some(line => pattern.test(line))).map(([, words]) => words)
+  // After the first of these, on RIC 3, the process may be gone before it can say the second.
+  const repeated = said.findIndex(words => words.startsWith('the process ends'))
+  if (repeated > 0 && said.some(words => words.startsWith('an uncaught error'))) said.splice(repeated, 1)
+  const words = [...said, ...unknown].map(line => `\`${line}\``)
+  if (report?.status === 'crash') words.push("Lambda's own report of the crash")
+  if (report?.status === 'timeout') words.push("Lambda's own report of the timeout")
+  return words.join('; ') || 'nothing'
+}
+
+const describeFailedInit = ({ initError }: { initError: string }): Sight => {
+  const errorType = /^Init failed: ([\w.]+)/.exec(initError)?.[1]
+  return {
+    caller: `Init fails: \`${errorType}\``,
+    tasks: 'none',
+    tasksInShort: 'none',
+    logged: describeLog(initError.split('\n')),
+    next: `Init fails: \`${errorType}\``,
+    isNextDisturbed: true,
+    outcome: 'unharmed',
+    harms: ['another answer', 'a disturbed environment'],
+  }
+}
+
+const withinTime = async (check: () => boolean, milliseconds = SETTLE_MS): Promise<boolean> => {
+  const end = performance.now() + milliseconds
+  while (!check()) {
+    if (performance.now() > end) return false
+    await new Promise(resolve => setTimeout(resolve, 5))
+  }
+  return true
+}
+
+/** Until a process is gone, or is known to stay. */
+export const untilGone = (pid: number | undefined): Promise<boolean> =>
+  withinTime(() => pid === undefined || !isAlive(pid))
+
+/** Until Lambda has noticed that a process has ended. */
+export const untilExited = async ({ sandbox }: Run): Promise<void> => {
+  const exits = () => sandbox.events.filter(({ type }) => type === 'process-exited').length
+  if (await withinTime(() => exits() > 0, TIMEOUT_MS)) return
+  throw new Error('no process has ended')
+}
+
+/** Until the package has said so. */
+export const untilLogged = async (run: Run, text: string): Promise<void> => {
+  if (await withinTime(() => run.logged(text).length > 0, TIMEOUT_MS)) return
+  throw new Error(`no log line ${text}`)
+}
+
+/** Until a task of a request has said so. */
+export const untilMarked = async (run: Run, requestId: string, what: string, name?: string): Promise<void> => {
+  const isThere = () => run.marks(requestId).some(mark => mark.what === what && (!name || mark.name === name))
+  if (await withinTime(isThere, TIMEOUT_MS)) return
+  throw new Error(`no mark ${what} ${name} of request ${requestId}`)
+}

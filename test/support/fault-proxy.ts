@@ -1,0 +1,95 @@
+// A proxy before the sandbox's APIs, as an environment sees them: it passes everything on but what a rule refuses.
+import { readFileSync } from 'node:fs'
+import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { makeFolder, makeLayer } from './fault-layers.ts'
+import type { Given, Start } from './fault-observe.ts'
+
+export type Call = {
+  readonly path: string
+  /** How often this extension has made this call, this one included. */
+  readonly count: number
+}
+
+/** What an extension gets instead of an answer. `silence`: never one. `cut`: the connection breaks off. */
+export type Refusal = { status: number; body?: string; headers?: Record<string, string> } | 'silence' | 'cut'
+
+export type ApiProxy = {
+  /** What an environment has to be started with to be behind the proxy. */
+  readonly start: Start
+  /** Breaks off the connections on which extensions wait for their next event. */
+  cutPolls(): void
+}
+
+const EXTENSIONS = '/2020-01-01/extension/'
+
+/** @param refuse - Asked of each call to the Extensions API by its path there: `register`, `event/next`. */
+export const startProxy = async (given: Given, refuse: (call: Call) => Refusal | undefined): Promise<ApiProxy> => {
+  const folder = makeFolder(given.cleanUp)
+  const target = join(folder, 'target')
+  const counts = new Map<string, number>()
+  const polls = new Set<ServerResponse>()
+  const agent = new http.Agent({ keepAlive: true })
+
+  const answer = (request: IncomingMessage, response: ServerResponse): void => {
+    const url = request.url ?? ''
+    if (url.startsWith(EXTENSIONS)) {
+      const path = url.slice(EXTENSIONS.length)
+      const who = request.headers['lambda-extension-identifier'] ?? request.headers['lambda-extension-name']
+      const count = (counts.get(`${path} ${who}`) ?? 0) + 1
+      counts.set(`${path} ${who}`, count)
+      const refusal = refuse({ path, count })
+      if (refusal === 'silence') return
+      if (refusal === 'cut') return void request.socket.destroy()
+      if (refusal) {
+        const body = refusal.body ?? '{"errorType":"Refused","errorMessage":"refused by the test"}'
+        response.writeHead(refusal.status, { 'Content-Length': Buffer.byteLength(body), ...refusal.headers }).end(body)
+        return
+      }
+      if (path === 'event/next') {
+        polls.add(response)
+        response.once('close', () => polls.delete(response))
+      }
+    }
+    pass(request, response)
+  }
+
+  /** The environment writes down where its APIs really are. */
+  const pass = (request: IncomingMessage, response: ServerResponse) => {
+    const [host, port] = readFileSync(target, 'utf8').trim().split(':')
+    const { method, url, headers } = request
+    const passed = http.request({ host, port, method, path: url, headers, agent }, answered => {
+      response.writeHead(answered.statusCode ?? 500, answered.headers)
+      answered.pipe(response)
+    })
+    passed.on('error', () => response.destroy())
+    response.on('error', () => {})
+    request.on('error', () => passed.destroy())
+    request.pipe(passed)
+  }
+
+  const server = http.createServer({ keepAlive: true }, answer)
+  server.requestTimeout = 0
+  server.headersTimeout = 0
+  server.keepAliveTimeout = 0
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  given.cleanUp.defer(async () => {
+    server.close()
+    server.closeAllConnections()
+    agent.destroy()
+  })
+
+  const address = `127.0.0.1:${(server.address() as AddressInfo).port}`
+  const redirect = `echo "$AWS_LAMBDA_RUNTIME_API" >${target}; export AWS_LAMBDA_RUNTIME_API=${address}`
+  const layers = given.companion === 'layer' || given.isControl ? makeLayer(given, redirect) : undefined
+  return {
+    start: {
+      command: argv => ['/bin/bash', '-c', `${redirect}; exec "$@"`, 'bash', ...argv],
+      ...(layers && { layers: [layers] }),
+    },
+    cutPolls() {
+      for (const response of polls) response.destroy()
+    },
+  }
+}

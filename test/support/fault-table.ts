@@ -1,0 +1,123 @@
+// The table of docs/reliability.md: each test file owns one, between two markers. A run compares each row with what stands
+// there; with POST_INVOKE_WRITE_DOCS=1 it writes the rows that it has run, and leaves the others as they are.
+import { mkdirSync, readFileSync, renameSync, rmdirSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+export type Row = {
+  readonly injected: string
+  readonly client: string
+  readonly companion: string
+  readonly caller: string
+  readonly tasks: string
+  readonly logged: string
+  readonly next: string
+  readonly verdict: string
+}
+
+export const writesDocs = process.env.POST_INVOKE_WRITE_DOCS === '1'
+
+const page = fileURLToPath(new URL('../../docs/reliability.md', import.meta.url))
+
+const COLUMNS: Record<keyof Row, string> = {
+  injected: 'Injected',
+  client: 'Runtime client',
+  companion: 'Companion',
+  caller: 'The caller got',
+  tasks: 'Deferred tasks',
+  logged: 'Logged',
+  next: 'The next invocation',
+  verdict: 'Verdict',
+}
+
+export const keyOf = ({ injected, client, companion }: Pick<Row, 'injected' | 'client' | 'companion'>) =>
+  `${injected} | ${client} | ${companion}`
+
+/** The rows of one table, or of all, as they stand in the page. */
+export const readRows = (table?: string): Row[] => {
+  const text = readFileSync(page, 'utf8')
+  const names = table === undefined ? tableNames(text) : [table]
+  return names.flatMap(name => parse(contentOf(text, name)))
+}
+
+/** Puts rows into a table: in the order of `keys`, those that have not been run as they were, and no others. */
+export const writeRows = (table: string, keys: readonly string[], ran: readonly Row[]): void => {
+  const release = lock()
+  try {
+    const rows = new Map([...readRows(table), ...ran].map(row => [keyOf(row), row]))
+    const kept = keys.flatMap(key => rows.get(key) ?? [])
+    const text = readFileSync(page, 'utf8')
+    const written = replace(text, table, format(kept))
+    const all = tableNames(written).flatMap(name => parse(contentOf(written, name)))
+    // Whole or not at all, also for somebody who reads meanwhile.
+    writeFileSync(`${page}.new`, replace(written, SUMMARY, summarize(all)))
+    renameSync(`${page}.new`, page)
+  } finally {
+    release()
+  }
+}
+
+const SUMMARY = 'summary'
+
+/** How many rows have which verdict. */
+export const summarize = (rows: readonly Row[]): string => {
+  const counts = Map.groupBy(rows, ({ verdict }) => verdict.split(':')[0] as string)
+  const lines = [...counts]
+    .sort(([, one], [, other]) => other.length - one.length)
+    .map(([verdict, { length }]) => `| ${verdict} | ${length} |`)
+  return ['| Verdict | Rows |', '|---|---|', ...lines, `| all | ${rows.length} |`].join('\n')
+}
+
+export const readSummary = (): string => contentOf(readFileSync(page, 'utf8'), SUMMARY)
+
+const begin = (name: string) => `<!-- faults: ${name} -->`
+const end = (name: string) => `<!-- end of faults: ${name} -->`
+
+const tableNames = (text: string): string[] =>
+  [...text.matchAll(/^<!-- faults: (\S+) -->$/gm)].map(match => match[1] as string).filter(name => name !== SUMMARY)
+
+const bounds = (text: string, name: string): [number, number] => {
+  const from = text.indexOf(begin(name))
+  const to = text.indexOf(end(name))
+  if (from < 0 || to < from) throw new Error(`Expected docs/reliability.md to have the markers of ${name}`)
+  return [from + begin(name).length, to]
+}
+
+const contentOf = (text: string, name: string): string => text.slice(...bounds(text, name)).trim()
+
+const replace = (text: string, name: string, content: string): string => {
+  const [from, to] = bounds(text, name)
+  return `${text.slice(0, from)}\n${content}\n${text.slice(to)}`
+}
+
+const names = Object.keys(COLUMNS) as (keyof Row)[]
+
+const format = (rows: readonly Row[]): string =>
+  [
+    `| ${Object.values(COLUMNS).join(' | ')} |`,
+    `|${'---|'.repeat(names.length)}`,
+    ...rows.map(row => `| ${names.map(name => row[name].replaceAll('|', '\\|')).join(' | ')} |`),
+  ].join('\n')
+
+const parse = (content: string): Row[] =>
+  content
+    .split('\n')
+    .slice(2)
+    .map(line => {
+      const cells = line.slice(2, -2).split(' | ')
+      return Object.fromEntries(names.map((name, index) => [name, cells[index]?.replaceAll('\\|', '|') ?? ''])) as Row
+    })
+
+/** One writer at a time: test files run side by side. A folder can be made only once. */
+const lock = (): (() => void) => {
+  const folder = `${page}.lock`
+  const give = Date.now() + 10_000
+  for (;;) {
+    try {
+      mkdirSync(folder)
+      return () => rmdirSync(folder)
+    } catch (error) {
+      if (Date.now() > give) throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20)
+    }
+  }
+}
