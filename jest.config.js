@@ -15,8 +15,10 @@ const project = (name, extra = {}) => ({
   ...extra,
 })
 
-/** `unit` needs nothing, `sandbox` needs `npm run build`, `runtime-clients` and `rie` need what .ci/run installs. */
+/** `unit` needs nothing; `sandbox`, `package` and `durable` need `npm run build`; the others what .ci/run installs. */
+const projects = ['unit', 'sandbox', 'package', 'runtime-clients', 'rie', 'faults', 'postgres', 'durable']
+
 export default {
-  projects: ['unit', 'sandbox', 'package', 'runtime-clients', 'rie'].map(name => project(name)),
+  projects: projects.map(name => project(name)),
   testTimeout: 60_000,
 }

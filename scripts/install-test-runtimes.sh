@@ -1,7 +1,8 @@
 #!/bin/bash
-# Installs what the slow suites (npm run test:runtime-clients, npm run test:rie) run against, into .cache/ of this
-# checkout: AWS's own runtime interface clients, Node.js 22 and AWS's runtime interface emulator. What is there already
-# is left alone. It ends by writing .cache/test-runtimes.env, which tells the suites where everything is:
+# Installs what the slow suites (npm run test:runtime-clients, test:rie, test:postgres, test:durable) run against: AWS's
+# own runtime interface clients, Node.js 22 and AWS's runtime interface emulator, into .cache/ of this checkout, and
+# Debian's PostgreSQL. What is there already is left alone. It ends by writing .cache/test-runtimes.env, which tells the
+# suites where everything is:
 #
 #   bash scripts/install-test-runtimes.sh && source .cache/test-runtimes.env
 #
@@ -46,6 +47,7 @@ install_debian_packages() {
     command -v "${entry%%:*}" >/dev/null || missing+=("${entry#*:}")
   done
   python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+  [[ $(postgres_programs) ]] || missing+=(postgresql)
   if ((${#missing[@]} == 0)); then
     echo 'Debian packages: all there'
     return
@@ -57,6 +59,16 @@ install_debian_packages() {
   echo "Debian packages: installing ${missing[*]}"
   as_root apt-get update -q
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+# Debian keeps several versions side by side, none of them on the PATH. Its package may start a server of its own; the
+# tests make theirs.
+postgres_programs() {
+  local folder newest=''
+  for folder in /usr/lib/postgresql/*/bin; do
+    [[ -x $folder/initdb && -x $folder/postgres ]] && newest=$folder
+  done
+  echo "$newest"
 }
 
 as_root() {
@@ -159,6 +171,7 @@ write_variables() {
     printf 'export POST_INVOKE_TEST_RIC4=%q\n' "$ric4"
     printf 'export POST_INVOKE_TEST_NODE22=%q\n' "$node22"
     printf 'export POST_INVOKE_TEST_RIE=%q\n' "$rie"
+    printf 'export POST_INVOKE_TEST_POSTGRES=%q\n' "$(postgres_programs)"
   } >"$file"
   echo "Done. For the suites: source .cache/test-runtimes.env"
 }
