@@ -1,4 +1,4 @@
 // The floor for an import: a module that only imports what Middy has loaded already.
-import { validateOptions } from '@middy/util'
+import middy from '@middy/core'
 
-export default () => validateOptions
+export default () => middy

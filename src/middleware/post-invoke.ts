@@ -1,10 +1,10 @@
 import type middy from '@middy/core'
-import { validateOptions } from '@middy/util'
 import type { Context as LambdaContext } from 'aws-lambda'
 import { describe } from '../errors.ts'
 import { functionProcess, type OpenInvocation, type WithoutCompanion } from './function-process.ts'
 import type { InvocationOptions } from './invocation.ts'
 import type { Defer } from './task.ts'
+import { type OptionRule, validateOptions } from './validate-options.ts'
 
 const name = 'middy-post-invoke'
 
@@ -63,22 +63,17 @@ const defaults: Settings = {
   withoutCompanion: 'await',
 }
 
-const optionSchema = {
-  type: 'object',
-  properties: {
-    order: { type: 'string', enum: ['lifo', 'fifo'] },
-    concurrency: { type: 'integer', minimum: 1 },
-    taskTimeout: { type: 'integer', minimum: 1 },
-    // The companion lets go 100 ms before the deadline.
-    deadlineMargin: { type: 'integer', minimum: 100 },
-    onDeadline: { type: 'string', enum: ['carry', 'drop'] },
-    maxCarried: { type: 'integer', minimum: 1 },
-    onTaskError: { instanceof: 'Function' },
-    withoutCompanion: { type: 'string', enum: ['await', 'detach', 'throw'] },
-    shutdown: { type: 'boolean' },
-  },
-  additionalProperties: false,
-} as const
+const optionRules: Readonly<Record<keyof Options, OptionRule>> = {
+  order: ['lifo', 'fifo'],
+  concurrency: 1,
+  taskTimeout: 1,
+  deadlineMargin: 100, // the companion lets go 100 ms before the deadline
+  onDeadline: ['carry', 'drop'],
+  maxCarried: 1,
+  onTaskError: 'function',
+  withoutCompanion: ['await', 'detach', 'throw'],
+  shutdown: 'boolean',
+}
 
 /**
  * Checks options without making a middleware of them.
@@ -89,7 +84,7 @@ export const postInvokeValidateOptions = (options: Options = {}): void => {
   if (options === null || typeof options !== 'object' || Array.isArray(options)) {
     throw new TypeError(`Options must be an object, got ${describe(options)}`, { cause: { package: name } })
   }
-  validateOptions(name, optionSchema, withoutUndefined(options))
+  validateOptions(name, optionRules, withoutUndefined(options))
 }
 
 /**

@@ -1,7 +1,7 @@
 // What importing the package costs a cold start: the built-in modules that it has Node load. Middy's own @middy/util loads
 // node:http, node:http2 and the built-in undici, so ours is looked at twice: beside real Middy, where nothing may be added,
-// and beside a stub of @middy/util, where nothing may be there.
-import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
+// and alone, where nothing may be there.
+import { copyFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import { copyOf, makeFolder, root, succeed } from './packed.ts'
 
 const real = makeFolder()
-const stubbed = makeFolder()
+const alone = makeFolder()
 const requests: string[] = []
 // Registers whoever asks, and has no event for them.
 const extensionsApi = createServer((request, response) => {
@@ -19,17 +19,13 @@ const extensionsApi = createServer((request, response) => {
 
 beforeAll(async () => {
   copyOf(real.path, [])
-  const util = join(stubbed.path, 'node_modules', '@middy', 'util')
-  mkdirSync(util, { recursive: true })
-  writeFileSync(join(util, 'package.json'), '{ "type": "module", "exports": "./index.js" }')
-  writeFileSync(join(util, 'index.js'), 'export const validateOptions = () => {}')
-  for (const { path } of [real, stubbed]) copyFileSync(join(root, 'dist', 'index.js'), join(path, 'index.mjs'))
+  for (const { path } of [real, alone]) copyFileSync(join(root, 'dist', 'index.js'), join(path, 'index.mjs'))
   await new Promise<void>(resolve => extensionsApi.listen(0, '127.0.0.1', resolve))
 })
 afterAll(() => {
   extensionsApi.closeAllConnections()
   extensionsApi.close()
-  for (const folder of [real, stubbed]) folder[Symbol.dispose]()
+  for (const folder of [real, alone]) folder[Symbol.dispose]()
 })
 
 type Loaded = { modules: string[]; kind: string }
@@ -69,9 +65,9 @@ const companions = [
   ['no companion', 'none', 'off', ''],
 ] as const
 
-describe('beside a stub of @middy/util, the package', () => {
+describe('alone, the package', () => {
   it.each(companions)('with %s loads no HTTP client at all', async (_, kind, companion, globals) => {
-    const loaded = await load(stubbed.path, globals + OURS, { POST_INVOKE_COMPANION: companion })
+    const loaded = await load(alone.path, globals + OURS, { POST_INVOKE_COMPANION: companion })
     expect(loaded.kind).toBe(kind)
     expect(loaded.modules.filter(isHttp)).toEqual([])
   })
@@ -81,7 +77,7 @@ describe('beside a stub of @middy/util, the package', () => {
     ['embedded, of a client that has no gate', 'embedded'],
   ])('with the internal extension (%s) loads node:http, and no undici', async (_, companion) => {
     requests.length = 0
-    const loaded = await load(stubbed.path, OURS, { POST_INVOKE_COMPANION: companion })
+    const loaded = await load(alone.path, OURS, { POST_INVOKE_COMPANION: companion })
     expect(loaded.kind).toBe('internal')
     expect(loaded.modules.filter(isUndici)).toEqual([])
     expect(loaded.modules).toContain('_http_client')
@@ -89,7 +85,7 @@ describe('beside a stub of @middy/util, the package', () => {
   })
 
   it('would show them: an ESM import of node:http loads undici', async () => {
-    const loaded = await load(stubbed.path, `await import('node:http')`)
+    const loaded = await load(alone.path, `await import('node:http')`)
     expect(loaded.modules.filter(isHttp)).toContain('http')
     expect(loaded.modules.filter(isUndici)).not.toEqual([])
   })
