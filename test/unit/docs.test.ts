@@ -4,16 +4,22 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from '@jest/globals'
+import { messagesOf } from '../support/source-messages.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
 
-const pages = ['README.md', 'CHANGELOG.md', ...markdownFiles('docs')]
+/** Of the whole repository. */
+const pages = markdownFiles('')
 
 describe.each(pages)('docs: %s', page => {
   const text = read(page)
 
-  it('has no TypeScript that is not a file of examples/', () => {
+  it('stands in the index of the documentation', () => {
+    if (dirname(page) === 'docs') expect(linksOf(read('README.md'))).toContain(page)
+  })
+
+  it('has no code that is not a file of examples/', () => {
     const samples = samplesOf(text)
     expect(samples.filter(({ marker }) => marker === undefined)).toEqual([])
     for (const { marker = '', code } of samples) expect({ marker, code }).toEqual({ marker, code: exampleOf(marker) })
@@ -37,50 +43,90 @@ describe.each(pages)('docs: %s', page => {
   })
 })
 
-describe('docs: what README.md says of the code', () => {
-  const readme = read('README.md')
+describe('docs: what they say of the code', () => {
   const sources = sourceFiles('src').map(read).join('\n')
+  const tables = pages.filter(page => page === 'README.md' || dirname(page) === 'docs').flatMap(rowsOf)
 
-  it('explains every error code', () => {
-    const codes = [...new Set(read('src/errors.ts').match(/(?<=\| ')ERR_\w+(?=')/g))]
-    expect(codes.length).toBeGreaterThan(0)
-    expect(codes.filter(code => !readme.includes(`\`${code}\``))).toEqual([])
+  it('explain every error code', () => {
+    const codes = ['src/errors.ts', 'src/sandbox/error.ts'].flatMap(
+      file => read(file).match(/(?<=[|=] ')[A-Z]+_[A-Z_]+(?=')/g) ?? [],
+    )
+    expect(codes.length).toBeGreaterThan(10)
+    expect(codes.filter(code => !tables.some(cells => cells[0]?.includes(`\`${code}\``)))).toEqual([])
   })
 
-  it('names every environment variable', () => {
+  it('explain every message that can be logged or thrown', () => {
+    const messages = messagesOf(root, 'src')
+    expect(messages.length).toBeGreaterThan(50)
+    const isExplained = (text: string) => quotes().some(quote => partsOf(quote).every(part => text.includes(part)))
+    expect(messages.filter(({ text }) => !isExplained(text))).toEqual([])
+  })
+
+  it('quote messages as the sources write them', () => {
+    expect(quotes().length).toBeGreaterThan(50)
+    const isWritten = (quote: string) => partsOf(quote).every(part => sources.includes(part))
+    // Middy's words.
+    const isOurs = (quote: string) => !/^(Unknown o|O)ption '/.test(quote)
+    expect(
+      quotes()
+        .filter(isOurs)
+        .filter(quote => !isWritten(quote)),
+    ).toEqual([])
+  })
+
+  it('have a row for every environment variable', () => {
     const variables = [...new Set(read('src/variables.ts').match(/POST_INVOKE_\w+/g))]
     expect(variables.length).toBeGreaterThan(0)
-    expect(variables.filter(variable => !readme.includes(`| \`${variable}\` |`))).toEqual([])
+    expect(variables.filter(variable => !tables.some(([name]) => name === `\`${variable}\``))).toEqual([])
   })
 
-  it('has a row for every option', () => {
+  it('have a row for every option', () => {
     const options = [
       ...optionsOf(read('src/middleware/post-invoke.ts'), 'Options'),
       ...optionsOf(read('src/middleware/task.ts'), 'DeferOptions'),
     ]
     expect(options.length).toBeGreaterThan(6)
-    expect(options.filter(option => !readme.includes(`| \`${option}\` |`))).toEqual([])
-  })
-
-  it('quotes messages as the sources write them', () => {
-    const [, troubleshooting = ''] = /\n## Troubleshooting\n(.*?)\n## /s.exec(readme) ?? []
-    const rows = troubleshooting.split('\n').filter(row => row.startsWith('| `') && !row.startsWith('| `TypeError`'))
-    const quotes = rows.flatMap(row => {
-      const cells = row.split(' | ')
-      const cell = cells[0]?.startsWith('| `ERR_') ? cells[1] : cells[0]
-      return [...(cell ?? '').matchAll(/`([^`]+)`/g)].map(match => match[1] ?? '')
-    })
-    expect(quotes.length).toBeGreaterThan(20)
-    const isWritten = (quote: string) => quote.split('…').every(part => sources.includes(part.trim()))
-    expect(quotes.filter(quote => !isWritten(quote))).toEqual([])
+    expect(options.filter(option => !tables.some(([name]) => name === `\`${option}\``))).toEqual([])
   })
 })
+
+/**
+ * The messages of docs/troubleshooting.md, up to the symptoms without one: in the second column where the first one has
+ * an error's code.
+ */
+function quotes(): string[] {
+  const [messages = ''] = read('docs/troubleshooting.md').split('\n## No message\n')
+  return rowsIn(messages).flatMap(([first = '', second = '']) => {
+    const cell = /^`[A-Z]+_[A-Z_]+`$|^`TypeError`$/.test(first) ? second : first
+    return (cell.match(/(?<=`)[^`]+(?=`)/g) ?? []).filter(quote => (quote.match(/\b[a-z']+\b/gi) ?? []).length > 2)
+  })
+}
+
+/** What stands between the placeholders of a message. */
+function partsOf(quote: string): string[] {
+  const parts = quote.split('…').map(part => part.trim())
+  return parts.filter(part => part !== '')
+}
+
+/** The cells of all tables of a page. */
+function rowsOf(page: string): string[][] {
+  return rowsIn(read(page))
+}
+
+function rowsIn(markdown: string): string[][] {
+  return markdown
+    .split('\n')
+    .filter(line => line.startsWith('| '))
+    .map(line => line.slice(2, -2).split(' | '))
+}
 
 type Sample = { readonly marker: string | undefined; readonly code: string }
 
 /** Each block of TypeScript, with the example that the comment before it names. */
 function samplesOf(markdown: string): Sample[] {
-  const blocks = markdown.matchAll(/(?:<!-- (examples\/\S+) -->\n)?^```(?:ts|typescript)\n(.*?)^```$/gms)
+  const blocks = markdown.matchAll(
+    /(?:<!-- (examples\/\S+) -->\n)?^```(?:ts|typescript|js|javascript|mjs)\n(.*?)^```$/gms,
+  )
   return [...blocks].map(([, marker, code = '']) => ({ marker, code }))
 }
 
@@ -117,9 +163,11 @@ function optionsOf(source: string, type: string): string[] {
 }
 
 function markdownFiles(folder: string): string[] {
-  return readdirSync(join(root, folder))
-    .filter(name => name.endsWith('.md'))
-    .map(name => join(folder, name))
+  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap(entry => {
+    const path = join(folder, entry.name)
+    if (entry.isDirectory()) return /^(\.|node_modules$|dist$)/.test(entry.name) ? [] : markdownFiles(path)
+    return entry.name.endsWith('.md') ? [path] : []
+  })
 }
 
 function sourceFiles(folder: string): string[] {
