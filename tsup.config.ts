@@ -8,6 +8,13 @@ const registration = (script: string) =>
     .replace(/^ *#.*\n/gm, '')
     .replace(/^ +/gm, '')
 
+/** What the command line is bundled with. */
+const bundled = ['commander', 'yaml']
+
+/** Their licences ask to be told along with every copy. */
+const licences = (names: readonly string[]) =>
+  names.map(name => `/*\n${name}\n\n${readFileSync(`node_modules/${name}/LICENSE`, 'utf8')}*/`).join('\n')
+
 // Types come from `tsc -p tsconfig.build.json`; the layer is packed by scripts/build-layer.js.
 export default defineConfig([
   {
@@ -27,6 +34,25 @@ export default defineConfig([
             contents: registration(readFileSync(path, 'utf8')),
             loader: 'text',
           }))
+        },
+      },
+    ],
+    dts: false,
+    splitting: false,
+    sourcemap: false,
+  },
+  {
+    // The command line, with what it parses with; the sandbox is the one beside it.
+    entry: { cli: 'src/cli.ts' },
+    format: 'esm',
+    target: 'node22',
+    noExternal: bundled,
+    footer: { js: licences(bundled) },
+    esbuildPlugins: [
+      {
+        name: 'sandbox',
+        setup(build) {
+          build.onResolve({ filter: /\/sandbox\/index\.ts$/ }, () => ({ path: './sandbox/index.js', external: true }))
         },
       },
     ],

@@ -15,7 +15,7 @@ afterAll(() => folder[Symbol.dispose]())
 describe('the tarball', () => {
   it('contains what is expected, and nothing else', () => {
     const modules = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter(
-      path => path.endsWith('.ts') && !path.endsWith('.d.ts'),
+      path => path.endsWith('.ts') && !path.endsWith('.d.ts') && !path.startsWith('cli'), // the command line has no types
     )
     expect(files.map(({ path }) => path).sort()).toEqual(
       [
@@ -23,6 +23,7 @@ describe('the tarball', () => {
         'LICENSE',
         'README.md',
         'package.json',
+        'dist/cli.js',
         'dist/index.js',
         'dist/layer.zip',
         'dist/layer/extensions/post-invoke',
@@ -35,8 +36,9 @@ describe('the tarball', () => {
     )
   })
 
-  it('keeps the run bit of the layer’s script, and gives none to anything else', () => {
+  it('keeps the run bits of the layer’s script and the command line, and gives none to anything else', () => {
     expect(files.filter(({ mode }) => mode & 0o111)).toEqual([
+      expect.objectContaining({ path: 'dist/cli.js', mode: 0o755 }),
       expect.objectContaining({ path: 'dist/layer/extensions/post-invoke', mode: 0o755 }),
     ])
   })

@@ -1,0 +1,105 @@
+// How the layer is published and attached, tool by tool, as text to be copied.
+import { version } from '../version.ts'
+import { dockerCopy, hcl, shell, typescript, yaml } from './quote.ts'
+
+export const tools = ['aws-cli', 'sam', 'cdk', 'serverless', 'terraform', 'container'] as const
+export type Tool = (typeof tools)[number]
+
+export type Attachment = { readonly name: Tool; readonly title: string; readonly text: string }
+
+/** Where the layer lies, relative to the current folder. */
+export type LayerPaths = { readonly zip: string; readonly folder: string }
+
+const description = `middy-post-invoke ${version}`
+
+export const attachments = ({ zip, folder }: LayerPaths): readonly Attachment[] => [
+  {
+    name: 'aws-cli',
+    title: 'AWS CLI',
+    text: `\
+layer=$(aws lambda publish-layer-version \\
+  --layer-name middy-post-invoke \\
+  --description ${shell(description)} \\
+  --zip-file ${shell(`fileb://${zip}`)} \\
+  --compatible-runtimes nodejs22.x nodejs24.x \\
+  --compatible-architectures x86_64 arm64 \\
+  --query LayerVersionArn --output text)
+
+# This replaces the whole list of layers: name the function's others too.
+aws lambda update-function-configuration --function-name my-function --layers "$layer"`,
+  },
+  {
+    name: 'sam',
+    title: 'AWS SAM (template.yaml; `post-invoke template` writes a whole one)',
+    text: `\
+Resources:
+  PostInvokeLayer:
+    Type: AWS::Serverless::LayerVersion
+    Properties:
+      LayerName: middy-post-invoke
+      Description: ${yaml(description)}
+      ContentUri: ${yaml(zip)}
+      CompatibleRuntimes:
+        - nodejs22.x
+        - nodejs24.x
+      CompatibleArchitectures:
+        - x86_64
+        - arm64
+  MyFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      Layers:
+        - !Ref PostInvokeLayer`,
+  },
+  {
+    name: 'cdk',
+    title: 'AWS CDK',
+    text: `\
+import * as lambda from 'aws-cdk-lib/aws-lambda'
+
+const postInvokeLayer = new lambda.LayerVersion(this, 'PostInvokeLayer', {
+  code: lambda.Code.fromAsset(${typescript(zip)}),
+  description: ${typescript(description)},
+  compatibleRuntimes: [lambda.Runtime.NODEJS_22_X, lambda.Runtime.NODEJS_24_X],
+})
+myFunction.addLayers(postInvokeLayer)`,
+  },
+  {
+    name: 'serverless',
+    title: 'Serverless Framework (serverless.yml)',
+    text: `\
+layers:
+  postInvoke:
+    name: middy-post-invoke
+    description: ${yaml(description)}
+    package:
+      artifact: ${yaml(zip)}
+
+functions:
+  my-function:
+    layers:
+      - Ref: PostInvokeLambdaLayer`,
+  },
+  {
+    name: 'terraform',
+    title: 'Terraform',
+    text: `\
+resource "aws_lambda_layer_version" "post_invoke" {
+  layer_name               = "middy-post-invoke"
+  description              = ${hcl(description)}
+  filename                 = ${hcl(zip)}
+  source_code_hash         = filebase64sha256(${hcl(zip)})
+  compatible_runtimes      = ["nodejs22.x", "nodejs24.x"]
+  compatible_architectures = ["x86_64", "arm64"]
+}
+
+resource "aws_lambda_function" "my_function" {
+  layers = [aws_lambda_layer_version.post_invoke.arn]
+}`,
+  },
+  {
+    name: 'container',
+    title: 'Container image (Dockerfile): there are no layers, but /opt',
+    text: dockerCopy(`${folder.replace(/\/$/, '')}/`, '/opt/'),
+  },
+]
