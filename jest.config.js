@@ -16,7 +16,7 @@ const project = (name, extra = {}) => ({
 })
 
 /** `unit` needs nothing; `sandbox`, `package` and `durable` need `npm run build`; the others what .ci/run installs. */
-const projects = ['unit', 'sandbox', 'package', 'runtime-clients', 'rie', 'faults', 'postgres', 'durable']
+const projects = ['unit', 'sandbox', 'package', 'runtime-clients', 'rie', 'faults', 'postgres', 'durable', 'examples']
 
 export default {
   projects: projects.map(name => project(name)),
