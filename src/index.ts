@@ -1,4 +1,12 @@
 export { PostInvokeError, type PostInvokeErrorCode } from './errors.ts'
+export type {
+  ChannelMessages,
+  HoldMessage,
+  HookMessage,
+  ShutdownMessage,
+  TaskMessage,
+  UnstartedTaskMessage,
+} from './middleware/channels.ts'
 export { defer } from './middleware/defer.ts'
 export { onShutdown, resource } from './middleware/on-shutdown.ts'
 export {

@@ -3,6 +3,7 @@ import { PostInvokeError } from '../errors.ts'
 import { RELEASE_MARGIN_MS } from '../extension/hold.ts'
 import { listTasks, MAX_NAMES, type TaskList } from '../extension/link.ts'
 import type { Log } from '../log.ts'
+import { tellUnstarted, trace, type UnstartedTaskMessage } from './channels.ts'
 import {
   ABORT_GRACE_MS,
   type AsyncContext,
@@ -11,6 +12,7 @@ import {
   type OriginFacts,
   RunningTask,
   type TaskEntry,
+  taskMessage,
 } from './running-task.ts'
 import { type Defer, isThenable, validateTask } from './task.ts'
 import { createTaskStack, type Order, type TaskStack } from './task-stack.ts'
@@ -77,6 +79,10 @@ export class Invocation {
   #deferred = 0
   #told: string | undefined
   #lateFailures = 0
+  /** For those who watch: how many tasks were started, have failed and were carried over. */
+  #tasks = 0
+  #failures = 0
+  #carries = 0
   #aborted: PostInvokeError | undefined
   #settling: Promise<void> | undefined
   /** A later `before` of the same invocation (a Middy handler that calls another) joins; its hooks are no end. */
@@ -129,6 +135,7 @@ export class Invocation {
     const entry: TaskEntry = {
       ...valid,
       label: valid.name ?? `task ${this.#deferred}`,
+      index: this.#deferred,
       asyncContext: this.#host.asyncContext(),
       isLate: Date.now() >= this.#abortAt,
     }
@@ -174,11 +181,15 @@ export class Invocation {
   }
 
   async #depart(): Promise<void> {
+    let hold: { end(): void } | undefined
     try {
       this.#phase = 'departed'
       const streaming = this.#host.streaming(this)
       if (streaming) await this.#bounded(streaming)
-      while (this.#hasWork()) await this.#runAll()
+      while (this.#hasWork()) {
+        hold ??= this.#beginHold()
+        await this.#runAll()
+      }
     } catch (error) {
       this.#host.log.error(
         `a fault of ours ended request ${this.requestId}; unfinished: ${listTasks(this.unfinished)}`,
@@ -187,11 +198,27 @@ export class Invocation {
       this.#stack.takeAll() // named just now
     } finally {
       // In one go: what is deferred is either among these, or refused.
-      const report = this.#notStartedAll(this.#stack.takeAll())
+      const notStarted = this.#stack.takeAll()
+      if (notStarted.length > 0) hold ??= this.#beginHold()
+      const report = this.#notStartedAll(notStarted)
       this.#phase = 'settled'
       for (const origin of this.#origins) origin.#heir = undefined
       if (report) await report
+      hold?.end()
       this.#host.onSettled(this)
+    }
+  }
+
+  #beginHold() {
+    const { requestId: awsRequestId, outcome } = this
+    const start = performance.now()
+    const traced = trace('hold', () => ({ awsRequestId, outcome }))
+    traced?.run(() => {})
+    return {
+      end: () => {
+        const milliseconds = performance.now() - start
+        traced?.end({ tasks: this.#tasks, failed: this.#failures, carried: this.#carries, milliseconds })
+      },
     }
   }
 
@@ -301,6 +328,7 @@ export class Invocation {
       this.#host.log.debug(
         `task ${quote(entry.label)} of request ${facts.awsRequestId} is not for the outcome ${facts.outcome}`,
       )
+      this.#tellUnstarted(entry, 'skipped')
       return undefined
     }
     // Timers cannot fire between tasks that never yield, so the time is looked at as well. All that waits goes at once:
@@ -313,6 +341,7 @@ export class Invocation {
       { timeout: entry.timeout ?? this.#options.taskTimeout, ref: this.#keepsAlive },
     )
     this.#running.add(running)
+    this.#tasks++
     this.#tell()
     const failure = running.run()
     if (failure instanceof Promise) return failure.then(late => this.#ended(running, late))
@@ -327,7 +356,11 @@ export class Invocation {
       this.#host.log.error(
         `more tasks of request ${this.requestId} have not been started before the function's deadline: ${listTasks({ names: more.map(({ label }) => label), more: 0 })}`,
       )
-      for (const entry of more) this.#callHook(entry, this.#notStartedError(entry))
+      this.#failures += more.length
+      for (const entry of more) {
+        this.#tellUnstarted(entry, 'dropped')
+        this.#callHook(entry, this.#notStartedError(entry))
+      }
     }
     return reports.length > 0 ? Promise.all(reports).then(() => {}) : undefined
   }
@@ -339,13 +372,20 @@ export class Invocation {
     this.#host.log.warn(
       `task ${quote(entry.label)} of request ${this.requestId} could not start before the function's deadline. It is carried over to what runs next in this environment, if anything does.`,
     )
+    this.#carries++
+    this.#tellUnstarted(entry, 'carried')
     const tooMany = this.#host.carry({ entry: { ...entry, carried: this.#facts }, origin: this }, maxCarried)
     if (tooMany.length === 0) return undefined
     return Promise.all(tooMany.map(({ entry, origin }) => origin.#drop(entry))).then(() => {})
   }
 
   #drop(entry: TaskEntry): Promise<void> {
+    this.#tellUnstarted(entry, 'dropped')
     return this.#failed(entry, this.#notStartedError(entry))
+  }
+
+  #tellUnstarted(entry: TaskEntry, status: UnstartedTaskMessage['status']): void {
+    tellUnstarted(() => ({ ...taskMessage(entry, entry.carried ?? this.#facts), status }))
   }
 
   #notStartedError({ label, isPromise }: TaskEntry): PostInvokeError {
@@ -363,6 +403,7 @@ export class Invocation {
 
   /** Every failure is logged once, by name and request. */
   async #failed(entry: TaskEntry, error: unknown): Promise<void> {
+    this.#failures++
     this.#host.log.error(`task ${quote(entry.label)} of request ${this.#requestIdOf(entry)} failed:`, error)
     const hook = this.#callHook(entry, error)
     if (hook && Date.now() < this.#letGoAt) await this.#bounded(hook)

@@ -1,6 +1,7 @@
 // One task from its start to its end: what it is given, when it is aborted, and when it is no longer waited for.
 import type { AsyncResource } from 'node:async_hooks'
 import { PostInvokeError } from '../errors.ts'
+import { type TaskMessage, type Trace, trace } from './channels.ts'
 import { isThenable, type TaskContext, type ValidTask } from './task.ts'
 
 /** An aborted task has this long to clean up. Then it is reported and no longer waited for. */
@@ -15,6 +16,8 @@ export type OriginFacts = Pick<TaskContext, 'awsRequestId' | 'outcome' | 'error'
 export type TaskEntry = ValidTask & {
   /** Its name in log lines. */
   readonly label: string
+  /** How many its invocation had deferred with it. */
+  readonly index: number
   /** What it is told of its own invocation, where it runs in the time of another one. */
   readonly carried?: OriginFacts
   /** Whether time was up already when it was deferred. */
@@ -27,6 +30,15 @@ export type AsyncContext = Pick<AsyncResource, 'runInAsyncScope'>
 
 export type Failure = { readonly error: unknown }
 
+/** A task as subscribers are told of it. */
+export const taskMessage = ({ label: name, index, carried }: TaskEntry, facts: OriginFacts) => ({
+  name,
+  awsRequestId: facts.awsRequestId,
+  index,
+  outcome: facts.outcome,
+  carried: carried !== undefined,
+})
+
 export class RunningTask {
   readonly entry: TaskEntry
   readonly #facts: Omit<TaskContext, 'signal' | 'name'>
@@ -35,7 +47,8 @@ export class RunningTask {
   readonly #ref: boolean
   #controller: AbortController | undefined
   #reason: PostInvokeError | undefined
-  #end: ((failure?: Failure) => void) | undefined
+  #end: ((failure?: Failure, status?: 'abandoned') => void) | undefined
+  #trace: Trace<TaskMessage> | undefined
 
   constructor(
     entry: TaskEntry,
@@ -50,13 +63,25 @@ export class RunningTask {
 
   /** Never throws and never rejects. The promise resolves when the task has ended, or is abandoned. */
   run(): Failure | undefined | Promise<Failure | undefined> {
+    const { asyncContext, task, label } = this.entry
+    const given = new GivenContext(this, label, this.#facts)
+    const traced = trace('task', () => taskMessage(this.entry, this.#facts))
+    this.#trace = traced
+    let failure: Failure | undefined
     try {
-      const { asyncContext, task, label } = this.entry
-      const result = asyncContext.runInAsyncScope(task, undefined, new GivenContext(this, label, this.#facts))
-      return isThenable(result) ? this.#waitFor(result) : undefined
+      const result = traced
+        ? asyncContext.runInAsyncScope(() => traced.run(() => task(given)))
+        : asyncContext.runInAsyncScope(task, undefined, given)
+      if (isThenable(result)) return this.#waitFor(result)
     } catch (error) {
-      return { error }
+      failure = { error }
     }
+    this.#tellEnd(failure)
+    return failure
+  }
+
+  #tellEnd(failure: Failure | undefined, status: TaskMessage['status'] = failure ? 'failed' : 'completed'): void {
+    this.#trace?.end({ status, ...failure })
   }
 
   abort(reason: PostInvokeError): void {
@@ -66,14 +91,15 @@ export class RunningTask {
 
   /** Waits no longer. What the task does from here on is its own affair. */
   abandon(reason: PostInvokeError): void {
-    this.#end?.({ error: this.#reason ?? reason })
+    this.#end?.({ error: this.#reason ?? reason }, 'abandoned')
   }
 
   #waitFor(result: PromiseLike<unknown>): Promise<Failure | undefined> {
     return new Promise(resolve => {
       let timer: NodeJS.Timeout | undefined
-      const end = (failure?: Failure) => {
+      const end = (failure?: Failure, status?: 'abandoned') => {
         clearTimeout(timer)
+        this.#tellEnd(failure, status)
         resolve(failure)
       }
       this.#end = end

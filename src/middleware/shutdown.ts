@@ -1,6 +1,7 @@
 // The shutdown drain: what still runs between SIGTERM and the end of the environment.
 import { describe, PostInvokeError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { trace } from './channels.ts'
 import { isThenable } from './task.ts'
 
 /** What a shutdown hook is given. */
@@ -72,23 +73,34 @@ export class Shutdown {
   }
 
   async #drain(): Promise<void> {
-    const end = performance.now() + this.#host.budget() - MARGIN_MS
-    const left = () => Math.max(0, end - performance.now())
+    const budget = this.#host.budget() - MARGIN_MS
+    const end = performance.now() + budget
+    const traced = trace('shutdown', () => ({ budget, hooks: this.#hooks.length }))
+    traced?.run(() => {})
+    const notRun = await this.#drainWithin(() => Math.max(0, end - performance.now()))
+    if (notRun.length > 0) {
+      this.#host.log.error(
+        `the shutdown's time is over; not run: ${notRun.map(name => JSON.stringify(name)).join(', ')}`,
+      )
+    }
+    traced?.end({ notRun })
+  }
+
+  /** @returns the names of the hooks that there was no time for. */
+  async #drainWithin(left: () => number): Promise<string[]> {
     await this.#host.drainTasks(this.#hooks.length > 0 ? left() * TASKS_SHARE : left())
     for (let hook = this.#hooks.pop(); hook !== undefined; hook = this.#hooks.pop()) {
-      if (left() === 0) {
-        const names = [hook, ...this.#hooks.reverse()].map(({ name }) => JSON.stringify(name))
-        this.#host.log.error(`the shutdown's time is over; not run: ${names.join(', ')}`)
-        return
-      }
+      if (left() === 0) return [hook, ...this.#hooks.reverse()].map(({ name }) => name)
       await this.#run(hook, left)
     }
+    return []
   }
 
   async #run({ name, run, timeout }: Hook, left: () => number): Promise<void> {
     const controller = new AbortController()
     const limit = Math.min(timeout, left())
     const late = Promise.withResolvers<void>()
+    const traced = trace('hook', () => ({ name }))
     // Ref'd: during a shutdown this may be all that keeps the event loop going.
     const timer = setTimeout(() => {
       const error = new PostInvokeError(
@@ -99,9 +111,12 @@ export class Shutdown {
       late.reject(error)
     }, limit)
     try {
-      const result = run({ signal: controller.signal, getRemainingTimeInMillis: left })
+      const given = { signal: controller.signal, getRemainingTimeInMillis: left }
+      const result = traced ? traced.run(() => run(given)) : run(given)
       if (isThenable(result)) await Promise.race([result, late.promise])
+      traced?.end({ status: 'completed' })
     } catch (error) {
+      traced?.end({ status: 'failed', error })
       this.#host.log.error(`shutdown hook ${JSON.stringify(name)} failed:`, error)
     } finally {
       clearTimeout(timer)

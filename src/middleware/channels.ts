@@ -1,0 +1,141 @@
+// What becomes of tasks, holds and shutdown hooks, for tools that watch: the tracing channels of node:diagnostics_channel.
+// Where nobody subscribes, nothing is built and nothing is published.
+// https://nodejs.org/api/diagnostics_channel.html#tracingchannel-channels
+import type { AsyncResource } from 'node:async_hooks'
+import type { Channel, TracingChannel } from 'node:diagnostics_channel'
+
+/**
+ * A task, from its start until it is no longer waited for: channel `middy-post-invoke:task`. What is bound to its `start`
+ * (`bindStore`) is there in all of the task, on top of the async context in which it was deferred.
+ */
+export type TaskMessage = {
+  /** The `name` given to `defer()`, else the function's own name. */
+  readonly name: string
+  /** The request that deferred it. */
+  readonly awsRequestId: string
+  /** How many its request had deferred with it: 1 for the first. */
+  readonly index: number
+  /** How its request ended. */
+  readonly outcome: 'success' | 'error'
+  /** Whether an earlier deadline has kept it from starting, so that it runs in the time of a later request or at shutdown. */
+  readonly carried: boolean
+  /** How it ended, from `asyncStart` on. `abandoned`: it went on for more than 100 ms after its abort. */
+  status?: 'completed' | 'failed' | 'abandoned'
+  /** What it threw, or why it was abandoned. */
+  error?: unknown
+}
+
+/** A task that is not started when it is its turn: channel `middy-post-invoke:task:unstarted`, a plain one. */
+export type UnstartedTaskMessage = Omit<TaskMessage, 'status' | 'error'> & {
+  /** `carried`: over to what runs next. `dropped`: time was up, it is gone. `skipped`: its `on` asks for the other outcome. */
+  readonly status: 'carried' | 'dropped' | 'skipped'
+}
+
+/**
+ * The environment held for the tasks of a request, from the response until all are settled: channel
+ * `middy-post-invoke:hold`. A request without tasks has none.
+ */
+export type HoldMessage = {
+  readonly awsRequestId: string
+  readonly outcome: 'success' | 'error'
+  /** How many tasks have been started, also carried ones of other requests. This and what follows: from `asyncStart` on. */
+  tasks?: number
+  /** How many have failed, among them those that were dropped before they had started. */
+  failed?: number
+  /** How many have been carried over. */
+  carried?: number
+  /** How long it took. */
+  milliseconds?: number
+}
+
+/** All that happens between SIGTERM and the end of the process: channel `middy-post-invoke:shutdown`. */
+export type ShutdownMessage = {
+  /** How long it may take, in milliseconds. */
+  readonly budget: number
+  /** How many hooks wait. */
+  readonly hooks: number
+  /** The names of those that there was no time for, from `asyncStart` on. */
+  notRun?: readonly string[]
+}
+
+/** One shutdown hook: channel `middy-post-invoke:hook`. */
+export type HookMessage = {
+  readonly name: string
+  /** How it ended, from `asyncStart` on. */
+  status?: 'completed' | 'failed'
+  /** What it threw, or a `PostInvokeError` (`ERR_SHUTDOWN_TIMEOUT`) when it did not end in time. */
+  error?: unknown
+}
+
+/** Every channel by name, and what its messages are. All but `middy-post-invoke:task:unstarted` are tracing channels. */
+export type ChannelMessages = {
+  'middy-post-invoke:task': TaskMessage
+  'middy-post-invoke:task:unstarted': UnstartedTaskMessage
+  'middy-post-invoke:hold': HoldMessage
+  'middy-post-invoke:shutdown': ShutdownMessage
+  'middy-post-invoke:hook': HookMessage
+}
+
+type Traced = 'task' | 'hold' | 'shutdown' | 'hook'
+
+/** Made at their first use: it takes 20 µs each, and that is no time of the cold start. */
+const channels: { [Name in Traced]?: TracingChannel<unknown, object> } = {}
+let unstarted: Channel | undefined
+
+const diagnostics = () => process.getBuiltinModule('node:diagnostics_channel')
+
+/** @returns a trace of something about to begin, or `undefined` where nobody would hear of it. */
+export const trace = <Name extends Traced>(
+  name: Name,
+  message: () => ChannelMessages[`middy-post-invoke:${Name}`],
+): Trace<ChannelMessages[`middy-post-invoke:${Name}`]> | undefined => {
+  channels[name] ??= diagnostics().tracingChannel(`middy-post-invoke:${name}`)
+  return channels[name].hasSubscribers ? new Trace(channels[name], message()) : undefined
+}
+
+export const tellUnstarted = (message: () => UnstartedTaskMessage): void => {
+  unstarted ??= diagnostics().channel('middy-post-invoke:task:unstarted')
+  if (unstarted.hasSubscribers) unstarted.publish(message())
+}
+
+/**
+ * One message through its channels: `start` and `end` around the call, later `asyncStart` and `asyncEnd`, before them
+ * `error`. Not `tracePromise`: what is no longer waited for must end here, though its promise may never settle.
+ */
+export class Trace<Message extends object> {
+  readonly #channel: TracingChannel<unknown, object>
+  readonly #message: Message
+  #scope: AsyncResource | undefined
+
+  constructor(channel: TracingChannel<unknown, object>, message: Message) {
+    this.#channel = channel
+    this.#message = message
+  }
+
+  /** Calls `fn` inside of what subscribers have bound to `start`. */
+  run<Result>(fn: () => Result): Result {
+    const { start, end } = this.#channel
+    return start.runStores(this.#message, () => {
+      const { AsyncResource } = process.getBuiltinModule('node:async_hooks')
+      this.#scope = new AsyncResource('middy-post-invoke', { requireManualDestroy: true })
+      try {
+        return fn()
+      } finally {
+        end.publish(this.#message)
+      }
+    })
+  }
+
+  /** The first call counts: what was abandoned may still end. Subscribers are called in the same stores. */
+  end(result: Partial<Message>): void {
+    const scope = this.#scope
+    this.#scope = undefined
+    scope?.runInAsyncScope(() => {
+      const { error, asyncStart, asyncEnd } = this.#channel
+      const message = Object.assign(this.#message, result)
+      if ('error' in result) error.publish(message)
+      asyncStart.publish(message)
+      asyncEnd.publish(message)
+    })
+  }
+}
