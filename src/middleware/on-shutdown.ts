@@ -1,6 +1,6 @@
 import { describe, PostInvokeError } from '../errors.ts'
 import { functionProcess } from './function-process.ts'
-import { type OnShutdownOptions, ownDisposal, type ShutdownHook } from './shutdown.ts'
+import { type OnShutdownOptions, ownDisposal, readOptions, type ShutdownHook } from './shutdown.ts'
 import { isThenable } from './task.ts'
 
 /**
@@ -66,33 +66,43 @@ export const resource = <Resource>(
       `Expected a function that disposes of the resource, got ${describe(dispose)}.`,
     )
   }
+  const { name, timeout } = readOptions('resource()', options)
   const { shutdown } = functionProcess()
   shutdown.arm()
   let made: { readonly value: Resource } | undefined
   return () => {
     if (made) return made.value
-    const value = create()
-    made = { value }
-    const withdraw = shutdown.add(async () => disposeOf(await value, dispose), {
-      name: create.name || 'resource',
-      ...options,
-    })
-    if (isThenable(value)) {
-      value.then(undefined, () => {
-        made = undefined
-        withdraw()
-      })
+    const created = create()
+    const disposed = { name: name ?? (create.name || 'resource'), timeout }
+    if (!isThenable(created)) {
+      const run = disposalOf(created as Awaited<Resource>, dispose)
+      made = { value: created }
+      shutdown.add(run, disposed)
+      return created
     }
+    const value = Promise.resolve(created).then(resource => {
+      disposalOf(resource, dispose)
+      return resource
+    }) as Resource & Promise<Awaited<Resource>>
+    made = { value }
+    // Made or not when the environment ends: what is on its way is waited for.
+    const withdraw = shutdown.add(async () => disposalOf(await value, dispose)(), disposed)
+    value.then(undefined, () => {
+      made = undefined
+      withdraw()
+    })
     return value
   }
 }
 
-const disposeOf = (value: unknown, dispose: ((resource: any) => unknown) | undefined): unknown => {
-  if (dispose) return dispose(value)
-  const own = ownDisposal(value)
-  if (own) return own()
+const disposalOf = <Resource>(
+  resource: Resource,
+  dispose: ((resource: Resource) => unknown) | undefined,
+): (() => unknown) => {
+  const disposal = dispose ? () => dispose(resource) : ownDisposal(resource)
+  if (disposal) return disposal
   throw new PostInvokeError(
     'ERR_INVALID_HOOK',
-    `Expected a resource with Symbol.asyncDispose or Symbol.dispose, or a function that disposes of it, got ${describe(value)}.`,
+    `Expected a resource with Symbol.asyncDispose or Symbol.dispose, or a function that disposes of it, got ${describe(resource)}.`,
   )
 }

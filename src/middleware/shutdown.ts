@@ -128,10 +128,10 @@ export class Shutdown {
 const OPTION_NAMES = ['name', 'timeout']
 
 const validateHook = (hook: unknown, options: unknown, count: number): Hook => {
-  const { name, timeout } = readOptions(options)
+  const { name, timeout } = readOptions('onShutdown()', options)
   const run = readHook(hook)
   return {
-    name: name ?? ((hook as { name?: unknown }).name || constructorName(hook) || `hook ${count}`).toString(),
+    name: name ?? (ownName(hook as object) || `hook ${count}`),
     run,
     timeout: timeout ?? Number.POSITIVE_INFINITY,
   }
@@ -154,20 +154,24 @@ export const ownDisposal = (value: unknown): (() => unknown) | undefined => {
   return typeof dispose === 'function' ? () => dispose.call(disposable) : undefined
 }
 
-const constructorName = (hook: unknown) => {
-  const name = (hook as object).constructor?.name
-  return name === 'Object' || name === 'Function' || name === 'AsyncFunction' ? undefined : name
+/** What the author of a hook calls it: a function by its name, an object by its own, or its class. */
+const ownName = (hook: { name?: unknown }): string | undefined => {
+  const { name } = hook
+  if (typeof name === 'string' && name !== '') return name
+  const className: unknown = typeof hook === 'object' ? hook.constructor?.name : undefined
+  return typeof className === 'string' && className !== 'Object' ? className : undefined
 }
 
-const readOptions = (options: unknown): OnShutdownOptions => {
+/** @param call - Who was given the options. */
+export const readOptions = (call: string, options: unknown): OnShutdownOptions => {
   if (options === undefined) return {}
   if (options === null || typeof options !== 'object' || Array.isArray(options)) {
-    throw invalidHook(`Expected the options of onShutdown() to be an object, got ${describe(options)}`, options)
+    throw invalidHook(`Expected the options of ${call} to be an object, got ${describe(options)}`, options)
   }
   const unknown = Object.keys(options).find(key => !OPTION_NAMES.includes(key))
   if (unknown !== undefined) {
     throw invalidHook(
-      `Expected the options of onShutdown() to be among ${OPTION_NAMES.join(', ')}, got ${JSON.stringify(unknown)}`,
+      `Expected the options of ${call} to be among ${OPTION_NAMES.join(', ')}, got ${JSON.stringify(unknown)}`,
       options,
     )
   }

@@ -1,0 +1,255 @@
+// Everything that users can give to onShutdown(), to resource() and to the option `shutdown`: what is taken, and what is
+// refused with which words.
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
+import { PostInvokeError } from '../../src/errors.ts'
+import postInvoke, { onShutdown, resource } from '../../src/index.ts'
+import { Shutdown } from '../../src/middleware/shutdown.ts'
+import { version } from '../../src/version.ts'
+import { recordLog, thrownBy } from './helpers.ts'
+
+const SHARED = Symbol.for(`middy-post-invoke/${version}`)
+const sigterm = jest.spyOn(process, 'once')
+beforeEach(() => {
+  delete (globalThis as any)[SHARED]
+  sigterm.mockReset().mockReturnValue(process)
+})
+afterEach(() => {
+  delete process.env.POST_INVOKE_COMPANION
+})
+
+const expectRefusal = (error: unknown, message: string) => {
+  expect(error).toBeInstanceOf(PostInvokeError)
+  expect((error as PostInvokeError).message).toBe(message)
+  expect(error).toMatchObject({
+    name: 'PostInvokeError',
+    code: 'ERR_INVALID_HOOK',
+    cause: { package: 'middy-post-invoke' },
+  })
+  expect(sigterm).not.toHaveBeenCalled() // nothing is listened for in vain
+}
+
+/** Values that are neither a function nor something that disposes of itself. */
+const strangers: [unknown, string][] = [
+  [undefined, 'undefined'],
+  [null, 'null'],
+  [42, '42 (number)'],
+  [true, 'true (boolean)'],
+  ['close', '"close" (string)'],
+  [Symbol('close'), 'Symbol(close) (symbol)'],
+  [{}, 'an object (Object)'],
+  [{ close() {} }, 'an object (Object)'],
+  [Object.create(null), 'an object (no prototype)'],
+  [[() => {}], 'an array'],
+  [Promise.resolve(), 'an object (Promise)'],
+  [{ [Symbol.dispose]: 'soon' }, 'an object (Object)'],
+  [new (class Pool {})(), 'an object (Pool)'],
+]
+
+describe('onShutdown() refuses', () => {
+  it.each(strangers)('the hook %p', (hook, described) => {
+    expectRefusal(
+      thrownBy(() => onShutdown(hook as any)),
+      `Expected a function, or an object with Symbol.asyncDispose or Symbol.dispose, to run at shutdown, got ${described}.`,
+    )
+  })
+})
+
+describe.each<[string, (options: any) => unknown]>([
+  ['onShutdown()', options => onShutdown(() => {}, options)],
+  [
+    'resource()',
+    options =>
+      resource(
+        () => 1,
+        () => {},
+        options,
+      ),
+  ],
+])('%s refuses', (call, give) => {
+  it.each<[unknown, string]>([
+    [null, 'null'],
+    ['pool', '"pool" (string)'],
+    [100, '100 (number)'],
+    [[], 'an array'],
+    [() => {}, 'a function'],
+  ])('the options %p', (options, described) => {
+    expectRefusal(
+      thrownBy(() => give(options)),
+      `Expected the options of ${call} to be an object, got ${described}.`,
+    )
+  })
+
+  it.each(['timout', 'Name', 'signal', ''])('the option "%s"', key => {
+    expectRefusal(
+      thrownBy(() => give({ name: 'pool', [key]: 1 })),
+      `Expected the options of ${call} to be among name, timeout, got ${JSON.stringify(key)}.`,
+    )
+  })
+
+  it.each<[unknown, string]>([
+    [1, '1 (number)'],
+    [null, 'null'],
+    [Symbol('pool'), 'Symbol(pool) (symbol)'],
+    [() => {}, 'a function'],
+  ])('the name %p', (name, described) => {
+    expectRefusal(
+      thrownBy(() => give({ name })),
+      `Expected the hook's name to be a string, got ${described}.`,
+    )
+  })
+
+  it.each<[unknown, string]>([
+    [0, '0 (number)'],
+    [-1, '-1 (number)'],
+    [1.5, '1.5 (number)'],
+    [Number.NaN, 'NaN (number)'],
+    [Number.POSITIVE_INFINITY, 'Infinity (number)'],
+    ['100', '"100" (string)'],
+    [null, 'null'],
+    [100n, '100 (bigint)'],
+    [{}, 'an object (Object)'],
+  ])('the timeout %p', (timeout, described) => {
+    expectRefusal(
+      thrownBy(() => give({ timeout })),
+      `Expected the hook's timeout to be a whole number of milliseconds above 0, got ${described}.`,
+    )
+  })
+})
+
+describe('resource() refuses', () => {
+  const notFunctions = strangers.filter(([value]) => value !== undefined)
+
+  it.each([[undefined, 'undefined'] as [unknown, string], ...notFunctions])('to make it by %p', (create, described) => {
+    expectRefusal(
+      thrownBy(() => resource(create as any, () => {})),
+      `Expected a function that makes the resource, got ${described}.`,
+    )
+  })
+
+  it.each(notFunctions)('to dispose of it by %p', (dispose, described) => {
+    expectRefusal(
+      thrownBy(() => resource(() => 1, dispose as any)),
+      `Expected a function that disposes of the resource, got ${described}.`,
+    )
+  })
+
+  it.each(strangers.filter(([value]) => !(value instanceof Promise)))(
+    'at its first use, and again at the next, to keep %p, of which nothing disposes',
+    async (made, described) => {
+      const message = `Expected a resource with Symbol.asyncDispose or Symbol.dispose, or a function that disposes of it, got ${described}.`
+      const atOnce = resource(() => made)
+      const later = resource(async () => made)
+      sigterm.mockClear() // it has been listened for since they were declared
+      for (let use = 0; use < 2; use++) {
+        expectRefusal(
+          thrownBy(() => atOnce()),
+          message,
+        )
+        expectRefusal(await later().catch(error => error), message)
+      }
+    },
+  )
+})
+
+describe('the option `shutdown` refuses', () => {
+  it.each([0, 1, 'true', '', null, {}, [], () => {}])('%p', shutdown => {
+    const error = thrownBy(() => postInvoke({ shutdown } as any)) as Error
+    expect(error).toBeInstanceOf(TypeError)
+    expect(error.message).toMatch(/^Option 'shutdown' must be boolean/)
+    expect(error.cause).toEqual({ package: 'middy-post-invoke' })
+    expect(sigterm).not.toHaveBeenCalled()
+  })
+})
+
+describe('a wrong variable', () => {
+  it.each<[string, () => unknown]>([
+    ['onShutdown()', () => onShutdown(() => {})],
+    ['resource()', () => resource(() => ({ [Symbol.dispose]() {} }))],
+  ])('is an error of %s too, which may come first', (_, call) => {
+    process.env.POST_INVOKE_COMPANION = 'layers'
+    expect(thrownBy(call)).toMatchObject({ code: 'ERR_INVALID_VARIABLE' })
+  })
+})
+
+describe('hooks that are right', () => {
+  class Pool {
+    async [Symbol.asyncDispose]() {
+      throw new Error('failed')
+    }
+  }
+  const named = (name: unknown) => ({
+    name,
+    [Symbol.dispose]() {
+      throw new Error('failed')
+    },
+  })
+
+  it.each<[string, unknown, unknown, string]>([
+    ['a function by its name', closePool, undefined, 'closePool'],
+    [
+      'an async function without a name',
+      (
+        () => async () =>
+          Promise.reject(new Error('failed'))
+      )(),
+      {},
+      'hook 1',
+    ],
+    ['an object by its class', new Pool(), undefined, 'Pool'],
+    ['an object by its own name', named('orders'), undefined, 'orders'],
+    ['an object whose name is none', named({ toString: null }), undefined, 'hook 1'],
+    ['an object with an empty name', named(''), undefined, 'hook 1'],
+    ['an object without a prototype', Object.assign(Object.create(null), named(null)), undefined, 'hook 1'],
+    ['anything by the option', new Pool(), { name: 'mine' }, 'mine'],
+    ['anything, where options are explicitly undefined', new Pool(), { name: undefined, timeout: undefined }, 'Pool'],
+  ])('are named in the log: %s', async (_, hook, options, name) => {
+    const log = recordLog()
+    let drain = async () => {}
+    const shutdown = new Shutdown({
+      log,
+      budget: () => 500,
+      onSigterm(given) {
+        drain = given
+        return undefined
+      },
+      drainTasks: async () => {},
+    })
+    shutdown.add(hook, options)
+    await drain()
+    expect(log.lines).toEqual([
+      { level: 'error', message: `shutdown hook "${name}" failed:`, error: new Error('failed') },
+    ])
+  })
+})
+
+function closePool() {
+  throw new Error('failed')
+}
+
+describe('a resource', () => {
+  it('is made once, at its first use, whatever it is', async () => {
+    for (const [made] of strangers) {
+      const create = jest.fn(() => made)
+      const use = resource(create, () => {})
+      expect(create).not.toHaveBeenCalled()
+      const first = use()
+      expect(use()).toBe(first)
+      expect(await first).toBe(await made)
+      expect(create).toHaveBeenCalledTimes(1)
+    }
+  })
+
+  it('that could not be made is tried again', async () => {
+    let attempts = 0
+    const use = resource(
+      async () => {
+        if (++attempts === 1) throw new Error('refused')
+        return attempts
+      },
+      () => {},
+    )
+    await expect(use()).rejects.toThrow('refused')
+    expect(await use()).toBe(2)
+    expect(await use()).toBe(2)
+  })
+})
