@@ -114,6 +114,10 @@ export class Invocation {
     return this.#phase === 'handler'
   }
 
+  get isSettled(): boolean {
+    return this.#phase === 'settled'
+  }
+
   /** What would be lost if the process ended now: running tasks first, then those that wait, at most `MAX_NAMES`. */
   get unfinished(): TaskList {
     const running = [...this.#running]
@@ -275,10 +279,14 @@ export class Invocation {
   }
 
   async #drain(): Promise<void> {
-    const end =
-      this.#abortAt === Number.POSITIVE_INFINITY ? undefined : setTimeout(() => this.#timeIsUp(), this.#untilAbort)
-    // While the client waits for our promise, or for the answer, this timer is what keeps an otherwise idle process alive.
-    if (!this.#keepsAlive) end?.unref()
+    // While the client waits for our promise, or for the answer, this timer is what keeps an otherwise idle process alive:
+    // then there is one without a deadline too.
+    let end: NodeJS.Timeout | undefined
+    if (this.#keepsAlive || this.#abortAt !== Number.POSITIVE_INFINITY) {
+      end = this.#setTimer(() => {
+        end = this.#timeIsUp()
+      }, this.#abortAt - Date.now())
+    }
     try {
       await this.#stack.drain()
     } finally {
@@ -292,12 +300,14 @@ export class Invocation {
 
   readonly #getRemainingTime = () => this.#deadline - Date.now()
 
-  get #untilAbort(): number {
-    return Math.max(0, Math.min(this.#abortAt - Date.now(), MAX_TIMEOUT_MS))
+  #setTimer(fn: () => void, milliseconds: number): NodeJS.Timeout {
+    const timer = setTimeout(fn, Math.max(0, Math.min(milliseconds, MAX_TIMEOUT_MS)))
+    if (!this.#keepsAlive) timer.unref()
+    return timer
   }
 
   /** `deadlineMargin` before the deadline: aborts what runs, waits for it a little, and goes without it. */
-  #timeIsUp(): void {
+  #timeIsUp(): NodeJS.Timeout {
     this.#aborted =
       this.#shutdown ??
       new PostInvokeError(
@@ -306,14 +316,12 @@ export class Invocation {
       )
     const reason = this.#aborted
     for (const running of this.#running) running.abort(reason)
-    const grace = Math.min(ABORT_GRACE_MS, this.#letGoAt - Date.now())
-    const end = setTimeout(
+    return this.#setTimer(
       () => {
         for (const running of this.#running) running.abandon(reason)
       },
-      Math.max(0, grace),
+      Math.min(ABORT_GRACE_MS, this.#letGoAt - Date.now()),
     )
-    if (!this.#keepsAlive) end.unref()
   }
 
   get #facts(): OriginFacts {
@@ -450,10 +458,8 @@ export class Invocation {
   /** Waits no longer than until the companions let go. */
   async #bounded(work: PromiseLike<unknown>): Promise<void> {
     let timer: NodeJS.Timeout | undefined
-    const limit = Math.min(Math.max(0, this.#letGoAt - Date.now()), MAX_TIMEOUT_MS)
     const bound = new Promise<void>(resolve => {
-      timer = setTimeout(resolve, limit)
-      if (!this.#keepsAlive) timer.unref()
+      timer = this.#setTimer(resolve, this.#letGoAt - Date.now())
     })
     try {
       await Promise.race([work, bound])

@@ -807,6 +807,42 @@ describe('timers', () => {
     expect(refs).toEqual(refs.map(() => false))
   })
 
+  it.each<[string, Setup['facts'], (invocation: Invocation) => Promise<unknown> | undefined]>([
+    ['the client waits for us', { isGated: true }, invocation => invocation.depart()],
+    ['the answer waits', { isHeld: false }, invocation => invocation.runBeforeAnswer()],
+  ])('keep it running while %s, also where there is no deadline', async (_, facts, run) => {
+    const { invocation } = create({ facts: { ...facts } })
+    const spy = jest.spyOn(globalThis, 'setTimeout')
+    const task = Promise.withResolvers<void>()
+    invocation.defer(() => task.promise)
+    const end = run(invocation)
+    await jest.advanceTimersByTimeAsync(60_000)
+    expect(spy.mock.results.map(({ value }) => (value as NodeJS.Timeout).hasRef())).toEqual([true])
+    task.resolve()
+    await jest.advanceTimersByTimeAsync(1)
+    await end
+    spy.mockRestore()
+    expect(jest.getTimerCount()).toBe(0)
+  })
+
+  it('are none where nothing waits and there is no deadline', async () => {
+    const { invocation } = create()
+    const spy = jest.spyOn(globalThis, 'setTimeout')
+    invocation.defer(async () => {})
+    await depart(invocation)
+    expect(spy).not.toHaveBeenCalled()
+    spy.mockRestore()
+  })
+
+  it('are all cleared at the end, also when tasks end as they are aborted', async () => {
+    const { invocation, log } = create({ facts: { remainingTime: 1_000 } })
+    invocation.defer(({ signal }) => onAbort(signal), { timeout: 10 })
+    invocation.defer(({ signal }) => onAbort(signal))
+    await depart(invocation)
+    expect(log.of('error')).toHaveLength(2)
+    expect(jest.getTimerCount()).toBe(0)
+  })
+
   it.each<[string, Setup['facts'], (invocation: Invocation) => Promise<unknown>]>([
     ['the client waits for us', { isGated: true }, invocation => invocation.depart()],
     ['the answer waits', { isHeld: false }, invocation => invocation.runBeforeAnswer() as Promise<void>],
