@@ -190,7 +190,10 @@ export class FunctionProcess {
 
   /** The invocation in which the caller runs, if it has not settled. */
   get current(): Invocation | undefined {
-    return this.#scopes.getStore()?.invocation
+    let scope = this.#scopes.getStore()
+    // The outer handler goes on in the scope that an inner one has entered, also when that one is over.
+    while (scope?.outer && scope.invocation?.isSettled) scope = scope.outer
+    return scope?.invocation
   }
 
   open(request: OpenRequest, options: InvocationOptions & { withoutCompanion: WithoutCompanion }): OpenInvocation {
@@ -270,7 +273,12 @@ export class FunctionProcess {
     const scope = this.#scopes.getStore()
     // The scope of the InvokeStore.run around this invocation; any other is left over from an earlier one.
     if (scope && scope.requestId === requestId && scope.invocation === undefined) scope.invocation = invocation
-    else if (scope?.invocation !== invocation) this.#scopes.enterWith({ requestId, invocation })
+    else if (scope?.invocation !== invocation) {
+      // Within Lambda an inner handler joins the invocation, whatever its context is.
+      let outer = this.#isLambda ? undefined : scope
+      while (outer?.invocation?.isLeft) outer = outer.outer
+      this.#scopes.enterWith({ requestId, invocation, outer })
+    }
   }
 
   readonly #host: InvocationHost = {

@@ -7,6 +7,8 @@ import type { ResponseStreams } from './response-streams.ts'
 export type Scope<Invocation> = {
   requestId: string | undefined
   invocation: Invocation | undefined
+  /** Of the handler in which this one was called, with another context. */
+  readonly outer?: Scope<Invocation> | undefined
   /** Whether the runtime client made it, and not we. */
   readonly isRun?: true
 }

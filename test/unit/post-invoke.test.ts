@@ -667,6 +667,29 @@ describe('the imported defer()', () => {
     expect(seen.filter(line => line === 'b Bob nested')).toHaveLength(3)
   })
 
+  it('belongs to the outer handler again when inner ones, with contexts of their own, are over', async () => {
+    const ran: string[] = []
+    const deferHere = (name: string) => defer(({ awsRequestId }) => void ran.push(`${name} of ${awsRequestId}`))
+    const innermost = handlerWith(() => deferHere('innermost'))
+    const inner = handlerWith(async () => {
+      await innermost({}, lambdaContext('innermost'))
+      await until(() => ran.length === 1)
+      await turns(20)
+      deferHere('inner')
+    })
+    const outer = handlerWith(async () => {
+      await inner({}, lambdaContext('inner'))
+      await until(() => ran.length === 2)
+      await turns(20)
+      deferHere('outer')
+    })
+    await outer({}, lambdaContext('outer'))
+    await until(() => ran.length === 3)
+    expect(ran).toEqual(['innermost of innermost', 'inner of inner', 'outer of outer'])
+    await turns(20)
+    expect(thrownBy(() => defer(() => {}))).toMatchObject({ code: 'ERR_NO_INVOCATION' })
+  })
+
   it('in a callback left over from an earlier invocation is refused, never given to a later one', async () => {
     const outcomes: unknown[] = []
     const ran: string[] = []
