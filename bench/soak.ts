@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { createSandbox, type InvocationReport, type Sandbox } from 'middy-post-invoke/sandbox'
 import { enterTasks, type InvocationResult, isClean, newTotals, type Totals } from './soak/books.ts'
 import { createSlope, residentBytes, type Slope } from './soak/memory.ts'
+import { writeSoakRow } from './soak/page.ts'
 import {
   createLot,
   type InvocationPlan,
@@ -15,7 +16,7 @@ import {
   planLife,
   TIMEOUT_MS,
 } from './soak/plan.ts'
-import { type Combination, readSettings } from './soak/settings.ts'
+import { type Combination, commandOf, readSettings } from './soak/settings.ts'
 
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url))
 
@@ -74,6 +75,10 @@ const run = async (combination: Combination): Promise<boolean> => {
       `${seconds.toFixed(1)} s`,
     ].join('; '),
   )
+  if (settings.write) {
+    const texts = { heap: slopes.heap.text, process: slopes.process.text, companion: slopes.companion.text }
+    writeSoakRow({ client, companion, totals, slopes: texts, seed: settings.seed }, commandOf(settings))
+  }
   return isClean(totals)
 }
 

@@ -10,6 +10,8 @@ export type Settings = {
   readonly freeze: boolean
   readonly faults: boolean
   readonly seed: number
+  /** Whether the result goes into docs/reliability.md. */
+  readonly write: boolean
   readonly combinations: readonly Combination[]
 }
 
@@ -23,6 +25,7 @@ export const usage = `node bench/soak.ts [options]
   --freeze           stops the processes of an environment between invocations
   --faults           kills, exits, unhandled rejections, hanging handlers and bodies that break off
   --seed n           repeats a mixture; default: a new one
+  --write            puts the result into docs/reliability.md
   --quick            a minute of all with faults, frozen`
 
 const COMPANIONS = ['gate', 'internal', 'layer'] as const
@@ -37,6 +40,7 @@ export const readSettings = (argv: readonly string[]): Settings => {
       freeze: { type: 'boolean', default: false },
       faults: { type: 'boolean', default: false },
       seed: { type: 'string' },
+      write: { type: 'boolean', default: false },
       quick: { type: 'boolean', default: false },
     },
   })
@@ -52,9 +56,16 @@ export const readSettings = (argv: readonly string[]): Settings => {
     freeze: values.freeze || values.quick,
     faults: values.faults || values.quick,
     seed: values.seed === undefined ? randomInt(2 ** 31) : whole('seed', values.seed),
+    write: values.write,
     combinations,
   }
 }
+
+/** How such a soak is asked for, of whichever combinations. */
+export const commandOf = ({ invocations, freeze, faults }: Settings): string =>
+  ['npm run soak --', freeze ? '--freeze' : '', faults ? '--faults' : '', `--invocations ${invocations}`]
+    .filter(part => part !== '')
+    .join(' ')
 
 const QUICK_INVOCATIONS = 2_000
 

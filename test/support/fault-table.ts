@@ -36,20 +36,26 @@ export const keyOf = ({ injected, client, companion }: Pick<Row, 'injected' | 'c
 export const readRows = (table?: string): Row[] => {
   const text = readFileSync(page, 'utf8')
   const names = table === undefined ? tableNames(text) : [table]
-  return names.flatMap(name => parse(contentOf(text, name)))
+  return names.flatMap(name => parse(tableIn(text, name)))
 }
 
 /** Puts rows into a table: in the order of `keys`, those that have not been run as they were, and no others. */
 export const writeRows = (table: string, keys: readonly string[], ran: readonly Row[]): void => {
+  editPage(text => {
+    const rows = new Map([...parse(tableIn(text, table)), ...ran].map(row => [keyOf(row), row]))
+    const kept = keys.flatMap(key => rows.get(key) ?? [])
+    const written = replaceContent(text, begin(table), end(table), format(kept))
+    const all = tableNames(written).flatMap(name => parse(tableIn(written, name)))
+    return replaceContent(written, begin(SUMMARY), end(SUMMARY), summarize(all))
+  })
+}
+
+/** Changes the page, one writer at a time. */
+export const editPage = (edit: (text: string) => string): void => {
   const release = lock()
   try {
-    const rows = new Map([...readRows(table), ...ran].map(row => [keyOf(row), row]))
-    const kept = keys.flatMap(key => rows.get(key) ?? [])
-    const text = readFileSync(page, 'utf8')
-    const written = replace(text, table, format(kept))
-    const all = tableNames(written).flatMap(name => parse(contentOf(written, name)))
     // Whole or not at all, also for somebody who reads meanwhile.
-    writeFileSync(`${page}.new`, replace(written, SUMMARY, summarize(all)))
+    writeFileSync(`${page}.new`, edit(readFileSync(page, 'utf8')))
     renameSync(`${page}.new`, page)
   } finally {
     release()
@@ -67,7 +73,7 @@ export const summarize = (rows: readonly Row[]): string => {
   return ['| Verdict | Rows |', '|---|---|', ...lines, `| all | ${rows.length} |`].join('\n')
 }
 
-export const readSummary = (): string => contentOf(readFileSync(page, 'utf8'), SUMMARY)
+export const readSummary = (): string => tableIn(readFileSync(page, 'utf8'), SUMMARY)
 
 const begin = (name: string) => `<!-- faults: ${name} -->`
 const end = (name: string) => `<!-- end of faults: ${name} -->`
@@ -75,18 +81,22 @@ const end = (name: string) => `<!-- end of faults: ${name} -->`
 const tableNames = (text: string): string[] =>
   [...text.matchAll(/^<!-- faults: (\S+) -->$/gm)].map(match => match[1] as string).filter(name => name !== SUMMARY)
 
-const bounds = (text: string, name: string): [number, number] => {
-  const from = text.indexOf(begin(name))
-  const to = text.indexOf(end(name))
-  if (from < 0 || to < from) throw new Error(`Expected docs/reliability.md to have the markers of ${name}`)
-  return [from + begin(name).length, to]
+const tableIn = (text: string, name: string): string => contentOf(text, begin(name), end(name))
+
+/** What stands between two markers of the page. */
+export const contentOf = (text: string, from: string, to: string): string =>
+  text.slice(...bounds(text, from, to)).trim()
+
+export const replaceContent = (text: string, from: string, to: string, content: string): string => {
+  const [start, stop] = bounds(text, from, to)
+  return `${text.slice(0, start)}\n${content}\n${text.slice(stop)}`
 }
 
-const contentOf = (text: string, name: string): string => text.slice(...bounds(text, name)).trim()
-
-const replace = (text: string, name: string, content: string): string => {
-  const [from, to] = bounds(text, name)
-  return `${text.slice(0, from)}\n${content}\n${text.slice(to)}`
+const bounds = (text: string, from: string, to: string): [number, number] => {
+  const start = text.indexOf(from)
+  const stop = text.indexOf(to)
+  if (start < 0 || stop < start) throw new Error(`Expected docs/reliability.md to have the markers ${from} and ${to}`)
+  return [start + from.length, stop]
 }
 
 const names = Object.keys(COLUMNS) as (keyof Row)[]
