@@ -1,3 +1,6 @@
+/**
+ * What went wrong, as {@link PostInvokeError}'s `code`.
+ */
 export type PostInvokeErrorCode =
   /** An environment variable has a value that is not allowed. */
   | 'ERR_INVALID_VARIABLE'
@@ -34,8 +37,11 @@ export type PostInvokeErrorCode =
  * ```
  */
 export class PostInvokeError extends Error {
+  /** `'PostInvokeError'`, for code that has another copy of the class. */
   override readonly name = 'PostInvokeError'
+  /** Which error it is. */
   readonly code: PostInvokeErrorCode
+  /** Whose error it is, as Middy's own errors say it, and in `data` what was given where that was wrong. */
   declare readonly cause: { readonly package: 'middy-post-invoke'; readonly data?: unknown }
 
   constructor(code: PostInvokeErrorCode, message: string, data?: unknown) {

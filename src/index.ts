@@ -1,3 +1,8 @@
+/**
+ * The middleware, and what belongs to it. It loads nothing but Node's built-ins.
+ *
+ * @packageDocumentation
+ */
 export { PostInvokeError, type PostInvokeErrorCode } from './errors.ts'
 export type {
   ChannelMessages,

@@ -1,7 +1,9 @@
 /**
  * For functions on Lambda Managed Instances: brings SIGTERM to the worker threads in which handlers run there, so that
  * `onShutdown()` hooks and resources work. Set `NODE_OPTIONS=--import middy-post-invoke/preload` on the function. It does
- * nothing elsewhere.
+ * nothing elsewhere, and exports nothing.
+ *
+ * @packageDocumentation
  */
 import { registerForSigterm } from './extension/internal.ts'
 import { createLog } from './log.ts'

@@ -36,7 +36,9 @@ export type UnstartedTaskMessage = Omit<TaskMessage, 'status' | 'error'> & {
  * `middy-post-invoke:hold`. A request without tasks has none.
  */
 export type HoldMessage = {
+  /** The request for whose tasks it is held. */
   readonly awsRequestId: string
+  /** How that request ended. */
   readonly outcome: 'success' | 'error'
   /** How many tasks have been started, also carried ones of other requests. This and what follows: from `asyncStart` on. */
   tasks?: number
@@ -60,6 +62,7 @@ export type ShutdownMessage = {
 
 /** One shutdown hook: channel `middy-post-invoke:hook`. */
 export type HookMessage = {
+  /** The `name` given to `onShutdown()`, else the function's or the object's own. */
   readonly name: string
   /** How it ended, from `asyncStart` on. */
   status?: 'completed' | 'failed'
@@ -69,10 +72,15 @@ export type HookMessage = {
 
 /** Every channel by name, and what its messages are. All but `middy-post-invoke:task:unstarted` are tracing channels. */
 export type ChannelMessages = {
+  /** A task runs. */
   'middy-post-invoke:task': TaskMessage
+  /** A task is not started. */
   'middy-post-invoke:task:unstarted': UnstartedTaskMessage
+  /** The environment is held. */
   'middy-post-invoke:hold': HoldMessage
+  /** The environment ends. */
   'middy-post-invoke:shutdown': ShutdownMessage
+  /** A shutdown hook runs. */
   'middy-post-invoke:hook': HookMessage
 }
 

@@ -8,7 +8,7 @@ import type { Defer } from './task.ts'
  * an invocation that has settled gets an error.
  *
  * @param task - A function, called once the response has left, or a promise of work already under way.
- * @param options - `name` for log lines, `on: 'success' | 'error' | 'always'`, `timeout` in milliseconds.
+ * @param options - `name` for log lines, `on` for the outcome after which it runs, `timeout` in milliseconds.
  * @throws PostInvokeError with code `ERR_INVALID_TASK` or `ERR_NO_INVOCATION`.
  *
  * @example

@@ -7,7 +7,8 @@ import { isThenable } from './task.ts'
  * Runs a hook when Lambda ends the environment: last in, first out, after the tasks that have not run. Call it at module
  * level: without the layer, what makes Lambda send SIGTERM has to be registered during init.
  *
- * There are 500 ms in all, 300 ms where an external extension is attached (the layer is one).
+ * There are 500 ms in all, 300 ms where an external extension is attached (the layer is one). A hook that fails or hangs
+ * is logged and does not stop the others.
  *
  * @param hook - A function, or anything with `Symbol.asyncDispose` or `Symbol.dispose`.
  * @param options - `name` for log lines, `timeout` in milliseconds (default: all that is left).
@@ -17,6 +18,7 @@ import { isThenable } from './task.ts'
  * @example
  * ```ts
  * import { onShutdown } from 'middy-post-invoke'
+ * import { Pool } from 'pg'
  *
  * const pool = new Pool()
  * onShutdown(() => pool.end(), { name: 'pool' })
@@ -37,15 +39,16 @@ export const onShutdown = (hook: ShutdownHook, options?: OnShutdownOptions): (()
  *
  * @example
  * ```ts
- * import { resource } from 'middy-post-invoke'
+ * import middy from '@middy/core'
+ * import postInvoke, { resource } from 'middy-post-invoke'
  *
- * const database = resource(() => connect(process.env.DATABASE_URL), client => client.end())
+ * const database = resource(connect, client => client.end())
  *
  * export const handler = middy()
  *   .use(postInvoke())
- *   .handler(async (event, context) => {
+ *   .handler(async (_event, context) => {
  *     const client = await database()
- *     context.defer(() => client.query('…'))
+ *     context.defer(() => client.query('insert into audit …'))
  *   })
  * ```
  */

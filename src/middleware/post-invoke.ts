@@ -8,34 +8,36 @@ import { type OptionRule, validateOptions } from './validate-options.ts'
 
 const name = 'middy-post-invoke'
 
-/** All optional. An explicit `undefined` keeps the default. */
+/** How a middleware runs its tasks. All optional. An explicit `undefined` keeps the default. */
 export type Options = {
   /** Which deferred task runs first: the last (`'lifo'`, the default) or the first (`'fifo'`). */
   order?: 'lifo' | 'fifo' | undefined
-  /** How many tasks run at a time. Default 1. */
+  /** How many tasks run at a time, at least 1. Default 1. */
   concurrency?: number | undefined
   /** Milliseconds after which a task's `signal` is aborted. Default: none but the function's deadline. */
   taskTimeout?: number | undefined
-  /** Milliseconds before the function's deadline at which all tasks are aborted, at least 100. Default 250. */
+  /**
+   * Milliseconds before the function's deadline at which all tasks are aborted, at least 100. Default 250. The companion
+   * lets go 100 ms before the deadline.
+   */
   deadlineMargin?: number | undefined
   /**
    * What becomes of tasks that time was up for before they could start: they run with the next invocation's or at
    * shutdown (`'carry'`), or are reported and gone (`'drop'`). Default: `'carry'` where the shutdown drain is on.
    */
   onDeadline?: 'carry' | 'drop' | undefined
-  /** How many tasks are carried over at the most; of more, the oldest are dropped. Default 100. */
+  /** How many tasks are carried over at the most; of more, the oldest are reported and gone. Default 100. */
   maxCarried?: number | undefined
   /**
-   * Called with each failure of a task, after it has been logged. A promise that it returns is waited for.
-   *
-   * @param error - What the task threw, or a `PostInvokeError` when its time was up.
+   * Called with each failure of a task, after it has been logged: with what the task threw, or a `PostInvokeError` when
+   * its time was up, and with the task's name and request. A promise that it returns is waited for. Default: none.
    */
   onTaskError?: ((error: unknown, task: { name: string; awsRequestId: string }) => unknown) | undefined
   /**
    * What happens inside Lambda when no companion can hold the environment: tasks are awaited before the answer
    * (`'await'`, the default), run after it at their own risk (`'detach'`), or the invocation fails (`'throw'`).
    */
-  withoutCompanion?: WithoutCompanion | undefined
+  withoutCompanion?: 'await' | 'detach' | 'throw' | undefined
   /**
    * The shutdown drain. `true`: on, also without an `onShutdown()` or `resource()` at init; what brings SIGTERM is then
    * registered. `false`: off, tasks and hooks do not run at shutdown. Default: on from the first of these, and where
@@ -44,7 +46,7 @@ export type Options = {
   shutdown?: boolean | undefined
 }
 
-/** The context of a handler behind the middleware. */
+/** The context of a handler behind the middleware: Lambda's own, and `defer`. */
 export type Context = LambdaContext & {
   /** Defers a task until after the response. */
   defer: Defer
@@ -76,9 +78,17 @@ const optionRules: Readonly<Record<keyof Options, OptionRule>> = {
 }
 
 /**
- * Checks options without making a middleware of them.
+ * Checks options without making a middleware of them, as Middy's own middlewares offer it.
  *
+ * @param options - As for `postInvoke()`.
  * @throws TypeError that names the option and what it must be.
+ *
+ * @example
+ * ```ts
+ * import { postInvokeValidateOptions } from 'middy-post-invoke'
+ *
+ * postInvokeValidateOptions({ concurrency: 4 })
+ * ```
  */
 export const postInvokeValidateOptions = (options: Options = {}): void => {
   if (options === null || typeof options !== 'object' || Array.isArray(options)) {
@@ -90,10 +100,16 @@ export const postInvokeValidateOptions = (options: Options = {}): void => {
 /**
  * Runs what the handler deferred after the response has left. Use it first, so that it is the outermost.
  *
+ * @param options - How the tasks are run.
+ * @returns the middleware, for `.use()`. It puts `defer` on the context.
  * @throws TypeError for a wrong option, `PostInvokeError` (`ERR_INVALID_VARIABLE`) for a wrong environment variable.
  *
  * @example
  * ```ts
+ * import middy from '@middy/core'
+ * import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from 'aws-lambda'
+ * import postInvoke from 'middy-post-invoke'
+ *
  * export const handler = middy<APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2>()
  *   .use(postInvoke())
  *   .handler(async (event, context) => {
@@ -103,7 +119,7 @@ export const postInvokeValidateOptions = (options: Options = {}): void => {
  *   })
  * ```
  */
-const postInvokeMiddleware = (options: Options = {}): middy.MiddlewareObj<unknown, any, Error, Context> => {
+const postInvoke = (options: Options = {}): middy.MiddlewareObj<unknown, any, Error, Context> => {
   postInvokeValidateOptions(options)
   const settings = { ...defaults, ...withoutUndefined(options) } as Settings
   const host = functionProcess()
@@ -170,4 +186,4 @@ const carriedBy = ({ internal }: { internal: object }) => internal as Record<sym
 const withoutUndefined = (options: Options): Options =>
   Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
 
-export default postInvokeMiddleware
+export default postInvoke

@@ -6,7 +6,10 @@ import { isThenable } from './task.ts'
 
 /** What a shutdown hook is given. */
 export type ShutdownContext = {
-  /** Aborted when the hook's `timeout` or the time of the whole shutdown is over. */
+  /**
+   * Aborted when the hook's `timeout` or the time of the whole shutdown is over; `signal.reason` is then a
+   * `PostInvokeError` with code `ERR_SHUTDOWN_TIMEOUT`.
+   */
   readonly signal: AbortSignal
   /** Milliseconds until Lambda ends the process. */
   getRemainingTimeInMillis(): number
@@ -15,10 +18,11 @@ export type ShutdownContext = {
 /** A function, or anything with `Symbol.asyncDispose` or `Symbol.dispose`: a connection pool, a file handle. */
 export type ShutdownHook = ((context: ShutdownContext) => unknown) | AsyncDisposable | Disposable
 
+/** How a shutdown hook is to run. All optional. */
 export type OnShutdownOptions = {
   /** Names the hook in log lines. Default: the function's or the object's own name. */
   name?: string | undefined
-  /** Milliseconds after which the hook's `signal` is aborted and the next one runs. Default: what is left. */
+  /** Milliseconds after which the hook's `signal` is aborted and the next one runs, above 0. Default: what is left. */
   timeout?: number | undefined
 }
 

@@ -1,13 +1,12 @@
 // What users write and give: a task, its options, and what it is handed when it runs.
 import { describe, PostInvokeError } from '../errors.ts'
 
-/**
- * What a task is given.
- */
+/** What a task is called with. */
 export type TaskContext = {
   /**
    * Aborted when the task's `timeout` is over, and `deadlineMargin` before the function's deadline. Pass it on to what
-   * can be cancelled; `signal.reason` is a `PostInvokeError`.
+   * can be cancelled; `signal.reason` is a `PostInvokeError`. An aborted task has 100 ms to end; then it is reported and no
+   * longer waited for.
    */
   readonly signal: AbortSignal
   /** The `name` given to `defer()`, else the function's own name. */
@@ -28,17 +27,19 @@ export type TaskContext = {
  */
 export type Task = ((context: TaskContext) => unknown) | PromiseLike<unknown>
 
+/** How a task is to run. All optional. */
 export type DeferOptions = {
   /** Names the task in log lines. Default: the function's own name. */
   name?: string | undefined
   /** Run it only when the invocation ended so. Default `'always'`. Not for promises, which run already. */
   on?: 'success' | 'error' | 'always' | undefined
-  /** Milliseconds from the task's start to its abort. Default: the middleware's `taskTimeout`. */
+  /** Milliseconds from the task's start to the abort of its `signal`, above 0. Default: the middleware's `taskTimeout`. */
   timeout?: number | undefined
 }
 
 /**
- * Defers a task until after the response.
+ * Defers a task until after the response. Tasks can defer further tasks. One that fails is logged, and the others run all
+ * the same.
  *
  * @throws PostInvokeError `ERR_INVALID_TASK` for what is no task or no options, `ERR_NO_INVOCATION` once the invocation
  * has settled.

@@ -3,7 +3,9 @@ export type SandboxErrorCode = 'OPTION_INVALID' | 'INIT_FAILED' | 'SANDBOX_CLOSE
 
 /** The one class of the sandbox's own errors; `code` is stable and narrows in a `switch`. */
 export class SandboxError extends Error {
+  /** `'SandboxError'`, for code that has another copy of the class. */
   override readonly name = 'SandboxError'
+  /** Which error it is. */
   readonly code: SandboxErrorCode
 
   constructor(code: SandboxErrorCode, message: string, cause?: unknown) {

@@ -9,6 +9,7 @@
  */
 export type SandboxEvent = SandboxEventBody & { readonly at: number }
 
+/** What can happen in a sandbox. `type` tells which of them it is. */
 export type SandboxEventBody =
   | { readonly type: 'init-started' }
   | { readonly type: 'extension-started'; readonly name: string; readonly pid: number }
@@ -45,16 +46,23 @@ export type SandboxEventBody =
   | { readonly type: 'shutdown-ended' }
   | ({ readonly type: 'process-exited'; readonly pid: number } & ProcessExit)
 
+/** How a process ended. */
 export type ProcessExit = {
   /** `function`, or the external extension's name. */
   readonly process: string
   /** `null` when a signal ended the process, or when it could not be started. */
   readonly exitCode: number | null
+  /** `null` when the process ended by itself. */
   readonly signal: NodeJS.Signals | null
 }
 
+/** Whether an extension is a process of its own, or a part of the function's. */
 export type ExtensionKind = 'external' | 'internal'
+
+/** What an extension can subscribe to. */
 export type ExtensionEventType = 'INVOKE' | 'SHUTDOWN'
+
+/** Why an environment ends: nobody needs it any more, its function timed out, or a process failed. */
 export type ShutdownReason = 'SPINDOWN' | 'TIMEOUT' | 'FAILURE'
 
 /** One line that a process of the environment wrote. */
@@ -63,7 +71,9 @@ export type LogLine = {
   readonly at: number
   /** `function`, or the external extension's name. */
   readonly source: string
+  /** Where it was written. */
   readonly stream: 'stdout' | 'stderr'
+  /** The line, without its line break. */
   readonly text: string
 }
 

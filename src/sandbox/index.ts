@@ -1,3 +1,9 @@
+/**
+ * A local Lambda for tests: real processes, layers, freezing, timeouts and the shutdown. It needs Linux or another POSIX
+ * system, and no network but the loopback.
+ *
+ * @packageDocumentation
+ */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { createEnvironment, type Environment, type Failure, functionArn, type InvocationEnd } from './environment.ts'
 import { SandboxError } from './error.ts'
@@ -23,6 +29,7 @@ export type {
   LogLine,
   ProcessExit,
   SandboxEvent,
+  SandboxEventBody,
   ShutdownReason,
 } from './events.ts'
 export type { ErrorTrailers } from './runtime-api.ts'
@@ -35,10 +42,15 @@ export type * from './types.ts'
  * One environment at a time, one invocation at a time. Not there: Managed Instances, SnapStart, limits of memory and
  * CPU, and the delivery of telemetry (a subscription is accepted, and nothing is sent).
  *
+ * @param options - Where the function is, and what its environment is like.
+ * @returns the sandbox. End it with `shutdown()`, or dispose of it with `await using`.
  * @throws {@link SandboxError} `OPTION_INVALID` for an option that cannot be, `INIT_FAILED` when Init failed or took
  * longer than `initTimeout`; nothing is left running then.
+ *
  * @example
  * ```ts
+ * import { createSandbox } from 'middy-post-invoke/sandbox'
+ *
  * await using sandbox = await createSandbox({ taskRoot: 'dist', handler: 'index.handler', layers: ['layer'] })
  * const { answered, released } = sandbox.send({ order: 1 })
  * console.log((await answered).body())

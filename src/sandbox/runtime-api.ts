@@ -140,8 +140,13 @@ export type PostedAnswer = {
   readonly trailers?: ErrorTrailers
 }
 
-/** What a streamed response that failed half-way says at its end; `errorBody` is decoded from base64. */
-export type ErrorTrailers = { readonly errorType?: string; readonly errorBody?: string }
+/** What a streamed response that failed half-way says at its end. */
+export type ErrorTrailers = {
+  /** `Lambda-Runtime-Function-Error-Type`. */
+  readonly errorType?: string
+  /** `Lambda-Runtime-Function-Error-Body`, decoded from base64. */
+  readonly errorBody?: string
+}
 
 type RuntimeState = 'starting' | 'ready' | 'running' | 'answering' | 'answered' | 'failed'
 

@@ -1,6 +1,7 @@
 import type { LogLine, ProcessExit, SandboxEvent, ShutdownReason } from './events.ts'
 import type { ErrorTrailers } from './runtime-api.ts'
 
+/** What {@link createSandbox} is given: `taskRoot` and `handler`, and how the environment differs from the usual one. */
 export type SandboxOptions = {
   /** Folder of the function's code: LAMBDA_TASK_ROOT and the working directory of the function's process. */
   readonly taskRoot: string
@@ -33,6 +34,7 @@ export type SandboxOptions = {
   readonly onEvent?: ((event: SandboxEvent) => void) | undefined
 }
 
+/** How one invocation differs from the usual one. All optional. */
 export type InvokeOptions = {
   /** Default: a new UUID. Lambda repeats the id when it retries, so one may be used again. */
   readonly requestId?: string | undefined
@@ -46,15 +48,19 @@ export type InvokeOptions = {
 
 /** What the caller of the function got. All times are milliseconds since INVOKE. */
 export type Answer = {
+  /** The invocation's request id. */
   readonly requestId: string
   /** When the caller had the whole answer. */
   readonly at: number
+  /** Whether the function answered with a response or failed; a timeout and a crash are errors. */
   readonly kind: 'response' | 'error'
   /** The body as it was posted. A streamed HTTP response begins with its JSON prelude and eight zero bytes. */
   readonly payload: string
+  /** Whether the function answered with a stream. */
   readonly streamed: boolean
   /** When the caller had the first byte of a streamed response. */
   readonly firstByteAt?: number
+  /** The content type with which it was posted. */
   readonly contentType?: string
   /** Of an error: `Error`, `Runtime.ExitError`, `Extension.Crash`, `Sandbox.Timedout` … */
   readonly errorType?: string
@@ -64,9 +70,11 @@ export type Answer = {
   body<T = any>(): T
 }
 
+/** One invocation from INVOKE to the release of its environment. */
 export type InvocationReport = Answer & {
   /** When the environment was released, or given up, in milliseconds since INVOKE. */
   readonly releasedAt: number
+  /** Whether the function's timeout came before the release. */
   readonly timedOut: boolean
   /** The process whose end made Lambda give the environment up. */
   readonly crashed?: ProcessExit
@@ -74,7 +82,9 @@ export type InvocationReport = Answer & {
   readonly status: 'success' | 'error' | 'timeout' | 'crash'
 }
 
+/** An invocation under way, with its two ends. */
 export type SentInvocation = {
+  /** The invocation's request id. */
   readonly requestId: string
   /** Settles as soon as the caller has its answer. Never rejects. */
   readonly answered: Promise<Answer>
@@ -82,17 +92,23 @@ export type SentInvocation = {
   readonly released: Promise<InvocationReport>
 }
 
+/** How an environment ended. */
 export type ShutdownReport = {
+  /** Why it ended. */
   readonly reason: ShutdownReason
+  /** How long the shutdown took, in milliseconds. */
   readonly durationMs: number
+  /** The function's process and those of external extensions, in the order in which they ended. */
   readonly processes: readonly ProcessEnd[]
 }
 
+/** How a process ended in the shutdown. */
 export type ProcessEnd = ProcessExit & {
   /** Whether the sandbox had to kill it. */
   readonly killed: boolean
 }
 
+/** A local Lambda with one environment. */
 export type Sandbox = {
   /**
    * Invokes the function and waits until its environment has been released, or reset.
