@@ -4,6 +4,7 @@
  * @packageDocumentation
  */
 export { PostInvokeError, type PostInvokeErrorCode } from './errors.ts'
+export type { LogFields, Logger } from './log.ts'
 export type {
   ChannelMessages,
   HoldMessage,

@@ -1,37 +1,90 @@
-// One line a message, through the console: the runtime client adds time, request id and level to it, and obeys
-// AWS_LAMBDA_LOG_FORMAT and AWS_LAMBDA_LOG_LEVEL.
+// One line a message. In the function's process through the console: the runtime client adds time, request id and level to
+// it, and obeys AWS_LAMBDA_LOG_FORMAT and AWS_LAMBDA_LOG_LEVEL. The layer's process has a sink of its own.
 import { type LogLevel, logLevels, readLogLevel } from './variables.ts'
 
+/** What a line is about, apart from its text. */
+export type LogFields = {
+  /** The task's name. */
+  readonly task?: string
+  /** The names of several tasks, at most 50. */
+  readonly tasks?: readonly string[]
+  /** The shutdown hook's name. */
+  readonly hook?: string
+  /** The request that it is about. Of a task that was carried over, this is not the request in whose time it runs. */
+  readonly requestId?: string
+  /** What was thrown. */
+  readonly error?: unknown
+}
+
+/** What the `logger` option takes: the Logger of Powertools for AWS Lambda, `console`, or another with these methods. */
+export type Logger = {
+  /** Which companion was chosen, and which tasks are not run for their `on`. */
+  debug(message: string, fields: LogFields): void
+  /** Once a process: what is not as it should be. Each time: a task that is carried over. */
+  warn(message: string, fields: LogFields): void
+  /** A task that failed or was lost, and a fault. */
+  error(message: string, fields: LogFields): void
+}
+
+export const logMethods = ['debug', 'warn', 'error'] as const
+export type LogMethod = (typeof logMethods)[number]
+
 export type Log = {
-  debug(message: string): void
-  warn(message: string, error?: unknown): void
-  error(message: string, error?: unknown): void
+  debug(message: string, fields?: LogFields): void
+  warn(message: string, error?: unknown, fields?: LogFields): void
+  error(message: string, error?: unknown, fields?: LogFields): void
   /** Warns of one thing (`topic`) no more than once in the life of this process. */
   warnOnce(topic: string, message: string): void
 }
 
+export type LogSink = (method: LogMethod, message: string, fields: LogFields) => void
+
+/** In JSON, the runtime clients take fields only of a lone object; it becomes the line's `message`. */
+const throughConsole: LogSink = (method, message, fields) => {
+  if (Object.keys(fields).length > 0 && isJsonFormat()) console[method]({ message, ...fields })
+  else if (fields.error !== undefined) console[method](message, fields.error)
+  else console[method](message)
+}
+
+/** https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html */
+export const isJsonFormat = (): boolean => process.env.AWS_LAMBDA_LOG_FORMAT?.toUpperCase() === 'JSON'
+
 export const createLog = (
   level: LogLevel = readLogLevel(),
-  sink: Pick<Console, 'debug' | 'warn' | 'error'> = console,
-): Log => {
+  sink: LogSink = throughConsole,
+): Log & { use(logger: Logger): void } => {
   const least = logLevels.indexOf(level)
   const said = new Set<string>()
-  const write = (method: 'debug' | 'warn' | 'error', message: string, error?: unknown) => {
+  let logger: Logger | undefined
+  const write = (method: LogMethod, text: string, error?: unknown, fields?: LogFields) => {
     if (logLevels.indexOf(method.toUpperCase() as LogLevel) < least) return
-    // A log line must never be what fails an invocation: a console can be patched, an error unprintable.
+    const message = `middy-post-invoke: ${text}`
+    const all = error === undefined ? { ...fields } : { ...fields, error }
+    // A log line must never be what fails an invocation: a console can be patched, an error unprintable, a logger broken.
+    const writeItself = () => {
+      try {
+        sink(method, message, all)
+      } catch {}
+    }
+    if (!logger) return writeItself()
     try {
-      if (error === undefined) sink[method](`middy-post-invoke: ${message}`)
-      else sink[method](`middy-post-invoke: ${message}`, error)
-    } catch {}
+      const written: unknown = logger[method](message, all)
+      if (written !== undefined) Promise.resolve(written).catch(writeItself)
+    } catch {
+      writeItself()
+    }
   }
   return {
-    debug: message => write('debug', message),
-    warn: (message, error) => write('warn', message, error),
-    error: (message, error) => write('error', message, error),
+    debug: (message, fields) => write('debug', message, undefined, fields),
+    warn: (message, error, fields) => write('warn', message, error, fields),
+    error: (message, error, fields) => write('error', message, error, fields),
     warnOnce: (topic, message) => {
       if (said.has(topic)) return
       said.add(topic)
       write('warn', message)
+    },
+    use(given) {
+      logger = given === console ? undefined : given
     },
   }
 }

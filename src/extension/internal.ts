@@ -31,7 +31,9 @@ export const registerInternalExtension = (runtimeApi: string, log: Log): Compani
     ref: false,
     async onInvoke({ requestId, deadline }) {
       if ((await holds.hold(requestId, deadline, false)) === 'capped') {
-        log.error(`released request ${requestId} before its deadline although it has not settled`)
+        log.error(`released request ${requestId} before its deadline although it has not settled`, undefined, {
+          requestId,
+        })
       }
     },
     onConnection(isBack) {

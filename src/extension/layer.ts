@@ -2,11 +2,12 @@
 // function's process takes part, which it knows by that process' listening socket.
 import http from 'node:http'
 import net from 'node:net'
-import { createLog, type Log } from '../log.ts'
+import type { Log, LogFields } from '../log.ts'
 import { readSocketAddress } from '../variables.ts'
 import { version } from '../version.ts'
 import { createExtensionsApi, type Subscription } from './extensions-api.ts'
 import { Holds, runHoldLoop } from './hold.ts'
+import { createLayerLog } from './layer-log.ts'
 import { encode, hello, listTasks, type Message, MessageReader, PROTOCOL } from './link.ts'
 
 /** How long a peer may take to accept; and, once one has let a hold run into its cap, to greet us. */
@@ -43,6 +44,8 @@ const main = async () => {
         peer.holdWasCapped()
         log.error(
           `released request ${requestId} before its deadline although it has not settled${peer.lost(requestId)}`,
+          undefined,
+          peer.fields(requestId),
         )
       }
     },
@@ -54,9 +57,9 @@ const main = async () => {
 /** A wrong variable fails the function, with a clear error of its own; the companion only goes on without holding. */
 const readConfiguration = (): { log: Log; address?: string } => {
   try {
-    return { log: createLog(), address: readSocketAddress() }
+    return { log: createLayerLog(), address: readSocketAddress() }
   } catch (error) {
-    const log = createLog('ERROR')
+    const log = createLayerLog('ERROR')
     log.error('nothing is held', error)
     return { log }
   }
@@ -115,6 +118,12 @@ class FunctionProcess {
   lost(requestId: string): string {
     const tasks = this.#tasks.get(requestId)
     return tasks ? `; unfinished: ${listTasks(tasks)}` : ''
+  }
+
+  /** The same, for a line in JSON. */
+  fields(requestId: string): LogFields {
+    const tasks = this.#tasks.get(requestId)
+    return { requestId, ...(tasks && { tasks: tasks.names }) }
   }
 
   #connect(): Promise<boolean> {
@@ -181,7 +190,11 @@ class FunctionProcess {
     if (this.#connection !== socket) return
     this.#connection = undefined
     for (const requestId of this.#tasks.keys()) {
-      this.#log.error(`the function's process ended in the middle of request ${requestId}${this.lost(requestId)}`)
+      this.#log.error(
+        `the function's process ended in the middle of request ${requestId}${this.lost(requestId)}`,
+        undefined,
+        this.fields(requestId),
+      )
     }
     this.#tasks.clear()
     const { held } = this.#holds
@@ -193,6 +206,6 @@ class FunctionProcess {
 
 main().catch(error => {
   // Neither bash nor Node could register. Not to exit would hang Init until it times out.
-  createLog('ERROR').error('the companion cannot register as an extension', error)
+  createLayerLog('ERROR').error('the companion cannot register as an extension', error)
   process.exit(1)
 })

@@ -52,7 +52,12 @@ if [[ -x $node ]]; then
   exec "$node" "$companion"
 fi
 
-echo "middy-post-invoke: the layer needs Node.js, and there is none on PATH nor at $node: detach it from this function" >&2
+message="middy-post-invoke: the layer needs Node.js, and there is none on PATH nor at $node: detach it from this function"
+if [[ ${AWS_LAMBDA_LOG_FORMAT^^} == JSON ]]; then
+  TZ=UTC0 printf '{"timestamp":"%(%FT%TZ)T","level":"ERROR","message":"%s"}\n' -1 "$message"
+else
+  echo "$message" >&2
+fi
 # Init waits for the first event/next of each extension. Subscribed to nothing, this one is answered never.
 exec 3<>"/dev/tcp/${AWS_LAMBDA_RUNTIME_API%:*}/${AWS_LAMBDA_RUNTIME_API##*:}"
 printf 'GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Identifier: %s\r\n\r\n' \

@@ -6,7 +6,7 @@ import { chooseCompanion } from '../extension/choose-companion.ts'
 import { type Companion, withoutCompanionApplies } from '../extension/companion.ts'
 import { registerForSigterm } from '../extension/internal.ts'
 import { listTasks } from '../extension/link.ts'
-import { createLog, type Log } from '../log.ts'
+import { createLog, type Logger } from '../log.ts'
 import { readCompanionMode } from '../variables.ts'
 import { version } from '../version.ts'
 import { type CarriedTask, Invocation, type InvocationHost, type InvocationOptions } from './invocation.ts'
@@ -38,12 +38,14 @@ export type OpenInvocation = {
 }
 
 /**
+ * @param logger - Where its lines go from now on.
  * @returns the one of this process. Copies of one version of this package, as bundlers make them, share it: a second
  * companion could not register, and a second socket could not be bound.
  */
-export const functionProcess = (): FunctionProcess => {
+export const functionProcess = (logger?: Logger): FunctionProcess => {
   const global = globalThis as Shared
-  global[SHARED] ??= new FunctionProcess()
+  if (logger) global[SHARED]?.log(logger)
+  global[SHARED] ??= new FunctionProcess(logger)
   return global[SHARED]
 }
 
@@ -64,7 +66,7 @@ const isChildProcess = () =>
 if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) process.env.POST_INVOKE_PID ??= String(process.pid)
 
 export class FunctionProcess {
-  readonly #log: Log = createLog()
+  readonly #log = createLog()
   readonly #scopes: AsyncLocalStorage<Scope<Invocation>>
   readonly #asyncContext: () => AsyncResource
   /** None of Lambda's in a child of the function's process, which inherits them: it is no party of its own. */
@@ -87,7 +89,8 @@ export class FunctionProcess {
   /** Whether an invocation has begun: what has to be registered had to be by then. */
   #hasBegun = false
 
-  constructor() {
+  constructor(logger?: Logger) {
+    if (logger) this.#log.use(logger) // there may be something to say at once
     const { AsyncLocalStorage, AsyncResource } = process.getBuiltinModule('node:async_hooks')
     this.#scopes = new AsyncLocalStorage()
     // What AsyncLocalStorage.snapshot() makes too, at a fifth of its time and a twentieth of its memory.
@@ -118,6 +121,10 @@ export class FunctionProcess {
       fileExists: path => process.getBuiltinModule('node:fs').existsSync(path),
     })
     this.#log.debug(`companion: ${this.#companion.kind}`)
+  }
+
+  log(logger: Logger): void {
+    this.#log.use(logger)
   }
 
   /** What runs when the environment ends. Made at the first use: most functions have none. */
@@ -351,11 +358,20 @@ export class FunctionProcess {
   #logUnfinished(what: string) {
     for (const { requestId, unfinished } of this.#open.values()) {
       if (unfinished.names.length === 0) continue
-      this.#log.error(`${what} in the middle of request ${requestId}; unfinished: ${listTasks(unfinished)}`)
+      this.#log.error(
+        `${what} in the middle of request ${requestId}; unfinished: ${listTasks(unfinished)}`,
+        undefined,
+        {
+          requestId,
+          tasks: unfinished.names,
+        },
+      )
     }
-    for (const { entry } of this.#carried) {
+    for (const { entry, origin } of this.#carried) {
       this.#log.error(
         `${what} before task ${JSON.stringify(entry.label)} of request ${entry.carried?.awsRequestId} could run`,
+        undefined,
+        { task: entry.label, requestId: origin.requestId },
       )
     }
   }

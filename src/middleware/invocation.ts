@@ -198,6 +198,7 @@ export class Invocation {
       this.#host.log.error(
         `a fault of ours ended request ${this.requestId}; unfinished: ${listTasks(this.unfinished)}`,
         error,
+        { requestId: this.requestId, tasks: this.unfinished.names },
       )
       this.#stack.takeAll() // named just now
     } finally {
@@ -335,6 +336,7 @@ export class Invocation {
     if (entry.on !== 'always' && entry.on !== facts.outcome) {
       this.#host.log.debug(
         `task ${quote(entry.label)} of request ${facts.awsRequestId} is not for the outcome ${facts.outcome}`,
+        { task: entry.label, requestId: facts.awsRequestId },
       )
       this.#tellUnstarted(entry, 'skipped')
       return undefined
@@ -361,8 +363,11 @@ export class Invocation {
     const reports = entries.slice(0, single).flatMap(entry => this.#notStarted(entry) ?? [])
     for (let index = single; index < entries.length; index += MAX_NAMES) {
       const more = entries.slice(index, index + MAX_NAMES)
+      const tasks = more.map(({ label }) => label)
       this.#host.log.error(
-        `more tasks of request ${this.requestId} have not been started before the function's deadline: ${listTasks({ names: more.map(({ label }) => label), more: 0 })}`,
+        `more tasks of request ${this.requestId} have not been started before the function's deadline: ${listTasks({ names: tasks, more: 0 })}`,
+        undefined,
+        { requestId: this.requestId, tasks },
       )
       this.#failures += more.length
       for (const entry of more) {
@@ -379,6 +384,8 @@ export class Invocation {
     if (onDeadline === 'drop' || entry.carried || !this.isHeld || this.#shutdown) return this.#drop(entry)
     this.#host.log.warn(
       `task ${quote(entry.label)} of request ${this.requestId} could not start before the function's deadline. It is carried over to what runs next in this environment, if anything does.`,
+      undefined,
+      { task: entry.label, requestId: this.requestId },
     )
     this.#carries++
     this.#tellUnstarted(entry, 'carried')
@@ -412,7 +419,9 @@ export class Invocation {
   /** Every failure is logged once, by name and request. */
   async #failed(entry: TaskEntry, error: unknown): Promise<void> {
     this.#failures++
-    this.#host.log.error(`task ${quote(entry.label)} of request ${this.#requestIdOf(entry)} failed:`, error)
+    const requestId = this.#requestIdOf(entry)
+    const fields = { task: entry.label, requestId }
+    this.#host.log.error(`task ${quote(entry.label)} of request ${requestId} failed:`, error, fields)
     const hook = this.#callHook(entry, error)
     if (hook && Date.now() < this.#letGoAt) await this.#bounded(hook)
   }
@@ -424,7 +433,12 @@ export class Invocation {
     if (!onTaskError || (entry.isLate && ++this.#lateFailures > MAX_NAMES)) return undefined
     const awsRequestId = this.#requestIdOf(entry)
     const failed = (hookError: unknown) => {
-      this.#host.log.error(`onTaskError failed for task ${quote(entry.label)} of request ${awsRequestId}:`, hookError)
+      const fields = { task: entry.label, requestId: awsRequestId }
+      this.#host.log.error(
+        `onTaskError failed for task ${quote(entry.label)} of request ${awsRequestId}:`,
+        hookError,
+        fields,
+      )
     }
     try {
       const facts = { name: entry.label, awsRequestId }

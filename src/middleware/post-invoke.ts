@@ -1,6 +1,7 @@
 import type middy from '@middy/core'
 import type { Context as LambdaContext } from 'aws-lambda'
 import { describe } from '../errors.ts'
+import { type Logger, logMethods } from '../log.ts'
 import { functionProcess, type OpenInvocation, type WithoutCompanion } from './function-process.ts'
 import type { InvocationOptions } from './invocation.ts'
 import type { Defer } from './task.ts'
@@ -44,6 +45,11 @@ export type Options = {
    * SIGTERM comes by itself.
    */
   shutdown?: boolean | undefined
+  /**
+   * Where the log lines of this process go: the Logger of Powertools for AWS Lambda, or another. Default: the console. One
+   * that fails is stepped in for by the console. POST_INVOKE_LOG_LEVEL decides all the same which lines there are.
+   */
+  logger?: Logger | undefined
 }
 
 /** The context of a handler behind the middleware: Lambda's own, and `defer`. */
@@ -75,7 +81,11 @@ const optionRules: Readonly<Record<keyof Options, OptionRule>> = {
   onTaskError: 'function',
   withoutCompanion: ['await', 'detach', 'throw'],
   shutdown: 'boolean',
+  logger: value => (isLogger(value) ? undefined : 'a logger with the methods debug, warn and error'),
 }
+
+const isLogger = (value: unknown): boolean =>
+  value !== null && logMethods.every(method => typeof (value as Partial<Logger>)[method] === 'function')
 
 /**
  * Checks options without making a middleware of them, as Middy's own middlewares offer it.
@@ -122,7 +132,7 @@ export const postInvokeValidateOptions = (options: Options = {}): void => {
 const postInvoke = (options: Options = {}): middy.MiddlewareObj<unknown, any, Error, Context> => {
   postInvokeValidateOptions(options)
   const settings = { ...defaults, ...withoutUndefined(options) } as Settings
-  const host = functionProcess()
+  const host = functionProcess(options.logger)
   if (options.shutdown === true) host.shutdown.arm()
   if (options.shutdown === false) host.ignoreSigterm()
   // Invocations run side by side on Managed Instances: nothing of one may stand here.

@@ -121,7 +121,7 @@ export class Shutdown {
       traced?.end({ status: 'completed' })
     } catch (error) {
       traced?.end({ status: 'failed', error })
-      this.#host.log.error(`shutdown hook ${JSON.stringify(name)} failed:`, error)
+      this.#host.log.error(`shutdown hook ${JSON.stringify(name)} failed:`, error, { hook: name })
     } finally {
       clearTimeout(timer)
       late.promise.catch(() => {})

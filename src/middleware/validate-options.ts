@@ -1,8 +1,11 @@
 // The options of a middleware, checked once, at init. The errors are those that Middy's own middlewares give. The
 // `validateOptions` of @middy/util, which gives them there, would bring 4 kB into each bundle for rules that none here needs.
 
-/** What an option may be: one of these strings, a whole number from this one up, a function or a boolean. */
-export type OptionRule = readonly string[] | number | 'function' | 'boolean'
+/**
+ * What an option may be: one of these strings, a whole number from this one up, a function or a boolean. Or what says of a
+ * value what it must be, if it is something else.
+ */
+export type OptionRule = readonly string[] | number | 'function' | 'boolean' | ((value: unknown) => string | undefined)
 
 /**
  * @param options - Without those that are `undefined`.
@@ -35,6 +38,7 @@ const findWrong = (
 
 /** @returns what it must be, if it is something else. */
 const expectation = (rule: OptionRule, value: unknown): string | undefined => {
+  if (typeof rule === 'function') return rule(value)
   if (rule === 'boolean') return typeof value === 'boolean' ? undefined : rule
   if (rule === 'function') return typeof value === 'function' ? undefined : 'instanceof Function'
   if (typeof rule === 'number') {

@@ -21,7 +21,7 @@ export type SandboxOptions = {
   readonly freeze?: boolean | undefined
   /**
    * The function's variables, which external extensions see too, except those that Lambda keeps from them (`_…`,
-   * `AWS_LAMBDA_LOG_…`, AWS_EXECUTION_ENV, LAMBDA_TASK_ROOT …). They replace the standard ones; `undefined` removes one.
+   * AWS_LAMBDA_LOG_GROUP_NAME, AWS_EXECUTION_ENV, LAMBDA_TASK_ROOT …). They replace the standard ones; `undefined` removes one.
    */
   readonly environment?: Readonly<Record<string, string | undefined>> | undefined
   /** The Node executable. Its folder stands first on the PATH of all processes. Default: the one that runs now. */

@@ -52,5 +52,11 @@ export const createVariables = (settings: Settings, address: string): Variables 
 /** https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html: what extensions do not get to see. */
 const isFunctionOnly = (name: string) =>
   name.startsWith('_') ||
-  name.startsWith('AWS_LAMBDA_LOG_') ||
-  ['AWS_EXECUTION_ENV', 'LAMBDA_TASK_ROOT', 'LAMBDA_RUNTIME_DIR', 'NODE_PATH'].includes(name)
+  [
+    'AWS_EXECUTION_ENV',
+    'AWS_LAMBDA_LOG_GROUP_NAME',
+    'AWS_LAMBDA_LOG_STREAM_NAME',
+    'LAMBDA_TASK_ROOT',
+    'LAMBDA_RUNTIME_DIR',
+    'NODE_PATH',
+  ].includes(name)

@@ -150,11 +150,18 @@ describe('variables', () => {
       MINE: 'yes',
       _MINE: 'function only',
     })
-    expect(extension).toMatchObject({ AWS_LAMBDA_RUNTIME_API: sandbox.runtimeApi, MINE: 'yes', TZ: ':UTC' })
+    expect(extension).toMatchObject({
+      AWS_LAMBDA_RUNTIME_API: sandbox.runtimeApi,
+      AWS_LAMBDA_LOG_FORMAT: 'Text',
+      MINE: 'yes',
+      TZ: ':UTC',
+    })
     expect(env).not.toHaveProperty('LANG')
     expect(env).not.toHaveProperty('SANDBOX_TEST_HOST_ONLY')
     expect(
-      Object.keys(extension).filter(name => /^_[A-Z]|^AWS_LAMBDA_LOG|EXECUTION_ENV|TASK_ROOT|HOST/.test(name)),
+      Object.keys(extension).filter(name =>
+        /^_[A-Z]|^AWS_LAMBDA_LOG_(GROUP|STREAM)|EXECUTION_ENV|TASK_ROOT|HOST/.test(name),
+      ),
     ).toEqual([])
   })
 

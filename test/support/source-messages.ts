@@ -43,11 +43,11 @@ export const messagesOf = (root: string, folder: string): SourceMessage[] =>
       return messages
     })
 
-/** `log`, `this.#log`, `host.log`, `createLog(…)`. */
+/** `log`, `this.#log`, `host.log`, `createLog(…)`, `createLayerLog(…)`. */
 const isLog = (node: Node): boolean => {
   if (node.type === 'Identifier') return node.value === 'log'
   if (node.type === 'MemberExpression') return (node.property.value ?? node.property.id?.value) === 'log'
-  return node.type === 'CallExpression' && node.callee.value === 'createLog'
+  return node.type === 'CallExpression' && /^create(Layer)?Log$/.test(node.callee.value)
 }
 
 /** The text of a string or a template, then those of the strings that stand inside its placeholders. */

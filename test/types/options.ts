@@ -1,7 +1,8 @@
 // The options of the middleware, and its types by name. Compiled, never run.
+import { Logger as PowertoolsLogger } from '@aws-lambda-powertools/logger'
 import type middy from '@middy/core'
 import type { Context as LambdaContext } from 'aws-lambda'
-import postInvoke, { type Context, type Options, postInvokeValidateOptions } from '../../src/index.ts'
+import postInvoke, { type Context, type LogFields, type Options, postInvokeValidateOptions } from '../../src/index.ts'
 import { check, type Same } from './expect.ts'
 
 postInvoke()
@@ -67,3 +68,23 @@ export const usableAsLambdas = (context: Context): LambdaContext => context
 export const notTheOtherWay = (context: LambdaContext): Context => context
 
 check<Same<ReturnType<typeof postInvoke>, middy.MiddlewareObj<unknown, any, Error, Context>>>()
+
+// --- loggers
+
+postInvoke({ logger: new PowertoolsLogger() })
+postInvoke({ logger: console })
+postInvoke({
+  logger: {
+    debug() {},
+    warn() {},
+    error(_message, { task, requestId, error }) {
+      check<Same<typeof task, string | undefined>>()
+      check<Same<typeof requestId, string | undefined>>()
+      check<Same<typeof error, unknown>>()
+    },
+  },
+})
+// @ts-expect-error a method is missing
+postInvoke({ logger: { warn() {}, error() {} } })
+// @ts-expect-error a logger that wants its fields first
+postInvoke({ logger: { debug() {}, warn() {}, error(_fields: LogFields, _message: string) {} } })

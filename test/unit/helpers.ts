@@ -1,22 +1,29 @@
 // What several unit tests need: a log that remembers, waits that count turns of the event loop, and Lambda's context.
 import type { Context as LambdaContext } from 'aws-lambda'
-import type { Log } from '../../src/log.ts'
+import type { Log, LogFields } from '../../src/log.ts'
 
 export type LogLine = { level: 'debug' | 'warn' | 'error'; message: string; error?: unknown }
 
-/** A log that remembers each line; `warnOnce` keeps its promise. */
-export const recordLog = (): Log & { lines: LogLine[]; of(level: LogLine['level']): string[] } => {
+/** A log that remembers each line, and its fields apart; `warnOnce` keeps its promise. */
+export const recordLog = (): Log & {
+  lines: LogLine[]
+  fields: (LogFields | undefined)[]
+  of(level: LogLine['level']): string[]
+} => {
   const lines: LogLine[] = []
   const topics = new Set<string>()
-  const write = (level: LogLine['level'], message: string, error?: unknown) => {
+  const allFields: (LogFields | undefined)[] = []
+  const write = (level: LogLine['level'], message: string, error?: unknown, fields?: LogFields) => {
+    allFields.push(fields)
     lines.push(error === undefined ? { level, message } : { level, message, error })
   }
   return {
     lines,
+    fields: allFields,
     of: level => lines.filter(line => line.level === level).map(({ message }) => message),
-    debug: message => write('debug', message),
-    warn: (message, error) => write('warn', message, error),
-    error: (message, error) => write('error', message, error),
+    debug: (message, fields) => write('debug', message, undefined, fields),
+    warn: (message, error, fields) => write('warn', message, error, fields),
+    error: (message, error, fields) => write('error', message, error, fields),
     warnOnce: (topic, message) => {
       if (topics.has(topic)) return
       topics.add(topic)

@@ -97,6 +97,37 @@ const pause = (milliseconds: number) => new Promise<void>(resolve => setTimeout(
 const onAbort = (signal: AbortSignal) =>
   new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }))
 
+describe('a log line', () => {
+  it('of a failed task has task, request and error as fields', async () => {
+    const failure = new Error('onTaskError failed')
+    const { invocation, log } = create({ options: { onTaskError: () => Promise.reject(failure) } })
+    invocation.defer(() => Promise.reject(new Error('failed')), { name: 'mail' })
+    await depart(invocation)
+    const fields = { task: 'mail', requestId: 'r1' }
+    expect(log.fields).toEqual([fields, fields])
+  })
+
+  it('of a task that is carried over has its own request, also when it fails in the time of another', async () => {
+    const carried: CarriedTask[] = []
+    const first = create({
+      facts: { remainingTime: 0 },
+      options: { onDeadline: 'carry' },
+      host: {
+        carry: task => {
+          carried.push(task)
+          return []
+        },
+      },
+    })
+    first.invocation.defer(() => Promise.reject(new Error('failed')), { name: 'mail' })
+    await depart(first.invocation)
+    const second = create({ facts: { requestId: 'r2' }, host: { takeCarried: () => carried.splice(0) } })
+    await depart(second.invocation)
+    const fields = { task: 'mail', requestId: 'r1' }
+    expect([first.log.fields, second.log.fields]).toEqual([[fields], [fields]])
+  })
+})
+
 describe('a task', () => {
   it('is not called before the departure', async () => {
     const { invocation } = create()

@@ -1,8 +1,20 @@
-import { describe, expect, it, jest } from '@jest/globals'
-import { createLog } from '../../src/log.ts'
+import { afterEach, describe, expect, it, jest } from '@jest/globals'
+import { createLog, type LogFields, type Logger, type LogSink } from '../../src/log.ts'
 import { type LogLevel, logLevels } from '../../src/variables.ts'
+import { turn } from './helpers.ts'
 
-const createSink = () => ({ debug: jest.fn(), warn: jest.fn(), error: jest.fn() })
+const createSink = () => jest.fn<LogSink>()
+
+const createLogger = () => ({ debug: jest.fn(), warn: jest.fn(), error: jest.fn() })
+
+const fail = (): never => {
+  throw new Error('broken')
+}
+
+afterEach(() => {
+  jest.restoreAllMocks()
+  delete process.env.AWS_LAMBDA_LOG_FORMAT
+})
 
 describe('a log', () => {
   it.each<[LogLevel, string[]]>([
@@ -17,20 +29,24 @@ describe('a log', () => {
     log.debug('a')
     log.warn('a')
     log.error('a')
-    const written = (['debug', 'warn', 'error'] as const).filter(method => sink[method].mock.calls.length === 1)
-    expect(written).toEqual(expected)
+    expect(sink.mock.calls.map(([method]) => method)).toEqual(expected)
     expect(logLevels).toContain(level)
   })
 
-  it('says whose line it is, and hands the error on as it is', () => {
+  it('says whose line it is, and hands error and fields on as they are', () => {
     const sink = createSink()
     const log = createLog('DEBUG', sink)
     const error = new Error('cause')
+    log.debug('it is so', { requestId: 'r1' })
     log.warn('it broke', error)
     log.error('it broke')
-    log.error('it broke', null)
-    expect(sink.warn.mock.calls).toEqual([['middy-post-invoke: it broke', error]])
-    expect(sink.error.mock.calls).toEqual([['middy-post-invoke: it broke'], ['middy-post-invoke: it broke', null]])
+    log.error('it broke', null, { task: 'mail', requestId: 'r1' })
+    expect(sink.mock.calls).toEqual([
+      ['debug', 'middy-post-invoke: it is so', { requestId: 'r1' }],
+      ['warn', 'middy-post-invoke: it broke', { error }],
+      ['error', 'middy-post-invoke: it broke', {}],
+      ['error', 'middy-post-invoke: it broke', { error: null, task: 'mail', requestId: 'r1' }],
+    ])
   })
 
   it('warns of one topic once, and of another as well', () => {
@@ -39,21 +55,19 @@ describe('a log', () => {
     log.warnOnce('gate', 'first')
     log.warnOnce('gate', 'second')
     log.warnOnce('layer', 'third')
-    expect(sink.warn.mock.calls).toEqual([['middy-post-invoke: first'], ['middy-post-invoke: third']])
+    const lines = ['middy-post-invoke: first', 'middy-post-invoke: third']
+    expect(sink.mock.calls.map(([, message]) => message)).toEqual(lines)
   })
 
   it('keeps the topics of each log apart', () => {
     const sink = createSink()
     createLog('WARN', sink).warnOnce('gate', 'first')
     createLog('WARN', sink).warnOnce('gate', 'first')
-    expect(sink.warn).toHaveBeenCalledTimes(2)
+    expect(sink).toHaveBeenCalledTimes(2)
   })
 
   it('never throws, though its sink does', () => {
-    const fail = () => {
-      throw new Error('patched console')
-    }
-    const log = createLog('DEBUG', { debug: fail, warn: fail, error: fail })
+    const log = createLog('DEBUG', fail)
     expect(() => {
       log.debug('a')
       log.warn('a', new Error('b'))
@@ -61,12 +75,120 @@ describe('a log', () => {
       log.warnOnce('a', 'b')
     }).not.toThrow()
   })
+})
+
+describe('a log without a sink', () => {
+  const error = new Error('cause')
 
   it('uses the console as it is at the time: others patch it after us', () => {
     const log = createLog('WARN')
     const warn = jest.spyOn(console, 'warn').mockImplementation(() => {})
     log.warn('late')
     expect(warn.mock.calls).toEqual([['middy-post-invoke: late']])
-    warn.mockRestore()
+  })
+
+  it.each<[string, unknown, LogFields | undefined, unknown[]]>([
+    ['the text', undefined, undefined, ['middy-post-invoke: it broke']],
+    ['no fields: the text has them', undefined, { requestId: 'r1' }, ['middy-post-invoke: it broke']],
+    ['the error behind it', error, { requestId: 'r1' }, ['middy-post-invoke: it broke', error]],
+  ])('as text writes %s', (_, thrown, fields, written) => {
+    const log = createLog('WARN')
+    const spy = jest.spyOn(console, 'error').mockImplementation(() => {})
+    log.error('it broke', thrown, fields)
+    expect(spy.mock.calls).toEqual([written])
+  })
+
+  it.each<[string, unknown, LogFields | undefined, unknown[]]>([
+    ['the text alone where there is no more', undefined, undefined, ['middy-post-invoke: it broke']],
+    [
+      'one object of text and fields',
+      undefined,
+      { requestId: 'r1', task: 'mail' },
+      [{ message: 'middy-post-invoke: it broke', requestId: 'r1', task: 'mail' }],
+    ],
+    [
+      'the error in it',
+      error,
+      { requestId: 'r1' },
+      [{ message: 'middy-post-invoke: it broke', requestId: 'r1', error }],
+    ],
+  ])('as JSON writes %s', (_, thrown, fields, written) => {
+    process.env.AWS_LAMBDA_LOG_FORMAT = 'Json'
+    const log = createLog('WARN')
+    const spy = jest.spyOn(console, 'error').mockImplementation(() => {})
+    log.error('it broke', thrown, fields)
+    expect(spy.mock.calls).toEqual([written])
+  })
+})
+
+describe('a log with a logger', () => {
+  const error = new Error('cause')
+
+  it('gives it text and fields, and the console nothing', () => {
+    const sink = createSink()
+    const logger = createLogger()
+    const log = createLog('DEBUG', sink)
+    log.use(logger)
+    log.debug('a', { requestId: 'r1' })
+    log.warn('b')
+    log.error('c', error, { task: 'mail' })
+    log.warnOnce('topic', 'd')
+    log.warnOnce('topic', 'd')
+    expect(logger.debug.mock.calls).toEqual([['middy-post-invoke: a', { requestId: 'r1' }]])
+    expect(logger.warn.mock.calls).toEqual([
+      ['middy-post-invoke: b', {}],
+      ['middy-post-invoke: d', {}],
+    ])
+    expect(logger.error.mock.calls).toEqual([['middy-post-invoke: c', { task: 'mail', error }]])
+    expect(sink).not.toHaveBeenCalled()
+  })
+
+  it('calls it as a method', () => {
+    class Counting implements Logger {
+      #lines = 0
+      get lines() {
+        return this.#lines
+      }
+      debug() {}
+      warn() {
+        this.#lines++
+      }
+      error() {}
+    }
+    const logger = new Counting()
+    const sink = createSink()
+    const log = createLog('WARN', sink)
+    log.use(logger)
+    log.warn('a')
+    expect(logger.lines).toBe(1)
+    expect(sink).not.toHaveBeenCalled()
+  })
+
+  it('keeps to the level all the same', () => {
+    const logger = createLogger()
+    const log = createLog('ERROR', createSink())
+    log.use(logger)
+    log.warn('a')
+    expect(logger.warn).not.toHaveBeenCalled()
+  })
+
+  it('takes the console for what it is without one', () => {
+    const sink = createSink()
+    const log = createLog('WARN', sink)
+    log.use(console)
+    log.error('a', error)
+    expect(sink.mock.calls).toEqual([['error', 'middy-post-invoke: a', { error }]])
+  })
+
+  it.each([
+    ['throws', fail],
+    ['rejects', () => Promise.reject(new Error('broken'))],
+  ])('that %s writes the line itself, once', async (_, broken) => {
+    const sink = createSink()
+    const log = createLog('WARN', sink)
+    log.use({ debug: broken, warn: broken, error: broken })
+    expect(() => log.error('a', error, { task: 'mail' })).not.toThrow()
+    await turn()
+    expect(sink.mock.calls).toEqual([['error', 'middy-post-invoke: a', { error, task: 'mail' }]])
   })
 })

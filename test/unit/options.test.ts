@@ -11,6 +11,8 @@ describe('options that are right', () => {
     ['an empty object', {}],
     ['all', { order: 'fifo', concurrency: 8, taskTimeout: 1, deadlineMargin: 100, withoutCompanion: 'throw' }],
     ['those of a drain', { onDeadline: 'carry', maxCarried: 1, shutdown: false }],
+    ['the console as logger', { logger: console }],
+    ['a logger', { logger: { debug: () => {}, warn: () => {}, error: () => {} } }],
     ['a function', { onTaskError: () => {} }],
     ['an async function', { onTaskError: async () => {} }],
     ['explicit undefined', { order: undefined, concurrency: undefined, onTaskError: undefined }],
@@ -57,6 +59,9 @@ describe('options that are wrong', () => {
     [{ onDeadline: 'keep' }, 'Option \'onDeadline\' must be one of ["carry","drop"]'],
     [{ maxCarried: 0 }, "Option 'maxCarried' must be >= 1"],
     ...[1, 0, 'true', null, {}].map<[any, string]>(value => [{ shutdown: value }, "Option 'shutdown' must be boolean"]),
+    ...[true, 'console', () => {}, null, 0, {}, { debug() {}, warn() {}, error: 'a text' }].map<[any, string]>(
+      value => [{ logger: value }, "Option 'logger' must be a logger with the methods debug, warn and error"],
+    ),
     [{ withoutCompanion: 'ignore' }, WITHOUT],
     [{ withoutCompanion: 'Await' }, WITHOUT],
     [{ withoutCompanion: true }, "Option 'withoutCompanion' must be string"],

@@ -145,6 +145,29 @@ describe('outside Lambda', () => {
     expect(logged.warn).not.toHaveBeenCalled()
   })
 
+  it('a logger gets the lines from then on, and the console none', async () => {
+    const logger = { debug: jest.fn(), warn: jest.fn(), error: jest.fn() }
+    try {
+      const failure = new Error('mail server')
+      const handler = middy()
+        .use(postInvoke({ logger }))
+        .handler(async (_event: unknown, context: Context) => {
+          context.defer(() => Promise.reject(failure), { name: 'mail' })
+        })
+      await handler({}, lambdaContext('a request'))
+      await until(() => logger.error.mock.calls.length > 0)
+      expect(logger.error.mock.calls).toEqual([
+        [
+          'middy-post-invoke: task "mail" of request a request failed:',
+          { task: 'mail', requestId: 'a request', error: failure },
+        ],
+      ])
+      expect(logged.error).not.toHaveBeenCalled()
+    } finally {
+      postInvoke({ logger: console })
+    }
+  })
+
   it('promises and thenables are waited for', async () => {
     const order: string[] = []
     const handler = handlerWith((_event, context) => {

@@ -1,6 +1,7 @@
 // register.sh by a real bash against a real server, as the function's own process runs it. As the layer's extension it
 // is run in the sandbox.
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import net, { type AddressInfo, type Server } from 'node:net'
@@ -142,6 +143,35 @@ describe('not registered', () => {
     ['not a host:80', 'no host'],
   ])('the address is %j: %s', async address => {
     expect(await register(address)).toEqual({ code: 1, stdout: '', stderr: 'no answer\n' })
+  })
+})
+
+describe('the layer without Node.js', () => {
+  const MESSAGE =
+    /^middy-post-invoke: the layer needs Node\.js, and there is none on PATH nor at \S+: detach it from this function$/
+
+  /** What it says before it waits for ever. */
+  const firstLine = async (from: 'stdout' | 'stderr', env: Record<string, string>) => {
+    const { address } = await serve(accept)
+    const child = spawn('/bin/bash', [source], { env: { PATH: folder, AWS_LAMBDA_RUNTIME_API: address, ...env } })
+    try {
+      const [chunk] = await once(child[from], 'data')
+      return String(chunk).trim()
+    } finally {
+      child.kill('SIGKILL')
+    }
+  }
+
+  it('says so', async () => {
+    expect(await firstLine('stderr', {})).toMatch(MESSAGE)
+  })
+
+  it('says so as JSON where that is the format', async () => {
+    expect(JSON.parse(await firstLine('stdout', { AWS_LAMBDA_LOG_FORMAT: 'JSON' }))).toEqual({
+      timestamp: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/),
+      level: 'ERROR',
+      message: expect.stringMatching(MESSAGE),
+    })
   })
 })
 
