@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream'
-import middy, { executionModeStreamifyResponse } from '@middy/core'
+import middy from '@middy/core'
+import { executionModeStreamifyResponse } from '@middy/core/StreamifyResponse'
 import postInvoke from 'middy-post-invoke'
 import { metrics } from './shop.ts'
 
