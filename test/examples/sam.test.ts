@@ -1,0 +1,4 @@
+import { expectOrders } from './deployment.ts'
+import { describeSam } from './sam.ts'
+
+describeSam('sam', expectOrders)
