@@ -1,8 +1,9 @@
-// Lambda's Extensions API: what is sent and what comes back, and a client for it on `node:http`.
+// Lambda's Extensions API: what is sent and what comes back, and a client for it on `node:net`.
 // https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html
-import type { IncomingMessage, RequestOptions } from 'node:http'
+import type { Socket } from 'node:net'
+import { type Answer, readAnswer } from './http-answer.ts'
 
-type Http = typeof import('node:http')
+type Net = Pick<typeof import('node:net'), 'connect'>
 
 /** The events an extension can subscribe to. */
 export type Subscription = 'INVOKE' | 'SHUTDOWN'
@@ -27,14 +28,21 @@ export const LONGEST_INVOCATION_MS = 900_000
 
 const BASE = '/2020-01-01/extension'
 
-export const registerRequest = (name: string, events: readonly Subscription[]) => ({
+export type Request = {
+  readonly method: 'GET' | 'POST'
+  readonly path: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body?: string
+}
+
+export const registerRequest = (name: string, events: readonly Subscription[]): Request => ({
   method: 'POST',
   path: `${BASE}/register`,
   headers: { 'Lambda-Extension-Name': name, 'Content-Type': 'application/json' },
   body: JSON.stringify({ events }),
 })
 
-export const nextRequest = (identifier: string) => ({
+export const nextRequest = (identifier: string): Request => ({
   method: 'GET',
   path: `${BASE}/event/next`,
   headers: { 'Lambda-Extension-Identifier': identifier },
@@ -61,41 +69,116 @@ export type ExtensionsApi = {
 
 /**
  * @param address - `host:port`, from `AWS_LAMBDA_RUNTIME_API`.
- * @param http - `node:http`, given by the caller because how it is loaded decides what it costs.
- * @param keepAlive - `false` where nothing here may keep the process running.
+ * @param net - `node:net`, given by the caller because how it is loaded decides what it costs.
+ * @param options - `ref: false` where nothing here may keep the process running.
  */
-export const createExtensionsApi = (address: string, http: Http, options: { ref: boolean }): ExtensionsApi => {
+export const createExtensionsApi = (address: string, net: Net, options: { ref: boolean }): ExtensionsApi => {
   const { hostname, port } = new URL(`http://${address}`)
-  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+  const host = hostname.replace(/^\[|\]$/g, '') // of an IPv6 address
+  /** Between two calls. */
+  let kept: Connection | undefined
 
-  const call = ({ body, ...request }: RequestOptions & { body?: string }) =>
-    new Promise<IncomingMessage & { body: string }>((resolve, reject) => {
-      const sent = http.request({ ...request, host: hostname, port: port || 80, agent }, response => {
-        let text = ''
-        response.setEncoding('utf8')
-        response.on('data', chunk => {
-          text += chunk
-        })
-        response.on('error', reject)
-        response.on('end', () => {
-          if (response.statusCode === 200) resolve(Object.assign(response, { body: text }))
-          else reject(new ExtensionsApiError(`${request.method} ${request.path}`, response.statusCode ?? 0, text))
-        })
-      })
-      sent.on('error', reject)
-      if (!options.ref) sent.on('socket', socket => socket.unref())
-      sent.end(body)
-    })
+  const call = async (request: Request): Promise<Answer> => {
+    let connection = kept?.isOpen ? kept : undefined
+    kept = undefined
+    if (!connection) {
+      const socket = net.connect({ host, port: Number(port || 80), noDelay: true })
+      if (!options.ref) socket.unref()
+      connection = new Connection(socket)
+    }
+    const answer = await connection.call(encodeRequest(address, request))
+    if (answer.isReusable) kept = connection
+    else connection.close()
+    if (answer.status === 200) return answer
+    throw new ExtensionsApiError(`${request.method} ${request.path}`, answer.status, answer.body)
+  }
 
   return {
     async register(name, events) {
       const { headers, body } = await call(registerRequest(name, events))
-      const identifier = headers['lambda-extension-identifier']
-      if (typeof identifier === 'string') return identifier
+      const identifier = headers.get('lambda-extension-identifier')
+      if (identifier !== undefined) return identifier
       throw new ExtensionsApiError('POST register without an identifier', 200, body)
     },
     async next(identifier) {
       return parseEvent((await call(nextRequest(identifier))).body)
     },
+  }
+}
+
+const encodeRequest = (address: string, { method, path, headers, body = '' }: Request): string => {
+  const lines = Object.entries({
+    Host: address,
+    ...headers,
+    ...(method === 'POST' && { 'Content-Length': Buffer.byteLength(body) }),
+  }).map(([name, value]) => `${name}: ${value}`)
+  return `${[`${method} ${path} HTTP/1.1`, ...lines].join('\r\n')}\r\n\r\n${body}`
+}
+
+/** One call at a time. */
+class Connection {
+  readonly #socket: Socket
+  #received: Buffer[] = []
+  #waiting: PromiseWithResolvers<Answer> | undefined
+
+  constructor(socket: Socket) {
+    this.#socket = socket
+    socket.on('data', chunk => this.#receive(chunk as Buffer))
+    socket.on('end', () => {
+      this.#read(true)
+      this.#broken() // at once: the next invocation may be only one event away
+    })
+    socket.on('error', error => this.#fail(error))
+    socket.on('close', () => this.#broken())
+  }
+
+  get isOpen(): boolean {
+    return !this.#socket.destroyed && this.#socket.writable
+  }
+
+  call(request: string): Promise<Answer> {
+    this.#received = []
+    this.#waiting = Promise.withResolvers()
+    this.#socket.write(request)
+    return this.#waiting.promise
+  }
+
+  close(): void {
+    this.#socket.destroy()
+  }
+
+  #receive(chunk: Buffer): void {
+    if (this.#waiting) {
+      this.#received.push(chunk)
+      this.#read(false)
+    } else {
+      this.close() // nobody has asked for this
+    }
+  }
+
+  #read(hasEnded: boolean): void {
+    if (!this.#waiting) return
+    try {
+      const [first = Buffer.alloc(0)] = this.#received
+      const bytes = this.#received.length > 1 ? Buffer.concat(this.#received) : first
+      const answer = readAnswer(bytes, hasEnded)
+      if (answer) {
+        this.#waiting.resolve(answer)
+        this.#waiting = undefined
+      }
+    } catch (error) {
+      this.#fail(error)
+      this.close()
+    }
+  }
+
+  #broken(): void {
+    this.#fail(Object.assign(new Error('The connection was closed before the answer'), { code: 'ECONNRESET' }))
+    this.close()
+  }
+
+  #fail(error: unknown): void {
+    this.#waiting?.reject(error)
+    this.#waiting = undefined
   }
 }

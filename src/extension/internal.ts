@@ -94,9 +94,8 @@ const register = (
 }
 
 /**
- * getBuiltinModule, not import: an ESM import of node:http loads the built-in undici for its named exports. Nothing is
- * ref'd: the runtime client's own wait keeps the process, and RIC 3 takes an event loop that we keep busy for a handler
- * that is not done.
+ * Nothing is ref'd: the runtime client's own wait keeps the process, and RIC 3 takes an event loop that we keep busy for
+ * a handler that is not done.
  */
 const openApi = (runtimeApi: string): ExtensionsApi =>
-  createExtensionsApi(runtimeApi, process.getBuiltinModule('node:http'), { ref: false })
+  createExtensionsApi(runtimeApi, process.getBuiltinModule('node:net'), { ref: false })

@@ -1,6 +1,5 @@
 // The layer's companion: the process that register.sh becomes. It holds the environment for each invocation in which the
 // function's process takes part, which it knows by that process' listening socket.
-import http from 'node:http'
 import net from 'node:net'
 import type { Log, LogFields } from '../log.ts'
 import { readSocketAddress } from '../variables.ts'
@@ -24,7 +23,7 @@ const main = async () => {
   const { log, address } = readConfiguration()
   const holds = new Holds()
   const peer = address === undefined ? undefined : new FunctionProcess(address, holds, log)
-  const api = createExtensionsApi(process.env.AWS_LAMBDA_RUNTIME_API ?? '', http, { ref: true })
+  const api = createExtensionsApi(process.env.AWS_LAMBDA_RUNTIME_API ?? '', net, { ref: true })
   const identifier =
     process.env.POST_INVOKE_EXTENSION_IDENTIFIER ?? (await api.register('post-invoke', subscriptions()))
 

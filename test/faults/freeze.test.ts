@@ -20,12 +20,12 @@ const timers: Fault[] = [
   { injected: 'A timer that a task has left calls `defer()` after the thaw', event: faulty('defers-from-a-timer') },
 ].map(fault => ({ ...fault, on: on.all, after: () => sleep(LONGER_THAN_ITS_TIMERS_MS) }))
 
-/** A companion that hangs up when it is sent a signal, which a stopped process gets at the thaw. */
+/** A companion that hangs up on the function when it is sent a signal, which a stopped process gets at the thaw. */
 const hangsUp = (text: string) =>
   `const net = require('node:net'), { connect } = net
 net.connect = (...given) => {
   const socket = connect(...given)
-  process.once('SIGUSR2', () => socket.destroy())
+  if (typeof given[0] === 'string') process.once('SIGUSR2', () => socket.destroy())
   return socket
 }
 ${text}`

@@ -1,5 +1,5 @@
-import http, { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import net, { type AddressInfo, type Socket } from 'node:net'
 import { afterEach, describe, expect, it } from '@jest/globals'
 import {
   createExtensionsApi,
@@ -100,7 +100,34 @@ describe('the client', () => {
     for (const close of closing.splice(0)) close()
   })
 
-  /** A server on port 0, and a client of it whose requests can be looked at. */
+  /** `node:net`, whose connections can be looked at and end with the test. */
+  const spyOnConnections = () => {
+    const sockets: Socket[] = []
+    const connect = (...args: [any]) => {
+      const socket = net.connect(...args)
+      sockets.push(socket)
+      closing.push(() => socket.destroy())
+      return socket
+    }
+    return { spied: { connect } as Pick<typeof net, 'connect'>, sockets }
+  }
+
+  /** A server that answers with exactly these bytes, and a client of it. */
+  const startRaw = async (answer: (socket: Socket, count: number) => void) => {
+    let count = 0
+    const server = net.createServer(socket => {
+      socket.on('error', () => {})
+      socket.on('data', () => answer(socket, ++count))
+      closing.push(() => socket.destroy())
+    })
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+    closing.push(() => server.close())
+    const { spied, sockets } = spyOnConnections()
+    const address = `127.0.0.1:${(server.address() as AddressInfo).port}`
+    return { api: createExtensionsApi(address, spied, { ref: true }), sockets }
+  }
+
+  /** A server on port 0, and a client of it. */
   const start = async (
     answer: (request: Received, response: ServerResponse) => void,
     options: { ref: boolean } = { ref: true },
@@ -116,21 +143,12 @@ describe('the client', () => {
     })
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
     const address = `127.0.0.1:${(server.address() as AddressInfo).port}`
-    const sent: http.ClientRequest[] = []
-    const spied = {
-      ...http,
-      request: (...args: Parameters<typeof http.request>) => {
-        const request = http.request(...args)
-        sent.push(request)
-        return request
-      },
-    } as typeof http
+    const { spied, sockets } = spyOnConnections()
     closing.push(() => {
-      for (const request of sent) request.destroy()
       server.closeAllConnections()
       server.close()
     })
-    return { api: createExtensionsApi(address, spied, options), address, server, received, sent }
+    return { api: createExtensionsApi(address, spied, options), address, server, received, sockets }
   }
 
   it('registers', async () => {
@@ -213,32 +231,90 @@ describe('the client', () => {
     expect(await api.next('id')).toEqual({ type: 'UNKNOWN', name: 'UNDEFINED' })
   })
 
+  it('asks anew where the connection was closed between two calls, and nobody sees an error', async () => {
+    const { api, received, sockets } = await start((_, response) => response.end('{}'))
+    await api.next('id')
+    received[0]?.socket.destroy()
+    await until(() => sockets[0]?.destroyed === true)
+    expect(await api.next('id')).toEqual({ type: 'UNKNOWN', name: 'UNDEFINED' })
+    expect(sockets).toHaveLength(2)
+  })
+
+  it('does not use a connection again that the server is about to close', async () => {
+    const { api, sockets } = await start((_, response) => response.setHeader('Connection', 'close').end('{}'))
+    await api.next('id')
+    await api.next('id')
+    expect(sockets).toHaveLength(2)
+    expect(sockets[0]?.destroyed).toBe(true)
+  })
+
+  const ANSWER = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}'
+
+  it('takes no answer for the next one that nobody has asked for', async () => {
+    const { api, sockets } = await startRaw((socket, count) => {
+      const more = 'HTTP/1.1 200 OK\r\nContent-Length: 26\r\n\r\n{"eventType":"SHUTDOWN"}  '
+      socket.write(count === 1 ? ANSWER + more : ANSWER)
+    })
+    expect(await api.next('id')).toEqual({ type: 'UNKNOWN', name: 'UNDEFINED' })
+    expect(await api.next('id')).toEqual({ type: 'UNKNOWN', name: 'UNDEFINED' })
+    expect(sockets).toHaveLength(2)
+  })
+
+  it.each([
+    ['no answer of HTTP', 'SSH-2.0-OpenSSH_9.7\r\n\r\n', 'Expected an answer of HTTP/1.1, got "SSH-2.0-OpenSSH_9.7"'],
+    ['a length that is none', 'HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n', 'Expected the length of a body, got "x"'],
+  ])('rejects %s, and uses a new connection then', async (_, bytes, message) => {
+    const { api, sockets } = await startRaw((socket, count) => void socket.write(count === 1 ? bytes : ANSWER))
+    await expect(api.next('id')).rejects.toThrow(message)
+    expect(await api.next('id')).toEqual({ type: 'UNKNOWN', name: 'UNDEFINED' })
+    expect(sockets).toHaveLength(2)
+    expect(sockets[0]?.destroyed).toBe(true)
+  })
+
+  it('rejects an answer without an end before it fills the memory', async () => {
+    const { api, sockets } = await startRaw(socket => {
+      const more = () => {
+        if (!socket.destroyed) socket.write('x'.repeat(65_536), more)
+      }
+      socket.write('HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n', more)
+    })
+    await expect(api.next('id')).rejects.toThrow('The answer has more than 1048576 bytes')
+    expect(sockets[0]?.destroyed).toBe(true)
+  })
+
+  it('reads a body that goes to the end of the connection', async () => {
+    const { api } = await startRaw(socket => void socket.end('HTTP/1.1 200 OK\r\n\r\n{"eventType":"SHUTDOWN"}'))
+    expect(await api.next('id')).toMatchObject({ type: 'SHUTDOWN' })
+  })
+
+  it('connects to an address of IPv6', async () => {
+    const { spied, sockets } = spyOnConnections()
+    const api = createExtensionsApi('[::1]:9', spied, { ref: true })
+    await expect(api.next('id')).rejects.toMatchObject({ address: '::1', port: 9 })
+    expect(sockets).toHaveLength(1)
+  })
+
   it('waits without any timeout', async () => {
     const waiting: ServerResponse[] = []
-    const { api, sent } = await start((_, response) => void waiting.push(response))
+    const { api, sockets } = await start((_, response) => void waiting.push(response))
     const event = api.next('id')
     await until(() => waiting.length === 1)
-    const request: any = sent[0]
-    // Of the request, of its connection, and of the agent: none.
-    expect(request.timeoutCb ?? null).toBeNull()
-    expect(request.timeout ?? 0).toBe(0)
-    expect(request.socket.timeout ?? 0).toBe(0)
-    expect(request.agent.options.timeout).toBeUndefined()
+    expect(sockets[0]?.timeout ?? 0).toBe(0)
     waiting[0]?.end('{"eventType":"SHUTDOWN"}')
     expect(await event).toMatchObject({ type: 'SHUTDOWN' })
   })
 
   it.each([true, false])('keeps the process running: %s, also over a connection used again', async ref => {
     const waiting: ServerResponse[] = []
-    const { api, sent } = await start((_, response) => void waiting.push(response), { ref })
+    const { api, sockets } = await start((_, response) => void waiting.push(response), { ref })
     for (let index = 0; index < 2; index++) {
       const event = api.next('id')
       await until(() => waiting.length === index + 1)
-      expect((sent as any)[index].socket._handle.hasRef()).toBe(ref)
+      expect((sockets[0] as any)._handle.hasRef()).toBe(ref)
       waiting[index]?.end('{}')
       await event
       await turns(5)
     }
-    expect(sent[1]?.reusedSocket).toBe(true)
+    expect(sockets).toHaveLength(1)
   })
 })
