@@ -86,7 +86,7 @@ export type Recorder = {
   log(line: Omit<LogLine, 'at'>): void
 }
 
-export const createRecorder = (onEvent?: (event: SandboxEvent) => void): Recorder => {
+export const createRecorder = (onEvent?: (event: SandboxEvent) => void, onLog?: (line: LogLine) => void): Recorder => {
   const beganAt = performance.now()
   const events: SandboxEvent[] = []
   const logs: LogLine[] = []
@@ -98,8 +98,10 @@ export const createRecorder = (onEvent?: (event: SandboxEvent) => void): Recorde
       events.push(event)
       onEvent?.(event)
     },
-    log(line) {
-      logs.push({ ...line, at: performance.now() - beganAt })
+    log(body) {
+      const line = { ...body, at: performance.now() - beganAt }
+      logs.push(line)
+      onLog?.(line)
     },
   }
 }

@@ -59,7 +59,7 @@ export type * from './types.ts'
  */
 export const createSandbox = async (options: SandboxOptions): Promise<Sandbox> => {
   const settings = readOptions(options)
-  const recorder = createRecorder(options.onEvent)
+  const recorder = createRecorder(options.onEvent, options.onLog)
   let environment: Environment | undefined
   let isClosed = false
   let isDisposed = false

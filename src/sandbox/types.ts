@@ -32,6 +32,8 @@ export type SandboxOptions = {
   readonly initTimeout?: number | undefined
   /** Called with every event as it happens. */
   readonly onEvent?: ((event: SandboxEvent) => void) | undefined
+  /** Called with every line that a process writes, as it is read. */
+  readonly onLog?: ((line: LogLine) => void) | undefined
 }
 
 /** How one invocation differs from the usual one. All optional. */
