@@ -23,6 +23,7 @@ export default defineConfig([
       preload: 'src/preload.ts',
       'sandbox/index': 'src/sandbox/index.ts',
       'sandbox/runtime-client': 'src/sandbox/runtime-client.ts',
+      'cli/observer': 'src/cli/observer.ts',
     },
     format: 'esm',
     target: 'node22',

@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 // The command line: `npx middy-post-invoke …`, or `post-invoke …` where the package is installed.
 import { Command, CommanderError } from 'commander'
-import { CommandError, EXIT_USAGE, explainUnexpected, UsageError } from './cli/errors.ts'
+import { CommandError, EXIT_USAGE, explainUnexpected, Interrupted, UsageError } from './cli/errors.ts'
+import { addInvokeCommand } from './cli/invoke.ts'
 import { addLayerCommand } from './cli/layer.ts'
 import { addTemplateCommand } from './cli/sam-template.ts'
 import { version } from './version.ts'
@@ -18,6 +19,7 @@ const main = async (argv: readonly string[]): Promise<number> => {
   const finish = (ended: number) => {
     code = ended
   }
+  addInvokeCommand(program, finish)
   addLayerCommand(program, finish)
   addTemplateCommand(program, finish)
   for (const command of [program, ...program.commands])
@@ -39,6 +41,7 @@ Exit codes:
 /** Commander has printed its own errors, and help, by now. */
 const explain = (error: unknown): number => {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE
+  if (error instanceof Interrupted) return error.exitCode
   if (error instanceof UsageError || error instanceof CommandError) {
     console.error(`post-invoke: ${error.message}`)
     return error.exitCode

@@ -15,6 +15,17 @@ export class CommandError extends Error {
   readonly exitCode = EXIT_FAILED
 }
 
+/** A signal has ended it, and everything has been cleaned up. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted'
+  readonly exitCode: number
+
+  constructor(exitCode: number) {
+    super('Interrupted')
+    this.exitCode = exitCode
+  }
+}
+
 /** Errors of the system explain themselves; of anything else, a bug, the stack is needed. */
 export const explainUnexpected = (error: unknown): string => {
   if (!(error instanceof Error)) return String(error)

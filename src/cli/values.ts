@@ -13,3 +13,6 @@ export const count = (text: string): number => {
   if (text.trim() !== '' && Number.isInteger(value) && value > 0) return value
   throw new InvalidArgumentError('Expected a whole number above 0.')
 }
+
+/** For options that can be given more than once. */
+export const collect = (text: string, before: readonly string[]): readonly string[] => [...before, text]

@@ -24,6 +24,7 @@ describe('the tarball', () => {
         'README.md',
         'package.json',
         'dist/cli.js',
+        'dist/cli/observer.js',
         'dist/index.js',
         'dist/layer.zip',
         'dist/layer/extensions/post-invoke',

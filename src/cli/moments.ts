@@ -1,0 +1,121 @@
+// Everything that happens while a handler runs in the sandbox, from all its sources, in the order in which it happened.
+import type { LogLine, SandboxEvent } from '../sandbox/index.ts'
+import { createObservation, type ObservedMessage } from './observation.ts'
+
+/** `at`: milliseconds since the sandbox began. */
+export type Moment =
+  | SandboxEvent
+  | ({ readonly type: 'log' } & LogLine)
+  | { readonly type: 'companion'; readonly at: number; readonly kind: string }
+  | { readonly type: 'task-started'; readonly at: number; readonly task: TaskFacts }
+  | { readonly type: 'task-ended'; readonly at: number; readonly task: TaskFacts; readonly end: End }
+  | { readonly type: 'task-unstarted'; readonly at: number; readonly task: TaskFacts; readonly status: string }
+  | { readonly type: 'hook-started'; readonly at: number; readonly name: string }
+  | { readonly type: 'hook-ended'; readonly at: number; readonly name: string; readonly end: End }
+  | { readonly type: 'hold-started'; readonly at: number; readonly requestId: string }
+  | { readonly type: 'hold-ended'; readonly at: number; readonly requestId: string }
+
+export type TaskFacts = {
+  readonly name: string
+  readonly requestId: string
+  /** The how manieth of its request. */
+  readonly index: number
+  readonly carried: boolean
+}
+
+/** `completed`, `failed` or `abandoned`. */
+export type End = { readonly status: string; readonly error?: string }
+
+/** So long a moment may take to be told here: lines of a process come later than what it does. */
+const SETTLE_MS = 30
+
+/**
+ * Takes what the sandbox tells, and hands each moment on in order of time, a little later.
+ *
+ * @param onMoment - Called with each moment, in order.
+ */
+export const createMoments = (onMoment: (moment: Moment) => void = () => {}) => {
+  const observation = createObservation()
+  const waiting: Moment[] = []
+  const all: Moment[] = []
+  let timer: NodeJS.Timeout | undefined
+  /** What the machine's monotonic clock showed when the sandbox began. */
+  let beganAt: number | undefined
+
+  const take = (moment: Moment) => {
+    waiting.push(moment)
+    timer ??= setTimeout(settle, SETTLE_MS)
+  }
+
+  const handOn = (count: number) => {
+    for (const moment of waiting.splice(0, count)) {
+      all.push(moment)
+      onMoment(moment)
+    }
+  }
+
+  const settle = () => {
+    timer = undefined
+    waiting.sort((one, other) => one.at - other.at)
+    const until = monotonic() - (beganAt ?? 0) - SETTLE_MS
+    handOn(waiting.filter(({ at }) => at <= until).length)
+    if (waiting.length > 0) timer = setTimeout(settle, SETTLE_MS)
+  }
+
+  return {
+    /** In order. Complete after `flush()`. */
+    all: all as readonly Moment[],
+    variables: observation.variables,
+    onEvent(event: SandboxEvent) {
+      beganAt ??= monotonic() - event.at
+      take(event)
+    },
+    onLog(line: LogLine) {
+      const { text, message } = observation.read(line)
+      if (message) {
+        const moment = toMoment(message, message.at - (beganAt ?? message.at))
+        if (moment) take(moment)
+      }
+      if (text === undefined || SKIPPED.test(text)) return
+      const kind = line.source === 'function' && COMPANION.exec(text)?.[1]
+      take(kind ? { type: 'companion', at: line.at, kind } : { type: 'log', ...line, text })
+    },
+    /** All that has been told by now. */
+    flush() {
+      clearTimeout(timer)
+      timer = undefined
+      waiting.sort((one, other) => one.at - other.at)
+      handOn(waiting.length)
+    },
+  }
+}
+
+/** What `POST_INVOKE_LOG_LEVEL=DEBUG` writes at init. */
+const COMPANION = /middy-post-invoke: companion: (\w+)/
+const SKIPPED = /middy-post-invoke: task .* is not for the outcome / // a moment of its own
+
+const monotonic = () => Number(process.hrtime.bigint()) / 1e6
+
+const toMoment = ({ what, phase, data }: ObservedMessage, at: number): Moment | undefined => {
+  const { name = '', awsRequestId: requestId = '', index = 0, carried = false, status = 'completed', error } = data
+  const task = { name, requestId, index, carried }
+  const end = { status, ...(error === undefined ? {} : { error }) }
+  switch (`${what}-${phase}` as const) {
+    case 'task-started':
+      return { type: 'task-started', at, task }
+    case 'task-ended':
+      return { type: 'task-ended', at, task, end }
+    case 'task-unstarted':
+      return { type: 'task-unstarted', at, task, status }
+    case 'hook-started':
+      return { type: 'hook-started', at, name }
+    case 'hook-ended':
+      return { type: 'hook-ended', at, name, end }
+    case 'hold-started':
+      return { type: 'hold-started', at, requestId }
+    case 'hold-ended':
+      return { type: 'hold-ended', at, requestId }
+    default:
+      return undefined
+  }
+}

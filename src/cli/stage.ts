@@ -1,0 +1,139 @@
+// Makes of a person's handler file what the sandbox can be told of: a folder and a `file.export`, as on Lambda.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { basename, extname, join, relative } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { CommandError, UsageError } from './errors.ts'
+import type { HandlerFile } from './handler-file.ts'
+import { fromHere } from './package-files.ts'
+
+export type StagedHandler = {
+  readonly taskRoot: string
+  /** As on Lambda. */
+  readonly handler: string
+  /** What its process needs in NODE_OPTIONS. */
+  readonly nodeOptions: readonly string[]
+  /** How it is run: as it is, bundled by the project's esbuild, or with its types stripped by Node.js. */
+  readonly how: 'plain' | 'esbuild' | 'strip-types'
+  remove(): void
+}
+
+/**
+ * TypeScript is bundled with the project's own esbuild where it has one, which knows enums, `paths` and imports without an
+ * ending. Packages stay outside of the bundle. Without esbuild Node.js strips the types.
+ *
+ * @throws UsageError for TypeScript that can be run neither way, CommandError where esbuild finds an error.
+ */
+export const stageHandler = async (
+  handler: HandlerFile,
+  options: { readonly bundle: boolean },
+): Promise<StagedHandler> => {
+  const esbuild = handler.isTypeScript && options.bundle ? await loadEsbuild(handler.project) : undefined
+  if (handler.isTypeScript && !esbuild) requireStripping(handler)
+  const folder = makeFolder(handler.project)
+  const remove = () => {
+    process.off('exit', remove)
+    rmSync(folder, { recursive: true, force: true })
+  }
+  process.once('exit', remove) // also when the output's reader has gone
+  try {
+    const entry = esbuild ? await bundle(esbuild, handler, folder) : handler.file
+    writeFileSync(join(folder, 'index.mjs'), entryModule(handler, entry))
+  } catch (error) {
+    remove()
+    throw error
+  }
+  return {
+    taskRoot: handler.project,
+    handler: `${join(relative(handler.project, folder), 'index')}.handler`,
+    nodeOptions: esbuild ? ['--enable-source-maps'] : stripsByItself() ? [] : ['--experimental-strip-types'],
+    how: esbuild ? 'esbuild' : handler.isTypeScript ? 'strip-types' : 'plain',
+    remove,
+  }
+}
+
+/** Lambda's name for a handler knows neither endings nor dots in a file's name; this module can be named. */
+const entryModule = ({ file, exported }: HandlerFile, entry: string) => `\
+import * as exports from ${JSON.stringify(pathToFileURL(entry).href)}
+const path = ${JSON.stringify(exported.split('.'))}
+const lookUp = from => path.reduce((value, key) => value?.[key], from)
+export const handler = lookUp(exports) ?? lookUp(exports.default)
+if (typeof handler !== 'function') {
+  const names = Object.keys(exports).join(', ') || 'nothing'
+  throw new TypeError(${JSON.stringify(`Expected ${fromHere(file)} to export the function ${exported}, it exports `)} + names + '.')
+}
+`
+
+/** In the project and not in its node_modules: from there neither its packages nor its own name would be found. */
+const makeFolder = (project: string) => mkdtempSync(join(project, '.middy-post-invoke-'))
+
+/** What is used of esbuild, whose version is the project's. */
+type Esbuild = { build(options: object): Promise<{ warnings: readonly { id: string }[] }> }
+
+const loadEsbuild = async (project: string): Promise<Esbuild | undefined> => {
+  try {
+    const path = createRequire(join(project, 'package.json')).resolve('esbuild')
+    const module = await import(pathToFileURL(path).href)
+    return (module.default ?? module) as Esbuild
+  } catch {
+    return undefined
+  }
+}
+
+const bundle = async ({ build }: Esbuild, { file, project }: HandlerFile, folder: string): Promise<string> => {
+  const run = async (format: 'esm' | 'cjs') => {
+    const outfile = join(folder, format === 'esm' ? 'bundle.mjs' : 'bundle.cjs')
+    const { warnings } = await build({
+      entryPoints: [file],
+      outfile,
+      format,
+      bundle: true,
+      packages: 'external',
+      platform: 'node',
+      target: `node${process.versions.node}`,
+      sourcemap: 'inline',
+      absWorkingDir: project,
+      logLevel: 'silent',
+    })
+    return { outfile, isComplete: !warnings.some(({ id }) => id === 'empty-import-meta') }
+  }
+  try {
+    if (isEsModule(file, project)) return (await run('esm')).outfile
+    // In CommonJS `require` and `__dirname` are what they were written for; `import.meta` and top-level await are not there.
+    const { outfile, isComplete } = await run('cjs').catch(() => ({ outfile: '', isComplete: false }))
+    return isComplete ? outfile : (await run('esm')).outfile
+  } catch (error) {
+    throw new CommandError(`esbuild could not bundle ${fromHere(file)}. ${(error as Error).message}`)
+  }
+}
+
+const isEsModule = (file: string, project: string): boolean => {
+  const extension = extname(file)
+  if (extension === '.mts') return true
+  if (extension === '.cts') return false
+  try {
+    return createRequire(join(project, 'package.json'))('./package.json').type === 'module'
+  } catch {
+    return false
+  }
+}
+
+const stripsByItself = () => {
+  const { typescript } = process.features as { typescript?: string | false }
+  return typescript !== undefined && typescript !== false
+}
+
+const requireStripping = ({ file, project }: HandlerFile) => {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+  const install = `Install it in ${fromHere(project)}: npm install --save-dev esbuild`
+  if (extname(file) === '.tsx')
+    throw new UsageError(`Expected esbuild for ${basename(file)}: Node.js runs no .tsx. ${install}`)
+  if (major > 22 || minor >= 6) return
+  throw new UsageError(
+    `Expected esbuild, or Node.js 22.6 or later, for ${basename(file)}, got Node.js ${process.versions.node}. ${install}`,
+  )
+}
+
+/** What to do when TypeScript could not be loaded as Node.js strips it. */
+export const STRIP_HINT =
+  'Without esbuild Node.js only strips the types: enums, paths of tsconfig.json and imports without an ending do not work. Install esbuild in the project, and it bundles the handler: npm install --save-dev esbuild'
