@@ -38,9 +38,14 @@ export const project = (name: string): Project => {
   }
 }
 
-/** cfn-lint's errors and warnings: nothing if all is well. */
-export const lintTemplate = async ({ run }: Project, template: string): Promise<string> => {
-  const { code, stdout, stderr } = await python(run, [join(pythonTools(), 'bin', 'cfn-lint'), '--', template])
+/** cfn-lint's errors and warnings, but those in `ignored`: nothing if all is well. */
+export const lintTemplate = async ({ run }: Project, template: string, ...ignored: string[]): Promise<string> => {
+  const ignore = ignored.flatMap(check => ['--ignore-checks', check])
+  const { code, stdout, stderr } = await python(run, [
+    join(pythonTools(), 'bin', 'cfn-lint'),
+    ...ignore,
+    ...['--', template],
+  ])
   return `${stdout}${stderr}${code === 0 ? '' : `cfn-lint ended with ${code}`}`
 }
 
@@ -52,7 +57,11 @@ export const readTemplate = async ({ run }: Project, template: string): Promise<
 }
 
 export type Template = { readonly Resources: Readonly<Record<string, Resource>> }
-export type Resource = { readonly Type: string; readonly Properties: Readonly<Record<string, any>> }
+export type Resource = {
+  readonly Type: string
+  readonly Properties: Readonly<Record<string, any>>
+  readonly Metadata?: Readonly<Record<string, unknown>>
+}
 
 /** The one resource of its type. */
 export const only = ({ Resources }: Template, type: string): Resource & { readonly id: string } => {
