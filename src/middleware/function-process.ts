@@ -172,7 +172,8 @@ export class FunctionProcess {
       listenForRelay(drain)
       return undefined
     }
-    process.once('SIGTERM', () => {
+    // First of all, for one that listens once is gone when it has been called.
+    process.prependOnceListener('SIGTERM', () => {
       // Others who listen have their own end in mind, and may not be done: then Lambda ends the process.
       const isAlone = process.listenerCount('SIGTERM') === 0
       drain().finally(() => {
@@ -323,8 +324,7 @@ export class FunctionProcess {
     const invocation = this.#open.get(requestId)
     const settled = invocation?.depart()
     if (!invocation) {
-      if (accepted) accepted.then(() => this.#streams?.forget(requestId))
-      else this.#streams?.forget(requestId)
+      Promise.resolve(accepted).then(() => this.#streams?.forget(requestId))
       this.#companion.settle(requestId)
     }
     if (settled && this.#companion.kind === 'gate') return settled

@@ -249,6 +249,15 @@ describe('a companion that does not come', () => {
     expect([holds(), holds()]).toEqual([true, false])
     expect(log.of('warn')).toHaveLength(1)
   })
+
+  it('is not missed once it has come, also where the invocation has not settled', async () => {
+    const { log, holds, address } = listen()
+    expect(holds()).toBe(true)
+    await connect(address)
+    await turns(20)
+    expect([holds(), holds()]).toEqual([true, true])
+    expect(log.lines).toEqual([])
+  })
 })
 
 describe('a companion of another protocol', () => {
@@ -269,6 +278,15 @@ describe('a companion of another protocol', () => {
     expect(log.lines).toEqual([{ level: 'warn', message: warning }])
   })
 
+  it('is not missed besides, where an invocation was waiting for one', async () => {
+    const { log, holds, address } = listen()
+    expect(holds()).toBe(true)
+    await connect(address, other)
+    await until(() => log.lines.length > 0)
+    expect(holds()).toBe(false)
+    expect(log.of('warn')).toEqual([warning])
+  })
+
   it('is told nothing but our greeting', async () => {
     const { companion, log, address } = listen()
     const layer = await connect(address, other)
@@ -281,6 +299,17 @@ describe('a companion of another protocol', () => {
 })
 
 describe('a connection', () => {
+  it('keeps no event loop going', async () => {
+    const { address, companion } = listen()
+    const refd = () => process.getActiveResourcesInfo().filter(type => type === 'PipeWrap').length
+    await turns(20) // of the tests before
+    const before = refd()
+    const layer = await connect(address)
+    companion.settle('r1')
+    await until(() => layer.received().length === 2)
+    expect(refd()).toBe(before + 1) // the other end, which is this test's
+  })
+
   it('that does not greet is no companion', async () => {
     const { companion, address, holds } = listen()
     const socket = net.connect(address)

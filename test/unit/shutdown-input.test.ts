@@ -8,7 +8,7 @@ import { version } from '../../src/version.ts'
 import { recordLog, thrownBy } from './helpers.ts'
 
 const SHARED = Symbol.for(`middy-post-invoke/${version}`)
-const sigterm = jest.spyOn(process, 'once')
+const sigterm = jest.spyOn(process, 'prependOnceListener')
 beforeEach(() => {
   delete (globalThis as any)[SHARED]
   sigterm.mockReset().mockReturnValue(process)

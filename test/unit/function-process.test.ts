@@ -1,0 +1,170 @@
+// The function's process as a whole, with RIC 4's globals, which are played here: what its runtime client waits for, and
+// how it ends at SIGTERM.
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
+import middy from '@middy/core'
+import postInvoke, { type Context, onShutdown } from '../../src/index.ts'
+import { version } from '../../src/version.ts'
+import { lambdaContext, turns, until } from './helpers.ts'
+
+const globals = globalThis as any
+const SHARED = Symbol.for(`middy-post-invoke/${version}`)
+const STORE_REQUEST_ID = Symbol.for('_AWS_LAMBDA_REQUEST_ID')
+
+const logged = { warn: jest.spyOn(console, 'warn'), error: jest.spyOn(console, 'error') }
+// It ends its own process, which here would be the one of these tests.
+const kill = jest.spyOn(process, 'kill').mockReturnValue(true)
+let count = 0
+
+const variables = () =>
+  Object.keys(process.env).filter(name => name.startsWith('POST_INVOKE_') || name.startsWith('AWS_LAMBDA_'))
+
+beforeEach(() => {
+  for (const spy of Object.values(logged)) spy.mockReset()
+  kill.mockClear()
+})
+
+afterEach(async () => {
+  await turns(10)
+  process.removeAllListeners('SIGTERM')
+  process.removeAllListeners('exit')
+  delete globals.awslambda
+  for (const name of variables()) delete process.env[name]
+})
+
+/** Begins as a new environment of nodejs24.x would, and gives what runs an invocation there. */
+const startWith = (given: Record<string, string>) => {
+  delete globals[SHARED]
+  for (const name of variables()) delete process.env[name]
+  Object.assign(process.env, { AWS_LAMBDA_RUNTIME_API: `127.0.0.1:${process.pid}${++count}`, ...given })
+  let context: any
+  globals.awslambda = {
+    streamifyResponse() {},
+    InvokeStore: {
+      run(next: any, fn: () => unknown) {
+        context = next
+        return fn()
+      },
+      getRequestId: () => context?.[STORE_REQUEST_ID],
+    },
+  }
+  return (requestId: string, fn: () => Promise<unknown>): Promise<unknown> =>
+    globals.awslambda.InvokeStore.run({ [STORE_REQUEST_ID]: requestId }, fn)
+}
+
+describe('the promise that the runtime client awaits before it asks for the next invocation', () => {
+  it.each([
+    ['embedded', ['task', 'next']],
+    // The layer holds the environment: the client asks at once, as it does without us.
+    ['layer', ['next', 'task']],
+  ])('waits for the tasks under the gate alone: %s', async (companion, expected) => {
+    const run = startWith({ POST_INVOKE_COMPANION: companion })
+    const order: string[] = []
+    const task = Promise.withResolvers<void>()
+    const handler = middy<any, any>()
+      .use(postInvoke())
+      .handler(async (_event, context) => {
+        ;(context as Context).defer(() => task.promise.then(() => order.push('task')))
+      })
+    const next = run('r1', () => handler({}, lambdaContext('r1'))).then(() => order.push('next'))
+    await turns(20)
+    if (companion === 'layer') await next
+    expect(order).toEqual(companion === 'layer' ? ['next'] : [])
+    task.resolve()
+    await until(() => order.length === 2)
+    expect(order).toEqual(expected)
+  })
+
+  describe('waits for a stream that its handler has left behind', () => {
+    let server: http.Server | undefined
+    afterEach(() => {
+      server?.closeAllConnections()
+      server?.close()
+    })
+
+    /** The Runtime API, which accepts a response when it is told to. */
+    const startApi = async () => {
+      const accepts: (() => void)[] = []
+      server = http.createServer((request, response) => {
+        request.resume().on('end', () => accepts.push(() => response.writeHead(202).end()))
+      })
+      await new Promise<void>(resolve => server?.listen(0, '127.0.0.1', resolve))
+      const { port } = server.address() as AddressInfo
+      return {
+        accepts,
+        post: (requestId: string) => {
+          const request = http.request({
+            ...{ host: '127.0.0.1', port, method: 'POST', agent: false },
+            path: `/2018-06-01/runtime/invocation/${requestId}/response`,
+            headers: { 'Lambda-Runtime-Function-Response-Mode': 'streaming' },
+          })
+          request.on('response', response => response.resume())
+          request.end('chunk')
+        },
+      }
+    }
+
+    it.each([
+      ['of the middleware', true],
+      ['that never reached it', false],
+    ])('in an invocation %s, also when its id comes again', async (_, reaches) => {
+      const api = await startApi()
+      const run = startWith({ POST_INVOKE_COMPANION: 'layer' })
+      const middleware = postInvoke()
+      const handler = middy<any, any>()
+        .use(reaches ? middleware : [])
+        .handler(async () => api.post('r1'))
+      for (let time = 1; time <= 2; time++) {
+        let isOver = false
+        const next = run('r1', () => handler({}, lambdaContext('r1'))).then(() => {
+          isOver = true
+        })
+        await until(() => api.accepts.length === time)
+        await turns(20)
+        expect(isOver).toBe(false)
+        api.accepts.at(-1)?.()
+        await next
+        await turns(20)
+      }
+    })
+  })
+})
+
+describe('SIGTERM', () => {
+  const drained = async () => {
+    const ran = jest.fn()
+    onShutdown(ran)
+    process.emit('SIGTERM')
+    await until(() => ran.mock.calls.length === 1)
+    await turns(10)
+  }
+
+  it('ends the process after the hooks, for good', async () => {
+    startWith({ POST_INVOKE_COMPANION: 'layer' })
+    await drained()
+    expect(kill.mock.calls).toEqual([[process.pid, 'SIGKILL']])
+    expect(logged.warn).not.toHaveBeenCalled()
+  })
+
+  it('leaves the end to others that listen, also when they no longer do once the hooks have run', async () => {
+    startWith({ POST_INVOKE_COMPANION: 'layer' })
+    process.once('SIGTERM', () => {})
+    await drained()
+    expect(kill).not.toHaveBeenCalled()
+  })
+
+  it('does not end the process of Managed Instances for good', async () => {
+    startWith({ AWS_LAMBDA_MAX_CONCURRENCY: '8' })
+    await drained()
+    expect(kill).not.toHaveBeenCalled()
+  })
+
+  it('ends a process outside Lambda as it would have without us', async () => {
+    startWith({})
+    delete globals.awslambda
+    delete process.env.AWS_LAMBDA_RUNTIME_API
+    await drained()
+    expect(kill.mock.calls).toEqual([[process.pid, 'SIGTERM']])
+  })
+})
