@@ -31,7 +31,7 @@ export type Run = {
   time(type: SandboxEvent['type'], requestId: string): number
   /** When a process ended, on the clock of the marks. */
   exitTime(process: string): number
-  /** Log lines of the package itself that contain all of `parts`. */
+  /** Log lines of the package itself that contain all of `parts`; all of them where none are given. */
   logged(...parts: string[]): string[]
 }
 
@@ -88,7 +88,7 @@ export const startRun = async (options: {
     logged: (...parts) =>
       sandbox.logs
         .map(({ text }) => text)
-        .filter(text => text.includes('middy-post-invoke') && parts.every(part => text.includes(part))),
+        .filter(text => text.includes('middy-post-invoke: ') && parts.every(part => text.includes(part))),
   }
 }
 
