@@ -53,6 +53,12 @@ describeFaults('freeze', [
     next: { tasks: [{ kind: 'sleep', name: 'next', ms: 300 }] },
   },
   {
+    injected: "The environment stays frozen for longer than the function's timeout",
+    on: on.all,
+    start: () => ({ timeout: 1_000 }),
+    after: () => sleep(3_000),
+  },
+  {
     injected: "The function's process stands still while a task runs",
     on: on.all,
     event: { tasks: [{ kind: 'sleep', name: 'task', ms: 100 }] },
