@@ -344,7 +344,10 @@ export class Invocation {
     // Timers cannot fire between tasks that never yield, so the time is looked at as well. All that waits goes at once:
     // one by one it could take longer than there is.
     if (this.#aborted || Date.now() >= this.#abortAt) return this.#notStartedAll([entry, ...this.#stack.takeAll()])
+    return this.#start(entry, facts)
+  }
 
+  #start(entry: TaskEntry, facts: OriginFacts): Promise<void> | undefined {
     const running = new RunningTask(
       entry,
       { ...facts, getRemainingTimeInMillis: this.#getRemainingTime },
@@ -358,9 +361,14 @@ export class Invocation {
     return this.#ended(running, failure)
   }
 
-  #notStartedAll(entries: readonly TaskEntry[]): Promise<void> | undefined {
+  #notStartedAll(waiting: readonly TaskEntry[]): Promise<void> | undefined {
     const single = Math.max(MAX_NAMES, this.#options.maxCarried)
+    const entries = waiting.filter(({ promise }) => !promise?.hasSettled)
     const reports = entries.slice(0, single).flatMap(entry => this.#notStarted(entry) ?? [])
+    for (const entry of waiting) {
+      // Its work is done: it counts as run, with its own outcome.
+      if (entry.promise?.hasSettled) reports.push(Promise.resolve(this.#start(entry, entry.carried ?? this.#facts)))
+    }
     for (let index = single; index < entries.length; index += MAX_NAMES) {
       const more = entries.slice(index, index + MAX_NAMES)
       const tasks = more.map(({ label }) => label)
@@ -403,10 +411,10 @@ export class Invocation {
     tellUnstarted(() => ({ ...taskMessage(entry, entry.carried ?? this.#facts), status }))
   }
 
-  #notStartedError({ label, isPromise }: TaskEntry): PostInvokeError {
+  #notStartedError({ label, promise }: TaskEntry): PostInvokeError {
     return new PostInvokeError(
       'ERR_TASK_DEADLINE',
-      `Expected the task ${quote(label)} to start ${this.#options.deadlineMargin} ms or more before the function's deadline. It has not been ${isPromise ? 'waited for' : 'started'}.`,
+      `Expected the task ${quote(label)} to start ${this.#options.deadlineMargin} ms or more before the function's deadline. It has not been ${promise ? 'waited for' : 'started'}.`,
     )
   }
 

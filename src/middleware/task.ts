@@ -51,7 +51,8 @@ export type ValidTask = {
   readonly name: string | undefined
   readonly on: 'success' | 'error' | 'always'
   readonly timeout: number | undefined
-  readonly isPromise: boolean
+  /** Of a promise: whether it has settled, and so needs no time any more. */
+  readonly promise: { hasSettled: boolean } | undefined
 }
 
 /** Checks what `defer` was given, at the call: later nobody knows any more who gave it. */
@@ -64,21 +65,28 @@ export const validateTask = (task: unknown, options: unknown): ValidTask => {
         task,
       )
     }
+    const promise = { hasSettled: false }
     // Handled from now on: it may reject long before it is its turn.
     const outcome = new Promise(adopt => adopt(task)).then(
-      () => undefined,
-      (error: unknown) => ({ error }),
+      () => {
+        promise.hasSettled = true
+        return undefined
+      },
+      (error: unknown) => {
+        promise.hasSettled = true
+        return { error }
+      },
     )
     const waitForIt = async () => {
       const failure = await outcome
       if (failure) throw failure.error
     }
-    return { task: waitForIt, name, on, timeout, isPromise: true }
+    return { task: waitForIt, name, on, timeout, promise }
   }
   if (typeof task !== 'function') {
     throw invalidTask(`Expected a function or a promise to defer, got ${describe(task)}. Wrap it: defer(() => …)`, task)
   }
-  return { task: task as ValidTask['task'], name: name ?? (task.name || undefined), on, timeout, isPromise: false }
+  return { task: task as ValidTask['task'], name: name ?? (task.name || undefined), on, timeout, promise: undefined }
 }
 
 const OPTION_NAMES = ['name', 'on', 'timeout']

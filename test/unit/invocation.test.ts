@@ -382,6 +382,28 @@ describe('the deadline', () => {
     )
   })
 
+  it('takes a promise that has settled meanwhile for what it is: run, or failed with its own error', async () => {
+    const carried: CarriedTask[] = []
+    const onTaskError = jest.fn()
+    const { invocation, log } = create({
+      facts: { remainingTime: 1_000 },
+      options: { onTaskError, onDeadline: 'carry' },
+      host: { carry: task => carried.splice(carried.length, 0, task) },
+    })
+    const broken = new Error('broken')
+    invocation.defer(pause(100), { name: 'ended' })
+    invocation.defer(
+      pause(200).then(() => Promise.reject(broken)),
+      { name: 'rejected' },
+    )
+    invocation.defer(pause(5_000), { name: 'under way' })
+    invocation.defer(never, { name: 'endless' })
+    await depart(invocation)
+    expect(carried.map(({ entry }) => entry.label)).toEqual(['under way'])
+    expect(log.of('error')).toEqual(['task "endless" of request r1 failed:', 'task "rejected" of request r1 failed:'])
+    expect(onTaskError.mock.calls[1]).toEqual([broken, { name: 'rejected', awsRequestId: 'r1' }])
+  })
+
   it('is seen between tasks that never yield', async () => {
     const { invocation, codes } = create({ facts: { remainingTime: 1_000 } })
     const task = jest.fn()
