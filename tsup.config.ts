@@ -20,6 +20,7 @@ export default defineConfig([
   {
     entry: {
       index: 'src/index.ts',
+      handler: 'src/handler.ts',
       preload: 'src/preload.ts',
       'sandbox/index': 'src/sandbox/index.ts',
       'sandbox/runtime-client': 'src/sandbox/runtime-client.ts',

@@ -219,7 +219,9 @@ const render = (entries: readonly Entry[]): string => {
   ]
   for (const { specifier, declarations, items } of entries) {
     lines.push(`## ${specifier}`, '', entryDocs(declarations), '')
-    const sorted = items.toSorted(
+    // Of a function's overloads the first speaks for all.
+    const firsts = items.filter(item => items.find(other => anchorOf(other) === anchorOf(item)) === item)
+    const sorted = firsts.toSorted(
       (one, other) =>
         ORDER.indexOf(kindOf(one)) - ORDER.indexOf(kindOf(other)) || one.displayName.localeCompare(other.displayName),
     )

@@ -8,6 +8,8 @@ export type PostInvokeErrorCode =
   | 'ERR_INVALID_TASK'
   /** `defer()` was called where no invocation is open, or after its invocation has settled. */
   | 'ERR_NO_INVOCATION'
+  /** `withPostInvoke()` got something that is no handler, or one that takes a callback. */
+  | 'ERR_INVALID_HANDLER'
   /** No companion can hold the environment and `withoutCompanion` is `'throw'`. */
   | 'ERR_NO_COMPANION'
   /** A task did not end within its `timeout`. */

@@ -14,12 +14,8 @@ export type {
   UnstartedTaskMessage,
 } from './middleware/channels.ts'
 export { defer } from './middleware/defer.ts'
+export { default } from './middleware/middy-middleware.ts'
 export { onShutdown, resource } from './middleware/on-shutdown.ts'
-export {
-  type Context,
-  default,
-  type Options,
-  postInvokeValidateOptions,
-} from './middleware/post-invoke.ts'
+export { type Context, type Options, postInvokeValidateOptions } from './middleware/post-invoke.ts'
 export type { OnShutdownOptions, ShutdownContext, ShutdownHook } from './middleware/shutdown.ts'
 export type { Defer, DeferOptions, Task, TaskContext } from './middleware/task.ts'

@@ -31,10 +31,10 @@ export type OpenRequest = {
 /** An invocation as one `before` opened it. */
 export type OpenInvocation = {
   readonly invocation: Invocation
-  /** Whether the runtime client tells the end of this invocation, so that the hooks need not. */
-  readonly isEndTold: boolean
-  /** The hooks of this request have ended. */
-  end(): void
+  /** Whether only the caller of {@link OpenInvocation.end} knows the end, or has to wait for the tasks. */
+  readonly needsEnd: boolean
+  /** The handler of this request has ended. The answer waits for the promise, where nothing holds the environment after it. */
+  end(): Promise<void> | undefined
 }
 
 /**
@@ -204,6 +204,19 @@ export class FunctionProcess {
     return scope?.invocation
   }
 
+  /** `waitUntil`, as libraries know it from other platforms, for the invocation in which this is asked. It never throws. */
+  get waitUntil(): ((promise: unknown) => void) | undefined {
+    const invocation = this.current
+    if (!invocation) return undefined
+    return promise => {
+      try {
+        invocation.defer(Promise.resolve(promise), { name: 'waitUntil' })
+      } catch (error) {
+        this.#log.error('a promise given to waitUntil() is not waited for:', error)
+      }
+    }
+  }
+
   open(request: OpenRequest, options: InvocationOptions & { withoutCompanion: WithoutCompanion }): OpenInvocation {
     this.#hasBegun = true
     if (!this.#isLambda && !isChildProcess() && process.env.AWS_LAMBDA_RUNTIME_API !== undefined) {
@@ -222,15 +235,22 @@ export class FunctionProcess {
       else this.#openContexts.set(context, invocation)
     }
     this.#enter(requestId, invocation)
+    const mustAwait = !invocation.isHeld && options.withoutCompanion === 'await'
     let hasEnded = false
+    const end = () => {
+      if (hasEnded) return
+      hasEnded = true
+      invocation.leave()
+      if (!this.#client.willTell(invocation.requestId)) this.#departAfterHooks(invocation)
+    }
     return {
       invocation,
-      isEndTold: this.#client.willTell(invocation.requestId),
+      needsEnd: mustAwait || !this.#client.willTell(invocation.requestId),
       end: () => {
-        if (hasEnded) return
-        hasEnded = true
-        invocation.leave()
-        if (!this.#client.willTell(invocation.requestId)) this.#departAfterHooks(invocation)
+        const before = mustAwait ? invocation.runBeforeAnswer() : undefined
+        if (before) return before.then(end)
+        end()
+        return undefined
       },
     }
   }

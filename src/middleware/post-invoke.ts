@@ -1,8 +1,8 @@
-import type middy from '@middy/core'
+// What the Middy middleware and the wrapper of plain handlers share: the options, and how an invocation is opened.
 import type { Context as LambdaContext } from 'aws-lambda'
 import { describe } from '../errors.ts'
 import { type Logger, logMethods } from '../log.ts'
-import { functionProcess, type OpenInvocation, type WithoutCompanion } from './function-process.ts'
+import { functionProcess, type OpenInvocation, type OpenRequest, type WithoutCompanion } from './function-process.ts'
 import type { InvocationOptions } from './invocation.ts'
 import type { Defer } from './task.ts'
 import { type OptionRule, validateOptions } from './validate-options.ts'
@@ -108,92 +108,22 @@ export const postInvokeValidateOptions = (options: Options = {}): void => {
 }
 
 /**
- * Runs what the handler deferred after the response has left. Use it first, so that it is the outermost.
+ * What the middleware and the wrapper of plain handlers share.
  *
- * @param options - How the tasks are run.
- * @returns the middleware, for `.use()`. It puts `defer` on the context.
- * @throws TypeError for a wrong option, `PostInvokeError` (`ERR_INVALID_VARIABLE`) for a wrong environment variable.
- *
- * @example
- * ```ts
- * import middy from '@middy/core'
- * import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from 'aws-lambda'
- * import postInvoke from 'middy-post-invoke'
- *
- * export const handler = middy<APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2>()
- *   .use(postInvoke())
- *   .handler(async (event, context) => {
- *     const order = await placeOrder(event)
- *     context.defer(({ signal }) => analytics.track('order', order, { signal }))
- *     return { statusCode: 201, body: JSON.stringify(order) }
- *   })
- * ```
+ * @returns a function that opens the invocation of a request, and puts `defer` on its context.
  */
-const postInvoke = (options: Options = {}): middy.MiddlewareObj<unknown, any, Error, Context> => {
+export const createOpen = (options: Options = {}) => {
   postInvokeValidateOptions(options)
   const settings = { ...defaults, ...withoutUndefined(options) } as Settings
   const host = functionProcess(options.logger)
   if (options.shutdown === true) host.shutdown.arm()
   if (options.shutdown === false) host.ignoreSigterm()
-  // Invocations run side by side on Managed Instances: nothing of one may stand here.
-  // Hence the request carries it, and no WeakMap: all that hangs off one lives on until V8 collects the whole heap.
-  const postInvokeMiddlewareBefore = (request: middy.Request<unknown, any, Error, Context>): void => {
-    if (carriedBy(request)[OPEN]) return // used twice on one handler: the first is enough
+  return (request: OpenRequest): OpenInvocation => {
     const opened = host.open(request, settings)
-    carriedBy(request)[OPEN] = opened
-    request.context.defer = opened.invocation.defer
-    if (!opened.isEndTold || mustAwait(opened)) watch(request)
-  }
-
-  const postInvokeMiddlewareAfter = (request: middy.Request<unknown, any, Error, Context>): Promise<void> | undefined =>
-    finish(request)
-
-  const postInvokeMiddlewareOnError = (
-    request: middy.Request<unknown, any, Error, Context>,
-  ): Promise<void> | undefined => finish(request)
-
-  const finish = (request: { internal: object }): Promise<void> | undefined => {
-    const opened = carriedBy(request)[OPEN]
-    if (!opened) return undefined // onError runs also when a `before` ahead of ours threw
-    const before = mustAwait(opened) ? opened.invocation.runBeforeAnswer() : undefined
-    if (before) return before.then(() => opened.end())
-    opened.end()
-    return undefined
-  }
-
-  const mustAwait = ({ invocation }: OpenInvocation) => !invocation.isHeld && settings.withoutCompanion === 'await'
-
-  /**
-   * A value returned by another middleware's hook ends the request without `after` or `onError` of ours. Middy assigns it
-   * to `response`, and awaits what stands there.
-   */
-  const watch = (request: middy.Request<unknown, any, Error, Context>) => {
-    let { response } = request
-    Object.defineProperty(request, 'response', {
-      configurable: true,
-      enumerable: true,
-      get: () => response,
-      set(value) {
-        response = value
-        if (!('earlyResponse' in request)) return
-        const before = finish(request)
-        if (before) response = before.then(() => value)
-      },
-    })
-  }
-
-  return {
-    before: postInvokeMiddlewareBefore,
-    after: postInvokeMiddlewareAfter,
-    onError: postInvokeMiddlewareOnError,
+    ;(request.context as Context).defer = opened.invocation.defer
+    return opened
   }
 }
 
-const OPEN = Symbol.for('middy-post-invoke/open')
-
-const carriedBy = ({ internal }: { internal: object }) => internal as Record<symbol, OpenInvocation | undefined>
-
 const withoutUndefined = (options: Options): Options =>
   Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
-
-export default postInvoke

@@ -1,5 +1,5 @@
 // The tarball in an empty project: it is imported, run and compiled against as users do.
-import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import { bin, install, makeFolder, root, run, succeed } from './packed.ts'
@@ -41,11 +41,13 @@ describe('installed into an empty project', () => {
     write(
       'exports.js',
       `import * as main from 'middy-post-invoke'
+       import * as handler from 'middy-post-invoke/handler'
        import * as sandbox from 'middy-post-invoke/sandbox'
-       console.log(JSON.stringify([Object.keys(main), Object.keys(sandbox), main.default.name]))`,
+       console.log(JSON.stringify([Object.keys(main), Object.keys(handler), Object.keys(sandbox), main.default.name]))`,
     )
     expect(await node('exports.js')).toEqual([
       ['PostInvokeError', 'default', 'defer', 'onShutdown', 'postInvokeValidateOptions', 'resource'],
+      ['PostInvokeError', 'defer', 'onShutdown', 'resource', 'withExecutionContext', 'withPostInvoke'],
       ['SandboxError', 'createSandbox'],
       expect.any(String),
     ])
@@ -177,6 +179,25 @@ describe('its types', () => {
 
   it('are found under NodeNext, and need no skipLibCheck', async () => {
     expect(await compile(app)).toEqual([])
+  })
+
+  it('are found for handlers without Middy, in a project that does not have it', async () => {
+    const middy = join(project.path, 'node_modules', '@middy')
+    renameSync(middy, `${middy}-away`)
+    try {
+      const plain = `
+        import type { APIGatewayProxyEventV2, Context as LambdaContext } from 'aws-lambda'
+        import { withPostInvoke, type Context, type Options } from 'middy-post-invoke/handler'
+
+        const options: Options = { concurrency: 2 }
+        export const helper = ({ defer }: Context) => defer(() => {})
+        export const handler = withPostInvoke(async (event: APIGatewayProxyEventV2, context) => helper(context), options)
+        export const call = (event: APIGatewayProxyEventV2, context: LambdaContext) => handler(event, context)`
+      expect(await compile(plain)).toEqual([])
+      expect(await compile(`${plain}\nhandler(1)`)).toHaveLength(1)
+    } finally {
+      renameSync(`${middy}-away`, middy)
+    }
   })
 
   it('are not just any', async () => {

@@ -20,6 +20,7 @@ const extensionsApi = createServer((request, response) => {
 beforeAll(async () => {
   copyOf(real.path, [])
   for (const { path } of [real, alone]) copyFileSync(join(root, 'dist', 'index.js'), join(path, 'index.mjs'))
+  copyFileSync(join(root, 'dist', 'handler.js'), join(alone.path, 'handler.mjs'))
   await new Promise<void>(resolve => extensionsApi.listen(0, '127.0.0.1', resolve))
 })
 afterAll(() => {
@@ -67,6 +68,13 @@ const companions = [
 describe('alone, the package', () => {
   it.each(companions)('with %s loads no HTTP client at all', async (_, kind, companion, globals) => {
     const loaded = await load(alone.path, globals + OURS, { POST_INVOKE_COMPANION: companion })
+    expect(loaded.kind).toBe(kind)
+    expect(loaded.modules.filter(isHttp)).toEqual([])
+  })
+
+  it.each(companions)('with %s does so for handlers without Middy, too', async (_, kind, companion, globals) => {
+    const wrap = `const { withPostInvoke } = await import('./handler.mjs'); withPostInvoke(async () => {});`
+    const loaded = await load(alone.path, globals + wrap, { POST_INVOKE_COMPANION: companion })
     expect(loaded.kind).toBe(kind)
     expect(loaded.modules.filter(isHttp)).toEqual([])
   })

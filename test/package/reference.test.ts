@@ -38,7 +38,7 @@ describe('the API reference', () => {
 })
 
 /** `name: type` and `type Name = …` are what the reference itself says; samples are sentences of the language. */
-const isSignature = (code: string) => /^(type \w+|\w+: )/.test(code) && !code.includes('import ')
+const isSignature = (code: string) => /^(type \w+|\w+: |function \w+<)/.test(code) && !code.includes('import ')
 
 /** What samples leave out: what the function has anyway. */
 const GLOBALS = `

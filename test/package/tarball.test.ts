@@ -25,6 +25,7 @@ describe('the tarball', () => {
         'package.json',
         'dist/cli.js',
         'dist/cli/observer.js',
+        'dist/handler.js',
         'dist/index.js',
         'dist/layer.zip',
         'dist/layer/extensions/post-invoke',
@@ -64,7 +65,7 @@ describe('the tarball', () => {
     const paths = Object.values<any>(exports).flatMap(entry =>
       typeof entry === 'string' ? entry : Object.values(entry),
     )
-    expect(paths).toHaveLength(8)
+    expect(paths).toHaveLength(10)
     for (const path of paths) expect(files.map(file => `./${file.path}`)).toContain(path)
   })
 
@@ -81,7 +82,13 @@ describe('the tarball', () => {
     ])
     const { analysis } = JSON.parse(stdout)
     expect(code).toBe(0)
-    expect(Object.keys(analysis.entrypoints).sort()).toEqual(['.', './package.json', './preload', './sandbox'])
+    expect(Object.keys(analysis.entrypoints).sort()).toEqual([
+      '.',
+      './handler',
+      './package.json',
+      './preload',
+      './sandbox',
+    ])
     const kinds = (analysis.problems as any[])
       .filter(({ resolutionKind }) => resolutionKind === 'node16-esm' || resolutionKind === 'bundler')
       .map(({ kind, entrypoint }) => `${entrypoint}: ${kind}`)

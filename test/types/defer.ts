@@ -101,6 +101,7 @@ export const isOver = (error: unknown): boolean => {
       return true
     case 'ERR_SHUTDOWN':
     case 'ERR_SHUTDOWN_TIMEOUT':
+    case 'ERR_INVALID_HANDLER':
     case 'ERR_INVALID_HOOK':
     case 'ERR_INVALID_TASK':
     case 'ERR_INVALID_VARIABLE':

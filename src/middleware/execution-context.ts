@@ -1,0 +1,47 @@
+import { existingFunctionProcess } from './function-process.ts'
+
+/** What frameworks of the web's `fetch(request, env, executionContext)` kind are given on other platforms. */
+export type ExecutionContext = {
+  /** Holds the environment until the promise has settled. */
+  waitUntil(promise: Promise<unknown>): void
+  /** Without a meaning on Lambda: it does nothing. */
+  passThroughOnException(): void
+  /** Empty on Lambda. */
+  props: any
+}
+
+/**
+ * Gives an app of Hono, or of another framework with `fetch(request, env, executionContext)`, an execution context where
+ * the adapter for Lambda gives none: `c.executionCtx.waitUntil(promise)` then defers the promise.
+ *
+ * @param app - Wrapped for the adapter alone: routes are added to the app itself.
+ * @returns the app, for the adapter.
+ *
+ * @example
+ * ```ts
+ * import { Hono } from 'hono'
+ * import { handle } from 'hono/aws-lambda'
+ * import { withExecutionContext, withPostInvoke } from 'middy-post-invoke/handler'
+ *
+ * const app = new Hono()
+ * app.post('/orders', async c => {
+ *   c.executionCtx.waitUntil(metrics.count('orders'))
+ *   return c.json({ placed: true }, 201)
+ * })
+ *
+ * export const handler = withPostInvoke(handle(withExecutionContext(app)))
+ * ```
+ */
+export const withExecutionContext = <App extends { fetch: (...args: any[]) => unknown }>(app: App): App =>
+  Object.create(app, {
+    fetch: {
+      value: (request: unknown, env: unknown, context: ExecutionContext | undefined = executionContext()) =>
+        app.fetch(request, env, context),
+    },
+  })
+
+/** Of the invocation in which this is called; without one there is none, and the framework says so. */
+const executionContext = (): ExecutionContext | undefined => {
+  const waitUntil = existingFunctionProcess()?.waitUntil
+  return waitUntil && { waitUntil, passThroughOnException() {}, props: {} }
+}
