@@ -88,7 +88,8 @@ const drawMoments = (response: Labelled, released: Labelled, bottom: number): st
     .join('\n')
 }
 
-const STYLE = `
+/** The look of every picture of a run. */
+export const STYLE = `
   .background { fill: #ffffff; stroke: #d1d9e0 }
   text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1f2328 }
   .label { text-anchor: end }
