@@ -4,6 +4,7 @@ import { describe } from '../errors.ts'
 import { type Logger, logMethods } from '../log.ts'
 import { functionProcess, type OpenInvocation, type OpenRequest, type WithoutCompanion } from './function-process.ts'
 import type { InvocationOptions } from './invocation.ts'
+import { provideRequestContext } from './request-context.ts'
 import type { Defer } from './task.ts'
 import { type OptionRule, validateOptions } from './validate-options.ts'
 
@@ -46,6 +47,11 @@ export type Options = {
    */
   shutdown?: boolean | undefined
   /**
+   * Whether `waitUntil` of `@vercel/functions`, Next's `after()` and libraries that look where these do find the invocation.
+   * What they are given is deferred. Default `true`. A request context that is there already is never replaced.
+   */
+  waitUntil?: boolean | undefined
+  /**
    * Where the log lines of this process go: the Logger of Powertools for AWS Lambda, or another. Default: the console. One
    * that fails is stepped in for by the console. POST_INVOKE_LOG_LEVEL decides all the same which lines there are.
    */
@@ -81,6 +87,7 @@ const optionRules: Readonly<Record<keyof Options, OptionRule>> = {
   onTaskError: 'function',
   withoutCompanion: ['await', 'detach', 'throw'],
   shutdown: 'boolean',
+  waitUntil: 'boolean',
   logger: value => (isLogger(value) ? undefined : 'a logger with the methods debug, warn and error'),
 }
 
@@ -118,6 +125,7 @@ export const createOpen = (options: Options = {}) => {
   const host = functionProcess(options.logger)
   if (options.shutdown === true) host.shutdown.arm()
   if (options.shutdown === false) host.ignoreSigterm()
+  if (options.waitUntil !== false) provideRequestContext()
   return (request: OpenRequest): OpenInvocation => {
     const opened = host.open(request, settings)
     ;(request.context as Context).defer = opened.invocation.defer

@@ -19,7 +19,7 @@ const post = (path: string) => ({
   body: JSON.stringify({ product: 'tea' }),
 })
 
-/** Handlers without Middy, and the real frameworks on them, the same whatever the runtime client and the companion. */
+/** Handlers without Middy, the real frameworks on them, and what is written for other platforms, the same whatever the runtime client and the companion. */
 export const describeFrameworks = ({ client, companion }: { client: RuntimeClient; companion: CompanionName }) => {
   describe(`handlers without Middy: ${client.name}, ${companion}`, () => {
     const runs: Run[] = []
@@ -117,6 +117,23 @@ export const describeFrameworks = ({ client, companion }: { client: RuntimeClien
         expect(report).toMatchObject({ status: 'success', streamed: true })
         expect(report.payload).toContain('chunk 0\nchunk 1\nchunk 2\n')
         await expectAfterwards(run, report, ['last', 'waitUntil'], 'success')
+      },
+      TEST_MS,
+    )
+
+    it.each(['vercel.handler', 'vercel.plain'])(
+      '@vercel/functions and what Next does: waitUntil(promise): %s',
+      async handler => {
+        const run = await start(handler)
+        const report = await run.invoke({})
+        expect(report.body()).toEqual({ ok: true })
+        const names = ['@vercel/functions', 'next', 'ends the first', 'ends the second']
+        await expectAfterwards(run, report, names, 'success')
+        expect(run.logged('')).toEqual([])
+        const rejecting = await run.invoke({ rejects: true })
+        await expectAfterwards(run, rejecting, names, 'success')
+        expect(run.logged(`task "waitUntil" of request ${rejecting.requestId} failed`)).toHaveLength(1)
+        expect(rejecting.status).toBe('success')
       },
       TEST_MS,
     )

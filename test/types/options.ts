@@ -18,6 +18,7 @@ postInvoke({
     check<Same<typeof awsRequestId, string>>()
   },
   withoutCompanion: 'detach',
+  waitUntil: false,
 })
 postInvoke({ onTaskError: async () => {} })
 // With exactOptionalPropertyTypes, too, an explicit undefined is allowed.
@@ -42,6 +43,8 @@ postInvoke({ deadlineMargin: null })
 postInvoke({ onTaskError: 'log' })
 // @ts-expect-error
 postInvoke({ onTaskError: (error: Error) => error.message }) // anything can be thrown
+// @ts-expect-error
+postInvoke({ waitUntil: 'no' })
 // @ts-expect-error
 postInvoke({ withoutCompanion: 'ignore' })
 // @ts-expect-error a typo

@@ -62,6 +62,7 @@ describe('options that are wrong', () => {
     ...[true, 'console', () => {}, null, 0, {}, { debug() {}, warn() {}, error: 'a text' }].map<[any, string]>(
       value => [{ logger: value }, "Option 'logger' must be a logger with the methods debug, warn and error"],
     ),
+    [{ waitUntil: 'no' }, "Option 'waitUntil' must be boolean"],
     [{ withoutCompanion: 'ignore' }, WITHOUT],
     [{ withoutCompanion: 'Await' }, WITHOUT],
     [{ withoutCompanion: true }, "Option 'withoutCompanion' must be string"],

@@ -1,0 +1,19 @@
+import { existingFunctionProcess } from './function-process.ts'
+
+/** Where `waitUntil` of @vercel/functions, Next's `after()` and libraries made for Vercel look for their request. */
+const NAMES = ['@vercel/request-context', '@next/request-context']
+
+/** Lets them find the invocation in which they are called. What is there already stays, and what comes later may replace ours. */
+export const provideRequestContext = (): void => {
+  for (const name of NAMES) {
+    const symbol = Symbol.for(name)
+    if (!(symbol in globalThis)) {
+      Object.defineProperty(globalThis, symbol, { configurable: true, writable: true, value: { get: requestContext } })
+    }
+  }
+}
+
+const requestContext = (): { waitUntil(promise: unknown): void } | undefined => {
+  const waitUntil = existingFunctionProcess()?.waitUntil
+  return waitUntil && { waitUntil }
+}
