@@ -15,12 +15,24 @@ const bundled = ['commander', 'yaml']
 const licences = (names: readonly string[]) =>
   names.map(name => `/*\n${name}\n\n${readFileSync(`node_modules/${name}/LICENSE`, 'utf8')}*/`).join('\n')
 
+const inLayer = {
+  outDir: 'dist/layer/post-invoke',
+  format: 'cjs',
+  target: 'node22',
+  outExtension: () => ({ js: '.cjs' }),
+  minify: true,
+  dts: false,
+  splitting: false,
+  sourcemap: false,
+} as const
+
 // Types come from `tsc -p tsconfig.build.json`; the layer is packed by scripts/build-layer.js.
 export default defineConfig([
   {
     entry: {
       index: 'src/index.ts',
       handler: 'src/handler.ts',
+      'hand-off/index': 'src/hand-off/index.ts',
       preload: 'src/preload.ts',
       'sandbox/index': 'src/sandbox/index.ts',
       'sandbox/runtime-client': 'src/sandbox/runtime-client.ts',
@@ -28,6 +40,7 @@ export default defineConfig([
     },
     format: 'esm',
     target: 'node22',
+    external: ['../layer/post-invoke/runner.cjs'],
     esbuildPlugins: [
       {
         name: 'register.sh',
@@ -63,15 +76,16 @@ export default defineConfig([
     sourcemap: false,
   },
   {
-    // The layer's companion: one CommonJS file, which Node starts faster than ESM.
-    entry: { companion: 'src/extension/layer.ts' },
-    outDir: 'dist/layer/post-invoke',
-    format: 'cjs',
-    target: 'node22',
-    outExtension: () => ({ js: '.cjs' }),
-    minify: true,
-    dts: false,
-    splitting: false,
-    sourcemap: false,
+    // The layer's companion: one CommonJS file, which Node starts faster than ESM; and the thread in which it calls jobs.
+    entry: { companion: 'src/extension/layer.ts', 'job-worker': 'src/hand-off/job-worker.ts' },
+    external: ['./runner.cjs'],
+    ...inLayer,
+  },
+  {
+    // What runs handed-off work, there and in the function's process: a file of its own, loaded when there is some.
+    entry: { runner: 'src/hand-off/runner.ts' },
+    noExternal: ['undici'],
+    footer: { js: licences(['undici']) },
+    ...inLayer,
   },
 ])

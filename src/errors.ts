@@ -22,6 +22,10 @@ export type PostInvokeErrorCode =
   | 'ERR_SHUTDOWN_TIMEOUT'
   /** The environment ends before the invocation has: the function timed out, or failed. */
   | 'ERR_SHUTDOWN'
+  /** `handOff()` got something that cannot be handed off, or options that are none. */
+  | 'ERR_INVALID_HAND_OFF'
+  /** Handed-off work cannot be written to the spool. */
+  | 'ERR_SPOOL'
 
 /**
  * Every error that this package creates. `code` is stable: switch on it, not on the message.

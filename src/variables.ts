@@ -30,6 +30,37 @@ export const readSocketAddress = (variables: Variables = process.env): string =>
   throw invalidVariable('POST_INVOKE_SOCKET', path, 'an absolute path of at most 107 bytes, or nothing')
 }
 
+/**
+ * `POST_INVOKE_SPOOL`: the folder in which handed-off work waits, an absolute path. The default is in /tmp, which is the
+ * environment's own and survives its processes; outside Lambda it is this process' own.
+ */
+export const readSpool = (variables: Variables = process.env): string => {
+  const path = variables.POST_INVOKE_SPOOL
+  if (path === undefined || path === '') {
+    return variables.AWS_LAMBDA_RUNTIME_API === undefined
+      ? `${variables.TMPDIR ?? '/tmp'}/middy-post-invoke-${process.pid}`
+      : '/tmp/middy-post-invoke'
+  }
+  if (path.startsWith('/')) return path
+  throw invalidVariable('POST_INVOKE_SPOOL', path, 'an absolute path, or nothing')
+}
+
+/**
+ * `POST_INVOKE_JOBS`: the module whose functions are jobs, a path from the folder of the function's code on.
+ *
+ * @returns the absolute path, or `undefined`.
+ */
+export const readJobsModule = (variables: Variables = process.env): string | undefined => {
+  const { POST_INVOKE_JOBS: path } = variables
+  if (path === undefined || path === '') return undefined
+  const file = process.getBuiltinModule('node:path').resolve(taskRoot(variables), path)
+  if (process.getBuiltinModule('node:fs').existsSync(file)) return file
+  throw invalidVariable('POST_INVOKE_JOBS', path, `the path of a module in ${taskRoot(variables)}`)
+}
+
+/** Where the function's code lies. */
+export const taskRoot = (variables: Variables = process.env): string => variables.LAMBDA_TASK_ROOT ?? process.cwd()
+
 /** Upper and lower case are the same: people write variables either way. */
 const oneOf = <Value extends string>(
   name: string,

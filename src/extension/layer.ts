@@ -2,10 +2,11 @@
 // function's process takes part, which it knows by that process' listening socket.
 import net from 'node:net'
 import type { Log, LogFields } from '../log.ts'
-import { readSocketAddress } from '../variables.ts'
+import { readSocketAddress, readSpool } from '../variables.ts'
 import { version } from '../version.ts'
 import { createExtensionsApi, type Subscription } from './extensions-api.ts'
-import { Holds, runHoldLoop } from './hold.ts'
+import { HandedOff } from './handed-off.ts'
+import { Holds, RELEASE_MARGIN_MS, runHoldLoop } from './hold.ts'
 import { createLayerLog } from './layer-log.ts'
 import { encode, hello, listTasks, type Message, MessageReader, PROTOCOL } from './link.ts'
 
@@ -19,15 +20,19 @@ const GARBLED_LINES = 16
 /** How long a hold outlives the function's process: so long Lambda has to notice the death and send nothing to it. */
 const DEATH_MS = 50
 
+/** How long before the end of the environment we exit. */
+const EXIT_MS = 50
+
 const main = async () => {
-  const { log, address } = readConfiguration()
+  const { log, address, spool } = readConfiguration()
+  const handedOff = new HandedOff(spool, log)
   const holds = new Holds()
   const peer = address === undefined ? undefined : new FunctionProcess(address, holds, log)
   const api = createExtensionsApi(process.env.AWS_LAMBDA_RUNTIME_API ?? '', net, { ref: true })
   const identifier =
     process.env.POST_INVOKE_EXTENSION_IDENTIFIER ?? (await api.register('post-invoke', subscriptions()))
 
-  await runHoldLoop({
+  const shutdown = await runHoldLoop({
     api,
     identifier,
     log,
@@ -39,7 +44,11 @@ const main = async () => {
       peer.connect().then(connected => {
         if (!connected && holds.held === requestId) holds.release('unattended')
       })
-      if ((await released) === 'capped') {
+      const how = await released
+      // Without the function's process Lambda ends the environment, and says so with the next event: it is asked for.
+      const running = handedOff.run(deadline - RELEASE_MARGIN_MS)
+      if (how === 'settled') await running
+      if (how === 'capped') {
         peer.holdWasCapped()
         log.error(
           `released request ${requestId} before its deadline although it has not settled${peer.lost(requestId)}`,
@@ -50,13 +59,14 @@ const main = async () => {
     },
   })
   peer?.close()
+  await handedOff.run(shutdown.deadline - EXIT_MS, true)
   process.exit(0)
 }
 
 /** A wrong variable fails the function, with a clear error of its own; the companion only goes on without holding. */
-const readConfiguration = (): { log: Log; address?: string } => {
+const readConfiguration = (): { log: Log; address?: string; spool?: string } => {
   try {
-    return { log: createLayerLog(), address: readSocketAddress() }
+    return { log: createLayerLog(), address: readSocketAddress(), spool: readSpool() }
   } catch (error) {
     const log = createLayerLog('ERROR')
     log.error('nothing is held', error)

@@ -1,5 +1,5 @@
 import { PostInvokeError } from '../errors.ts'
-import { existingFunctionProcess } from './function-process.ts'
+import { currentInvocation } from './shared.ts'
 import type { Defer } from './task.ts'
 
 /**
@@ -21,7 +21,7 @@ import type { Defer } from './task.ts'
  * ```
  */
 export const defer: Defer = (task, options) => {
-  const invocation = existingFunctionProcess()?.current
+  const invocation = currentInvocation()
   if (!invocation) {
     throw new PostInvokeError(
       'ERR_NO_INVOCATION',

@@ -1,4 +1,4 @@
-import { existingFunctionProcess } from './function-process.ts'
+import { existingFunctionProcess } from './shared.ts'
 
 /** What frameworks of the web's `fetch(request, env, executionContext)` kind are given on other platforms. */
 export type ExecutionContext = {

@@ -8,10 +8,10 @@ import { registerForSigterm } from '../extension/internal.ts'
 import { listTasks } from '../extension/link.ts'
 import { createLog, type Logger } from '../log.ts'
 import { readCompanionMode } from '../variables.ts'
-import { version } from '../version.ts'
 import { type CarriedTask, Invocation, type InvocationHost, type InvocationOptions } from './invocation.ts'
 import { observeResponseStreams, type ResponseStreams } from './response-streams.ts'
 import { lacksItsClient, observeRuntimeClient, type RuntimeClient, type Scope } from './runtime-client.ts'
+import { FUNCTION_PROCESS, HANDED_OFF, type Shared } from './shared.ts'
 import { Shutdown } from './shutdown.ts'
 import { isRelayed, listenForRelay } from './signal-relay.ts'
 
@@ -44,16 +44,10 @@ export type OpenInvocation = {
  */
 export const functionProcess = (logger?: Logger): FunctionProcess => {
   const global = globalThis as Shared
-  if (logger) global[SHARED]?.log(logger)
-  global[SHARED] ??= new FunctionProcess(logger)
-  return global[SHARED]
+  if (logger) global[FUNCTION_PROCESS]?.log(logger)
+  global[FUNCTION_PROCESS] ??= new FunctionProcess(logger)
+  return global[FUNCTION_PROCESS]
 }
-
-/** The same, where a `postInvoke()` has made one. */
-export const existingFunctionProcess = (): FunctionProcess | undefined => (globalThis as Shared)[SHARED]
-
-const SHARED = Symbol.for(`middy-post-invoke/${version}`)
-type Shared = { [SHARED]?: FunctionProcess }
 
 /** How long a stream that its handler broke off may take to arrive. */
 const STREAM_END_MS = 1_000
@@ -141,6 +135,11 @@ export class FunctionProcess {
     return this.#shutdown
   }
 
+  /** Where SIGTERM comes by itself, it is made use of. */
+  drainAtShutdown(): void {
+    if (this.#companion.bringsSigterm && !this.#ignoresSigterm) this.shutdown.arm()
+  }
+
   /** Does without the drain where SIGTERM would come by itself. */
   ignoreSigterm(): void {
     this.#ignoresSigterm = true
@@ -154,6 +153,12 @@ export class FunctionProcess {
       const entries = tasks.map(({ entry }) => entry)
       await origin.runCarriedAtShutdown(entries, Math.max(0, end - performance.now()))
     }
+    if (this.#companion.kind !== 'layer') await this.#runHandedOff(Date.now() + end - performance.now(), true)
+  }
+
+  /** What the entry `hand-off` has to do, where it is loaded. */
+  #runHandedOff(deadline: number, isLast?: boolean): Promise<void> | undefined {
+    return (globalThis as Shared)[HANDED_OFF]?.run(this.#log, deadline, isLast)
   }
 
   #hasExternalExtension(): boolean {
@@ -315,8 +320,11 @@ export class FunctionProcess {
     onDefer: () => {
       if (!this.#isLambda || this.#watchesExit) return
       this.#watchExit()
-      if (this.#companion.bringsSigterm && !this.#ignoresSigterm) this.shutdown.arm()
+      this.drainAtShutdown()
     },
+    handedOff: (invocation, deadline) =>
+      // The layer's companion runs it when this invocation has settled.
+      this.#companion.kind === 'layer' && invocation.isHeld ? undefined : this.#runHandedOff(deadline),
     onTasks: invocation => {
       if (this.#companion.kind !== 'layer') return
       this.#companion.tasks(invocation.requestId, invocation.unfinished)

@@ -45,6 +45,8 @@ export type InvocationHost = {
   ready(invocation: Invocation): Promise<void> | undefined
   /** The response, where it is streamed and not yet accepted. */
   streaming(invocation: Invocation): Promise<void> | undefined
+  /** Runs handed-off work until `deadline`, where there is some and this process is the one that runs it. */
+  handedOff?(invocation: Invocation, deadline: number): Promise<void> | undefined
 }
 
 /** What an invocation needs of Middy's request: where it leaves what was thrown. */
@@ -175,7 +177,14 @@ export class Invocation {
 
   /** For where nothing holds the environment: what is deferred by now runs while the answer waits. */
   runBeforeAnswer(): Promise<void> | undefined {
-    return this.#stack.size() > 0 ? this.#drain() : undefined
+    const drained = this.#stack.size() > 0 ? this.#drain() : undefined
+    return drained ? drained.then(() => this.#handedOff()) : this.#handedOff()
+  }
+
+  /** Comes after the tasks, which may hand off too. */
+  #handedOff(): Promise<void> | undefined {
+    const running = this.#host.handedOff?.(this, this.#abortAt)
+    return running && this.#bounded(running)
   }
 
   /** The response has been posted. Resolves, and never rejects, when the invocation has settled. */
@@ -194,6 +203,8 @@ export class Invocation {
         hold ??= this.#beginHold()
         await this.#runAll()
       }
+      const handedOff = this.#handedOff()
+      if (handedOff) await handedOff
     } catch (error) {
       this.#host.log.error(
         `a fault of ours ended request ${this.requestId}; unfinished: ${listTasks(this.unfinished)}`,

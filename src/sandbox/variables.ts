@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
@@ -14,6 +15,8 @@ export type Variables = {
 export const createVariables = (settings: Settings, address: string): Variables => {
   const socketFolder = process.platform === 'linux' ? undefined : mkdtempSync(join(tmpdir(), 'sandbox-'))
   const { node, layers, environment } = settings
+  // On Lambda /tmp is the environment's own, from reset to reset. Here only what the package keeps there is.
+  const spool = join(tmpdir(), `sandbox-spool-${process.pid}-${randomUUID()}`)
   const given = {
     PATH: [dirname(node), process.env.PATH, ...layers.map(layer => join(layer, 'bin'))].join(delimiter),
     TMPDIR: process.env.TMPDIR,
@@ -33,6 +36,7 @@ export const createVariables = (settings: Settings, address: string): Variables 
     NODE_PATH: layers.map(layer => join(layer, 'nodejs', 'node_modules')).join(delimiter) || undefined,
     // Abstract Unix sockets exist on Linux only; elsewhere a listener needs a path that is nobody else's.
     POST_INVOKE_SOCKET: socketFolder && join(socketFolder, 's'),
+    POST_INVOKE_SPOOL: spool,
     // On Lambda the package finds its layer in /opt/extensions. Here layers stay where they are.
     POST_INVOKE_COMPANION: settings.extensions.has('post-invoke') ? 'layer' : undefined,
     ...environment,
@@ -44,7 +48,7 @@ export const createVariables = (settings: Settings, address: string): Variables 
     function: Object.fromEntries(all),
     extension: Object.fromEntries(all.filter(([name]) => !isFunctionOnly(name))),
     remove() {
-      if (socketFolder) rmSync(socketFolder, { recursive: true, force: true })
+      for (const folder of [socketFolder, spool]) if (folder) rmSync(folder, { recursive: true, force: true })
     },
   }
 }

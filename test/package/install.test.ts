@@ -41,12 +41,15 @@ describe('installed into an empty project', () => {
     write(
       'exports.js',
       `import * as main from 'middy-post-invoke'
+       import * as handOff from 'middy-post-invoke/hand-off'
        import * as handler from 'middy-post-invoke/handler'
        import * as sandbox from 'middy-post-invoke/sandbox'
-       console.log(JSON.stringify([Object.keys(main), Object.keys(handler), Object.keys(sandbox), main.default.name]))`,
+       const names = [main, handOff, handler, sandbox].map(module => Object.keys(module))
+       console.log(JSON.stringify([...names, main.default.name]))`,
     )
     expect(await node('exports.js')).toEqual([
       ['PostInvokeError', 'default', 'defer', 'onShutdown', 'postInvokeValidateOptions', 'resource'],
+      ['createHandOff', 'default', 'handOff'],
       ['PostInvokeError', 'defer', 'onShutdown', 'resource', 'withExecutionContext', 'withPostInvoke'],
       ['SandboxError', 'createSandbox'],
       expect.any(String),

@@ -46,9 +46,15 @@ describe('dist/layer', () => {
     expect(text.split('\n')[0]).toBe('#!/bin/bash -p')
   })
 
-  it('has the companion where the registrar looks for it, and one that Node can parse', async () => {
-    expect(readdirSync(join(layer, 'post-invoke'))).toEqual(['companion.cjs'])
-    await succeed(process.execPath, ['--check', join(layer, 'post-invoke', 'companion.cjs')])
+  it('has the companion where the registrar looks for it, and files that Node can parse', async () => {
+    const files = readdirSync(join(layer, 'post-invoke'))
+    expect(files.sort()).toEqual(['companion.cjs', 'job-worker.cjs', 'runner.cjs'])
+    for (const file of files) await succeed(process.execPath, ['--check', join(layer, 'post-invoke', file)])
+  })
+
+  it('has an HTTP client in the file that is loaded with the first work that is handed off, and in no other', () => {
+    const has = (file: string) => readFileSync(join(layer, 'post-invoke', file), 'utf8').includes('UND_ERR_SOCKET')
+    expect(['companion.cjs', 'job-worker.cjs', 'runner.cjs'].map(has)).toEqual([false, false, true])
   })
 })
 
@@ -61,10 +67,16 @@ describe('dist/layer.zip', () => {
       ['extensions/post-invoke', unix, '100755'],
       ['post-invoke/', unix, '40755'],
       ['post-invoke/companion.cjs', unix, '100644'],
+      ['post-invoke/job-worker.cjs', unix, '100644'],
+      ['post-invoke/runner.cjs', unix, '100644'],
     ])
     for (const [name, bytes] of Object.entries(unzipSync(zip))) {
       if (!name.endsWith('/')) expect(Buffer.from(bytes).equals(readFileSync(join(layer, name)))).toBe(true)
     }
+  })
+
+  it('is not large: it is unpacked in each cold start', () => {
+    expect(zip.length).toBeLessThan(400_000)
   })
 
   it('says of each entry that it is from 1980-01-01 00:00', () => {

@@ -19,7 +19,10 @@ const extensionsApi = createServer((request, response) => {
 
 beforeAll(async () => {
   copyOf(real.path, [])
-  for (const { path } of [real, alone]) copyFileSync(join(root, 'dist', 'index.js'), join(path, 'index.mjs'))
+  for (const { path } of [real, alone]) {
+    copyFileSync(join(root, 'dist', 'index.js'), join(path, 'index.mjs'))
+    copyFileSync(join(root, 'dist', 'hand-off', 'index.js'), join(path, 'hand-off.mjs'))
+  }
   copyFileSync(join(root, 'dist', 'handler.js'), join(alone.path, 'handler.mjs'))
   await new Promise<void>(resolve => extensionsApi.listen(0, '127.0.0.1', resolve))
 })
@@ -88,6 +91,15 @@ describe('alone, the package', () => {
     expect(loaded.kind).toBe('internal')
     expect(loaded.modules.filter(isHttp)).toEqual([])
     expect(requests[0]).toBe('POST /2020-01-01/extension/register')
+  })
+
+  it('loads none with hand-off either', async () => {
+    const { modules } = await load(
+      alone.path,
+      `${OURS}const { default: withHandOff } = await import('./hand-off.mjs'); withHandOff();`,
+      { POST_INVOKE_COMPANION: 'layer' },
+    )
+    expect(modules.filter(isHttp)).toEqual([])
   })
 
   it('would show them: an ESM import of node:http loads undici', async () => {

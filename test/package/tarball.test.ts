@@ -27,9 +27,12 @@ describe('the tarball', () => {
         'dist/cli/observer.js',
         'dist/handler.js',
         'dist/index.js',
+        'dist/hand-off/index.js',
         'dist/layer.zip',
         'dist/layer/extensions/post-invoke',
         'dist/layer/post-invoke/companion.cjs',
+        'dist/layer/post-invoke/job-worker.cjs',
+        'dist/layer/post-invoke/runner.cjs',
         'dist/preload.js',
         'dist/sandbox/index.js',
         'dist/sandbox/runtime-client.js',
@@ -65,7 +68,7 @@ describe('the tarball', () => {
     const paths = Object.values<any>(exports).flatMap(entry =>
       typeof entry === 'string' ? entry : Object.values(entry),
     )
-    expect(paths).toHaveLength(10)
+    expect(paths).toHaveLength(12)
     for (const path of paths) expect(files.map(file => `./${file.path}`)).toContain(path)
   })
 
@@ -84,6 +87,7 @@ describe('the tarball', () => {
     expect(code).toBe(0)
     expect(Object.keys(analysis.entrypoints).sort()).toEqual([
       '.',
+      './hand-off',
       './handler',
       './package.json',
       './preload',

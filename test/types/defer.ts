@@ -103,10 +103,12 @@ export const isOver = (error: unknown): boolean => {
     case 'ERR_SHUTDOWN_TIMEOUT':
     case 'ERR_INVALID_HANDLER':
     case 'ERR_INVALID_HOOK':
+    case 'ERR_INVALID_HAND_OFF':
     case 'ERR_INVALID_TASK':
     case 'ERR_INVALID_VARIABLE':
     case 'ERR_NO_COMPANION':
     case 'ERR_NO_INVOCATION':
+    case 'ERR_SPOOL':
       return false
     // @ts-expect-error no such code
     case 'ERR_OTHER':

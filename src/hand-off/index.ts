@@ -1,0 +1,232 @@
+/**
+ * Work written down as data, which outlives the function's process: requests, and calls of the functions of one module.
+ *
+ * @packageDocumentation
+ */
+// What is here only writes it down. The layer's companion runs it; where there is none, this process does.
+import type middy from '@middy/core'
+import type { Context } from 'aws-lambda'
+import { PostInvokeError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { OpenInvocation } from '../middleware/function-process.ts'
+import type { Invocation } from '../middleware/invocation.ts'
+import { currentInvocation, existingFunctionProcess, HANDED_OFF, type Shared } from '../middleware/shared.ts'
+import { readJobsModule, readSpool, taskRoot } from '../variables.ts'
+import { ENTRY_VERSION, type Entry, MAX_ENTRY_BYTES } from './entry.ts'
+import type { JsonValue } from './json.ts'
+import type { Runner, RunnerOptions } from './runner.ts'
+import { hasWaiting, SpoolWriter } from './spool.ts'
+import {
+  invalidWork,
+  type JobOptions,
+  type RequestOptions,
+  type RequestToHandOff,
+  type RequestWithoutBody,
+  validateJob,
+  validateRequest,
+} from './validate.ts'
+
+export type { DispatcherOptions, RetryOptions } from './entry.ts'
+export type { JobContext } from './jobs.ts'
+export type { JsonValue } from './json.ts'
+export type { HeadersToHandOff, JobOptions, RequestOptions, RequestToHandOff, RequestWithoutBody } from './validate.ts'
+
+/** A jobs module: its exported functions are jobs. For instance `typeof import('./jobs.ts')`. */
+export type Jobs = object
+
+/** The names of the jobs of a module. */
+export type JobName<Module extends Jobs> = {
+  [Name in keyof Module]: Module[Name] extends (...given: any) => unknown ? Name : never
+}[keyof Module] &
+  string
+
+/** What a job is given after its name: the payload, where its first parameter asks for one, and options. */
+export type JobArguments<Function> = Function extends (...given: infer Given) => unknown
+  ? Given extends readonly []
+    ? [payload?: undefined, options?: JobOptions]
+    : undefined extends Given[0]
+      ? [payload?: Given[0], options?: JobOptions]
+      : [payload: Given[0], options?: JobOptions]
+  : never
+
+/**
+ * Hands work off: it is written down before this returns, and runs after the response, at least once, also if the
+ * function's process dies meanwhile.
+ *
+ * @throws PostInvokeError `ERR_INVALID_HAND_OFF` for what is no work, `ERR_SPOOL` when it cannot be written down,
+ * `ERR_NO_INVOCATION` outside an invocation.
+ */
+export type HandOff<Module extends Jobs = Record<string, (payload?: JsonValue) => unknown>> = {
+  /** An HTTP request. */
+  (request: RequestToHandOff | RequestWithoutBody, options?: RequestOptions): void
+  /** A call of a function of the jobs module (`POST_INVOKE_JOBS`). */
+  <Name extends JobName<Module>>(job: Name, ...payload: JobArguments<Module[Name]>): void
+}
+
+/** What the middleware adds to the context. */
+export type HandOffContext<Module extends Jobs = Record<string, (payload?: JsonValue) => unknown>> = {
+  handOff: HandOff<Module>
+}
+
+/**
+ * `context.handOff()` for code that has no context at hand. It belongs to the invocation in which it is called.
+ *
+ * @example
+ * ```ts
+ * import { handOff } from 'middy-post-invoke/hand-off'
+ *
+ * handOff({ url: 'https://collector.example/events', body: JSON.stringify({ event: 'order' }) })
+ * ```
+ */
+export const handOff: HandOff<any> = (work: unknown, ...rest: unknown[]): void => {
+  const invocation = currentInvocation()
+  if (!invocation) {
+    throw new PostInvokeError(
+      'ERR_NO_INVOCATION',
+      'Expected handOff() to be called inside an invocation of a handler with the postInvoke() middleware, got a call outside of any. Call it in the handler, after `.use(postInvoke())`.',
+    )
+  }
+  accept(invocation, work, rest)
+}
+
+/** The same, typed by a jobs module: `createHandOff<typeof import('./jobs.ts')>()`. */
+export const createHandOff = <Module extends Jobs>(): HandOff<Module> => handOff as HandOff<Module>
+
+/**
+ * The middleware that puts `handOff` on the context, typed by a jobs module. Use it after `postInvoke()`.
+ *
+ * @throws PostInvokeError `ERR_INVALID_VARIABLE` for a wrong environment variable.
+ *
+ * @example
+ * ```ts
+ * export const handler = middy()
+ *   .use(postInvoke())
+ *   .use(withHandOff<typeof import('./jobs.ts')>())
+ *   .handler(async (event, context) => {
+ *     context.handOff('sendMail', { to: event.mail })
+ *   })
+ * ```
+ */
+const withHandOff = <Module extends Jobs = Record<string, (payload?: JsonValue) => unknown>>(): middy.MiddlewareObj<
+  unknown,
+  any,
+  Error,
+  HandOffContext<Module> & Context
+> => {
+  work.configure()
+  const handOffMiddlewareBefore = (
+    request: middy.Request<unknown, any, Error, HandOffContext<Module> & Context>,
+  ): void => {
+    const open = (request.internal as Record<symbol, OpenInvocation | undefined>)[OPEN]
+    if (!open) {
+      throw new PostInvokeError(
+        'ERR_NO_INVOCATION',
+        'Expected the middleware of middy-post-invoke/hand-off to be used after postInvoke(), which opens the invocation.',
+      )
+    }
+    const { invocation } = open
+    request.context.handOff = ((work: unknown, ...rest: unknown[]) =>
+      accept(invocation, work, rest)) as HandOff<any> as HandOff<Module>
+  }
+  return { before: handOffMiddlewareBefore }
+}
+
+export default withHandOff
+
+const OPEN = Symbol.for('middy-post-invoke/open')
+
+const numbers = new WeakMap<Invocation, number>()
+
+const accept = (invocation: Invocation, given: unknown, rest: readonly unknown[]): void => {
+  const { requestId } = invocation
+  if (invocation.isSettled) {
+    throw new PostInvokeError(
+      'ERR_NO_INVOCATION',
+      `Expected handOff() to be called before its invocation ends, got a call after request ${requestId} had settled. Await what hands off, in the handler or in a task.`,
+    )
+  }
+  const valid =
+    typeof given === 'string' ? validateJob(given, rest[0], rest[1], work.jobs()) : validateRequest(given, rest[0])
+  const number = (numbers.get(invocation) ?? 0) + 1
+  const entry: Entry = {
+    version: ENTRY_VERSION,
+    key: `${requestId}-${number}`,
+    requestId,
+    taskRoot: taskRoot(),
+    ...valid,
+  }
+  const text = JSON.stringify(entry)
+  if (Buffer.byteLength(text) > MAX_ENTRY_BYTES) {
+    throw invalidWork(
+      `Expected handed-off work of at most ${MAX_ENTRY_BYTES} bytes as JSON, got ${Buffer.byteLength(text)}. Store what is large, and hand off where it is`,
+      undefined,
+    )
+  }
+  work.write(text)
+  numbers.set(invocation, number)
+  existingFunctionProcess()?.drainAtShutdown()
+}
+
+/** The spool of this process, and what runs it where the layer does not. */
+class LocalWork {
+  #spool: string | undefined
+  #writer: SpoolWriter | undefined
+  #jobs: string | undefined
+  #runner: Promise<Runner> | undefined
+
+  /** Reads the variables: what is wrong there is to fail the function's init. */
+  configure(): void {
+    this.#spool ??= readSpool()
+    this.#jobs ??= readJobsModule()
+  }
+
+  jobs(): string {
+    this.configure()
+    if (this.#jobs !== undefined) return this.#jobs
+    throw invalidWork(
+      'Expected the variable POST_INVOKE_JOBS to name the module of the jobs, before one is handed off',
+      undefined,
+    )
+  }
+
+  write(text: string): void {
+    this.configure()
+    this.#writer ??= new SpoolWriter(this.#spool as string)
+    this.#writer.add(text)
+  }
+
+  run(log: Log, deadline: number, isLast?: boolean): Promise<void> | undefined {
+    this.configure()
+    return hasWaiting(this.#spool as string) ? this.#run(log, deadline, isLast) : undefined
+  }
+
+  async #run(log: Log, deadline: number, isLast?: boolean): Promise<void> {
+    // The client asks for its next invocation first, where it is not us that it waits for.
+    await new Promise<void>(resolve => setImmediate(resolve))
+    try {
+      this.#runner ??= loadRunner({ spool: this.#spool as string, log, isolatesJobs: false })
+      await (await this.#runner).run(deadline, isLast)
+      if (process.env.AWS_LAMBDA_RUNTIME_API === undefined) removeIfEmpty(this.#spool as string)
+    } catch (error) {
+      this.#runner = undefined
+      log.error('handed-off work cannot be run; it stays in the spool', error)
+    }
+  }
+}
+
+/** The layer's own file, so that undici comes with this package and is loaded by nobody who does not need it. */
+const loadRunner = async (options: RunnerOptions): Promise<Runner> => {
+  const { createRunner } = (await import('../layer/post-invoke/runner.cjs' as string)) as typeof import('./runner.ts')
+  return createRunner(options)
+}
+
+/** Outside Lambda each process has its own, and nobody else to tidy up. */
+const removeIfEmpty = (folder: string) => {
+  try {
+    process.getBuiltinModule('node:fs').rmdirSync(folder)
+  } catch {}
+}
+
+const work = new LocalWork()
+
+;(globalThis as Shared)[HANDED_OFF] = work

@@ -1,0 +1,164 @@
+// Runs what waits in the spool: in the layer's companion, which loads this file with the first entry, or in the function's
+// own process where there is no layer.
+import type { Log } from '../log.ts'
+import { type Entry, parseEntry } from './entry.ts'
+import { type CallJob, callInThisProcess, callInWorker } from './jobs.ts'
+import { RequestSender } from './requests.ts'
+import { type Claim, SpoolReader } from './spool.ts'
+
+export type RunnerOptions = {
+  readonly spool: string
+  readonly log: Log
+  /** Whether jobs get a thread of their own, which can be ended, and whose end is not ours. */
+  readonly isolatesJobs: boolean
+}
+
+export type Runner = {
+  /**
+   * Runs what waits, and what comes to wait meanwhile. Never rejects. A run under way goes on, until the new deadline.
+   *
+   * @param deadline - When to stop, in milliseconds since the epoch. What is not done by then waits again.
+   * @param isLast - Whether nothing will run in this environment any more: what is not done is lost.
+   */
+  run(deadline: number, isLast?: boolean): Promise<void>
+}
+
+/** How much is done at a time. */
+const CONCURRENCY = 8
+
+/** How many names one log line holds. */
+const MAX_NAMES = 50
+
+/** What setTimeout can count. */
+const MAX_MS = 2 ** 31 - 1
+
+export const createRunner = (options: RunnerOptions): Runner => {
+  let current: Run | undefined
+  let ended: Promise<void> | undefined
+  return {
+    run(deadline, isLast = false) {
+      if (current && ended) {
+        current.limit(deadline, isLast)
+        return ended
+      }
+      current = new Run(options)
+      current.limit(deadline, isLast)
+      ended = current.toEnd().finally(() => {
+        current = undefined
+      })
+      return ended
+    },
+  }
+}
+
+/** What became of one entry. */
+type Fate = 'done' | 'failed' | 'out of time'
+
+class Run {
+  readonly #options: RunnerOptions
+  readonly #spool: SpoolReader
+  readonly #requests = new RequestSender()
+  readonly #call: CallJob
+  readonly #controller = new AbortController()
+  readonly #unfinished: Entry[] = []
+  /** Given back for lack of time, so not to be taken again in this run. */
+  readonly #left = new Set<string>()
+  #deadline = 0
+  #isLast = false
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: RunnerOptions) {
+    this.#options = options
+    this.#spool = new SpoolReader(options.spool)
+    this.#call = options.isolatesJobs ? callInWorker : callInThisProcess
+  }
+
+  limit(deadline: number, isLast: boolean): void {
+    this.#deadline = deadline
+    this.#isLast ||= isLast
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => this.#controller.abort(), Math.min(Math.max(0, deadline - Date.now()), MAX_MS))
+  }
+
+  async toEnd(): Promise<void> {
+    try {
+      await Promise.all(Array.from({ length: CONCURRENCY }, () => this.#work()))
+      this.#nameWhatIsLeft()
+    } catch (error) {
+      this.#options.log.error('a fault of ours ended the run of handed-off work; it stays in the spool', error)
+    } finally {
+      clearTimeout(this.#timer)
+      await this.#requests.close()
+    }
+  }
+
+  async #work(): Promise<void> {
+    for (let claim = this.#take(); claim !== undefined; claim = this.#take()) {
+      const entry = parseEntry(claim.claim.text)
+      if (typeof entry === 'string') {
+        this.#options.log.error(
+          `an entry of the spool cannot be read (${entry}): ${this.#options.spool}/${claim.name} is set aside as .corrupt`,
+        )
+        claim.claim.setAside()
+        continue
+      }
+      const fate = await this.#execute(entry)
+      if (fate === 'out of time') {
+        this.#left.add(claim.name)
+        this.#unfinished.push(entry)
+        claim.claim.giveBack()
+      } else claim.claim.done()
+    }
+  }
+
+  #take(): { name: string; claim: Claim } | undefined {
+    for (const name of this.#spool.list()) {
+      if (this.#left.has(name)) continue
+      const claim = this.#spool.take(name)
+      if (claim) return { name, claim }
+    }
+    return undefined
+  }
+
+  async #execute(entry: Entry): Promise<Fate> {
+    const { signal } = this.#controller
+    if (signal.aborted || Date.now() >= this.#deadline) return 'out of time'
+    const { log } = this.#options
+    const { work } = entry
+    try {
+      const said =
+        work.kind === 'request'
+          ? await this.#requests.send(work, entry.key, signal)
+          : await this.#call(work, { idempotencyKey: entry.key, awsRequestId: entry.requestId, signal })
+      log.debug(`${describeEntry(entry)} done: ${said}`, { requestId: entry.requestId })
+      return 'done'
+    } catch (error) {
+      if (signal.aborted) return 'out of time'
+      log.error(`${describeEntry(entry)} failed:`, error, { requestId: entry.requestId })
+      return 'failed'
+    }
+  }
+
+  #nameWhatIsLeft() {
+    const left = this.#unfinished
+    if (left.length === 0) return
+    const { log } = this.#options
+    for (let index = 0; index < left.length; index += MAX_NAMES) {
+      const names = left
+        .slice(index, index + MAX_NAMES)
+        .map(({ name, requestId }) => `${JSON.stringify(name)} of request ${requestId}`)
+        .join(', ')
+      if (this.#isLast) {
+        log.error(
+          `the environment ends before handed-off work was done: ${names}. It is lost, unless Lambda starts the function here anew.`,
+        )
+      } else {
+        log.warn(
+          `time was up before handed-off work was done: ${names}. It stays in the spool for what runs next in this environment, if anything does.`,
+        )
+      }
+    }
+  }
+}
+
+const describeEntry = ({ name, requestId }: Entry) => `handed-off work ${JSON.stringify(name)} of request ${requestId}`

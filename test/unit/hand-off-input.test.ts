@@ -1,0 +1,206 @@
+// Everything that users can give to handOff(): what is taken, verbatim, and what is refused with which words.
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
+import middy from '@middy/core'
+import fc from 'fast-check'
+import { PostInvokeError } from '../../src/errors.ts'
+import { type Entry, MAX_ENTRY_BYTES, parseEntry } from '../../src/hand-off/entry.ts'
+import withHandOff, { handOff } from '../../src/hand-off/index.ts'
+import { toJson } from '../../src/hand-off/json.ts'
+import { validateRequest } from '../../src/hand-off/validate.ts'
+import postInvoke from '../../src/index.ts'
+import { lambdaContext, thrownBy } from './helpers.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'post-invoke-'))
+const spool = join(folder, 'spool')
+writeFileSync(join(folder, 'jobs.mjs'), '')
+
+/** Both ways to hand off, of an invocation that stays open. */
+const ways: Record<string, (...given: any[]) => void> = {}
+beforeAll(async () => {
+  process.env.POST_INVOKE_SPOOL = spool
+  process.env.POST_INVOKE_JOBS = join(folder, 'jobs.mjs')
+  await new Promise<void>(ready => {
+    middy<any, any>()
+      .use(postInvoke())
+      .use(withHandOff())
+      .handler(async (_event, context) => {
+        ways['context.handOff()'] = context.handOff
+        const { AsyncLocalStorage } = await import('node:async_hooks')
+        const inside = AsyncLocalStorage.snapshot()
+        ways['the imported handOff()'] = (...given) => inside(() => (handOff as any)(...given))
+        ready()
+        await new Promise(() => {})
+      })({}, lambdaContext('r1'))
+  })
+})
+beforeEach(() => rmSync(spool, { recursive: true, force: true }))
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true })
+  delete process.env.POST_INVOKE_SPOOL
+  delete process.env.POST_INVOKE_JOBS
+})
+
+const spooled = (): Entry[] =>
+  readdirSync(spool)
+    .sort()
+    .map(name => parseEntry(readFileSync(join(spool, name), 'utf8')) as Entry)
+
+const url = 'https://collector.example/events'
+const cycle: Record<string, unknown> = {}
+cycle.self = cycle
+
+const refusals: [string, any[], string][] = [
+  ['nothing', [undefined], 'or the name of a job to hand off, got undefined'],
+  ['a function', [() => {}], 'A function can be deferred'],
+  ['an array', [[]], 'to hand off, got an array'],
+  ['an unknown key', [{ url, uri: url }], 'to have no keys but url, method, headers, body, got "uri"'],
+  ['no url', [{ method: 'POST' }], 'an absolute URL with http: or https:, got undefined'],
+  ['a relative url', [{ url: '/events' }], 'got "/events" (string)'],
+  ['a file', [{ url: 'file:///etc/passwd' }], 'with http: or https:'],
+  ['a script', [{ url: 'javascript:alert(1)' }], 'with http: or https:'],
+  ['a url with a line break', [{ url: `${url}\r\nHost: evil` }], 'with http: or https:'],
+  ['a url with a tab', [{ url: 'https://colle\tctor.example' }], 'with http: or https:'],
+  ['a url with half a character', [{ url: `${url}/\ud800` }], 'with http: or https:'],
+  ['a password in the url', [{ url: 'https://user:secret@collector.example' }], 'no user and no password'],
+  ['an unknown method', [{ url, method: 'CONNECT' }], 'to be one of GET, HEAD'],
+  ['a method with a line break', [{ url, method: 'GET\r\nX: y' }], 'to be one of GET, HEAD'],
+  ['a body with GET', [{ url, method: 'get', body: '' }], 'without a body for the method GET'],
+  ['headers that are none', [{ url, headers: 'x: y' }], 'headers to be an object, got "x: y" (string)'],
+  ['a header with a number', [{ url, headers: { a: 1 } }], 'pairs of strings, got 1 (number)'],
+  ['a header with a line break', [{ url, headers: { a: 'b\r\nc: d' } }], 'headers to be valid'],
+  ['a header with a NUL', [{ url, headers: { a: 'b\0' } }], 'headers to be valid'],
+  ['a header that HTTP cannot hold', [{ url, headers: { a: '雨' } }], 'headers to be valid'],
+  ['a header name with a line break', [{ url, headers: { 'a\r\nb': 'c' } }], 'headers to be valid'],
+  ['a header of the connection', [{ url, headers: { 'Transfer-encoding': 'chunked' } }], 'Expected no header'],
+  ['the host', [{ url, headers: [['HOST', 'evil']] }], 'which the client sets itself'],
+  ['an object as a body', [{ url, body: { a: 1 } }], 'JSON.stringify() makes text of an object'],
+  ['half a character as a body', [{ url, body: 'a\udfff' }], 'got a lone surrogate'],
+  ['a Request with a body', [new Request(url, { method: 'POST', body: 'x' })], 'a Request without a body'],
+  ['a name for options', [{ url }, 'mail'], 'the options of handOff() to be an object, got "mail" (string)'],
+  ['an unknown option', [{ url }, { timeout: 1 }], 'to have no keys but name, retry, dispatcher, got "timeout"'],
+  ['a name that is none', [{ url }, { name: 1 }], "Expected the work's name to be a string, got 1 (number)"],
+  ['an unknown retry', [{ url }, { retry: { times: 3 } }], 'Expected retry to have no keys but'],
+  ['a negative retry', [{ url }, { retry: { maxRetries: -1 } }], 'retry.maxRetries to be a number from 0 on'],
+  ['codes that are none', [{ url }, { retry: { statusCodes: ['500'] } }], 'an array of whole numbers'],
+  ['a dispatcher that is none', [{ url }, { dispatcher: 3 }], 'Expected dispatcher to be an object, got 3 (number)'],
+  ['a timeout that is none', [{ url }, { dispatcher: { bodyTimeout: '1s' } }], 'dispatcher.bodyTimeout to be a number'],
+  ['no job', [''], 'Expected the name of a job, got an empty string'],
+  ['a function as a payload', ['job', () => {}], 'to be JSON, but it is a function'],
+  ['a bigint', ['job', { n: 1n }], 'but "n" is 1 (bigint)'],
+  ['NaN', ['job', { n: Number.NaN }], 'but "n" is NaN (number)'],
+  ['a symbol', ['job', [Symbol('x')]], 'is Symbol(x) (symbol)'],
+  ['a map', ['job', { m: new Map() }], 'but "m" is an object (Map)'],
+  ['bytes', ['job', { b: new Uint8Array(1) }], 'but "b" is an object (Uint8Array)'],
+  ['a cycle', ['job', cycle], 'circular'],
+  ['too much', ['job', 'x'.repeat(MAX_ENTRY_BYTES)], `of at most ${MAX_ENTRY_BYTES} bytes as JSON`],
+  ['retries of requests', ['job', null, { retry: { statusCodes: [500] } }], 'Expected retry to have no keys but'],
+  ['a timeout of nothing', ['job', null, { timeout: 0 }], 'a whole number of milliseconds above 0, got 0 (number)'],
+]
+
+describe('refused, and not written down, is', () => {
+  it.each(refusals)('%s', (_what, given, words) => {
+    for (const way of Object.values(ways)) {
+      const error = thrownBy(() => way(...given)) as PostInvokeError
+      expect(error).toBeInstanceOf(PostInvokeError)
+      expect([error.code, error.message]).toEqual(['ERR_INVALID_HAND_OFF', expect.stringContaining(words)])
+    }
+    expect(thrownBy(spooled)).toMatchObject({ code: 'ENOENT' })
+  })
+
+  it('what is handed off outside an invocation', () => {
+    expect(thrownBy(() => handOff({ url }))).toMatchObject({ code: 'ERR_NO_INVOCATION' })
+  })
+
+  it('what is handed off after its invocation', async () => {
+    const handOffs: any[] = []
+    const handler = middy<any, any>()
+      .use(postInvoke())
+      .use(withHandOff())
+      .handler(async (_event, context) => void handOffs.push(context.handOff))
+    await handler({}, lambdaContext('r2'))
+    await new Promise(resolve => setTimeout(resolve, 20))
+    expect(thrownBy(() => handOffs[0]({ url }))).toMatchObject({
+      code: 'ERR_NO_INVOCATION',
+      message: expect.stringContaining('after request r2 had settled'),
+    })
+  })
+
+  it('the middleware without postInvoke() before it', async () => {
+    const handler = middy<any, any>()
+      .use(withHandOff())
+      .handler(async () => {})
+    await expect(handler({}, lambdaContext())).rejects.toMatchObject({ code: 'ERR_NO_INVOCATION' })
+  })
+})
+
+const written: [string, any[], object][] = [
+  ['a url', [{ url }], { kind: 'request', url, method: 'GET', headers: [] }],
+  ['a URL', [{ url: new URL('http://a.example/b?c=d#e') }], { url: 'http://a.example/b?c=d', method: 'GET' }],
+  ['a body', [{ url, body: 'x' }], { method: 'POST', body: 'x' }],
+  ['bytes', [{ url, method: 'put', body: new Uint8Array([0, 255]) }], { method: 'PUT', body: 'AP8=', isBase64: true }],
+  ['a buffer', [{ url, body: new Uint8Array([1]).buffer }], { body: 'AQ==', isBase64: true }],
+  [
+    'a form',
+    [{ url, body: new URLSearchParams({ a: '1&2' }) }],
+    { body: 'a=1%262', headers: [['Content-Type', 'application/x-www-form-urlencoded;charset=UTF-8']] },
+  ],
+  ['headers', [{ url, headers: { 'X-A': 'b' } }], { headers: [['X-A', 'b']] }],
+  ['pairs', [{ url, headers: [['a', '1'], ['a', '2']] }], { headers: [['a', '1'], ['a', '2']] }], // biome-ignore format: pairs
+  ['Headers', [{ url, headers: new Headers({ a: 'b' }) }], { headers: [['a', 'b']] }],
+  [
+    'a Request',
+    [new Request(url, { method: 'DELETE', headers: { a: 'b' } })],
+    { method: 'DELETE', headers: [['a', 'b']] },
+  ],
+  [
+    'options',
+    [{ url }, { retry: { maxRetries: 0, statusCodes: [500] } }],
+    { retry: { maxRetries: 0, statusCodes: [500] } },
+  ],
+  [
+    'a job',
+    ['mail', { to: 'x', at: new Date(0) }],
+    { kind: 'job', job: 'mail', payload: { to: 'x', at: '1970-01-01T00:00:00.000Z' } },
+  ],
+  ['a job without a payload', ['mail'], { kind: 'job', module: join(folder, 'jobs.mjs') }],
+  ['a job with a timeout', ['mail', null, { timeout: 5 }], { payload: null, timeout: 5 }],
+]
+
+describe('written down, before handOff() returns, is', () => {
+  it.each(written)('%s', (_what, given, work) => {
+    for (const way of Object.values(ways)) way(...given)
+    expect(spooled().map(entry => entry.work)).toEqual([expect.objectContaining(work), expect.objectContaining(work)])
+  })
+
+  it('each with a key of its own, in order', () => {
+    const [way] = Object.values(ways) as [(...given: any[]) => void]
+    for (const name of ['a', 'b', 'c']) way({ url }, { name })
+    const entries = spooled()
+    expect(entries.map(({ name }) => name)).toEqual(['a', 'b', 'c'])
+    const [first] = entries.map(({ key }) => Number(/^r1-(\d+)$/.exec(key)?.[1]))
+    expect(entries.map(({ key }) => key)).toEqual([0, 1, 2].map(index => `r1-${(first as number) + index}`))
+  })
+})
+
+describe('as it is given arrives', () => {
+  it('any JSON as a payload', () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), value => {
+        expect(toJson(value)).toEqual(JSON.parse(JSON.stringify(value)))
+      }),
+    )
+  })
+
+  it('any text as a body, and any header that HTTP can hold', () => {
+    const printable = fc.stringMatching(/^[\x20-\x7e\xa0-\xff]*$/)
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), printable, (body, header) => {
+        const { work } = validateRequest({ url, body, headers: { 'x-header': header } }, undefined)
+        expect(work).toMatchObject({ body, headers: [['x-header', header]] })
+      }),
+    )
+  })
+})

@@ -1,0 +1,289 @@
+// What runs handed-off work, in this process and against a real server: what is sent, what is tried again, what is logged,
+// and what stays in the spool.
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
+import fc from 'fast-check'
+import type { Entry, JobWork, RequestWork } from '../../src/hand-off/entry.ts'
+import { createRunner } from '../../src/hand-off/runner.ts'
+import { SpoolReader, SpoolWriter } from '../../src/hand-off/spool.ts'
+import { validateRequest } from '../../src/hand-off/validate.ts'
+import { startTarget } from '../support/target.ts'
+import { recordLog, until } from './helpers.ts'
+
+let folder: string
+let spool: string
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'post-invoke-'))
+  spool = join(folder, 'spool')
+})
+afterEach(() => rmSync(folder, { recursive: true, force: true }))
+
+const accept = (...works: (RequestWork | JobWork)[]) => {
+  const writer = new SpoolWriter(spool)
+  works.forEach((work, index) => {
+    const name = work.kind === 'request' ? work.method : work.job
+    const entry: Entry = { version: 1, key: `r1-${index}`, requestId: 'r1', name, taskRoot: folder, work }
+    writer.add(JSON.stringify(entry))
+  })
+}
+
+const request = (url: string, more: Partial<RequestWork> = {}): RequestWork => ({
+  kind: 'request',
+  url,
+  method: 'POST',
+  headers: [],
+  body: 'body',
+  ...more,
+  retry: { minTimeout: 1, ...more.retry },
+})
+
+/** A module of jobs, with `log` to say what ran. */
+const jobs = (source: string) => {
+  const module = join(folder, `jobs-${Math.random()}.mjs`)
+  writeFileSync(module, `const log = globalThis.jobLog; ${source}`)
+  return (job: string, more: Partial<JobWork> = {}): JobWork => ({
+    kind: 'job',
+    job,
+    module,
+    retry: { minTimeout: 1 },
+    ...more,
+  })
+}
+
+const run = async (milliseconds = 10_000, isLast = false) => {
+  const log = recordLog()
+  await createRunner({ spool, log, isolatesJobs: false }).run(Date.now() + milliseconds, isLast)
+  return log
+}
+
+const messageOf = (log: ReturnType<typeof recordLog>) => String((log.lines[0]?.error as Error | undefined)?.message)
+
+const waiting = () => new SpoolReader(spool).list().length
+
+describe('a request', () => {
+  it('is sent once, with a key, and is gone', async () => {
+    await using target = await startTarget()
+    accept(request(`${target.url}/a/b?c=d`, { headers: [['X-Twice', '1'], ['X-Twice', '2']] })) // biome-ignore format: pairs
+    const log = await run()
+    expect(target.received).toHaveLength(1)
+    expect(target.received[0]).toMatchObject({ method: 'POST', path: '/a/b?c=d', body: Buffer.from('body') })
+    expect(target.received[0]?.headers).toMatchObject({ 'x-twice': '1, 2', 'idempotency-key': 'r1-0' })
+    expect(log.lines).toEqual([
+      { level: 'debug', message: 'handed-off work "POST" of request r1 done: status 200, attempts: 1' },
+    ])
+    expect(readdirSync(spool)).toEqual([])
+  })
+
+  it('keeps a key that it was given', async () => {
+    await using target = await startTarget()
+    accept(request(target.url, { headers: [['idempotency-key', 'mine']] }))
+    await run()
+    expect(target.received[0]?.headers['idempotency-key']).toBe('mine')
+  })
+
+  it.each([408, 429, 500, 502, 503, 504])('is tried again after status %d, with the same key', async status => {
+    await using target = await startTarget(response => {
+      response.statusCode = target.received.length < 3 ? status : 204
+      response.end()
+    })
+    accept(request(target.url))
+    const log = await run()
+    expect([...target.keys()]).toEqual([['r1-0', 3]])
+    expect(log.of('debug')).toEqual([expect.stringContaining('status 204, attempts: 3')])
+  })
+
+  it('is given up after its retries: the log has method, status and attempts, and no path', async () => {
+    await using target = await startTarget(response => {
+      response.statusCode = 503
+      response.end('secret')
+    })
+    accept(request(`${target.url}/path?token=secret`, { retry: { maxRetries: 1 } }))
+    const log = await run()
+    expect(target.received).toHaveLength(2)
+    expect(log.lines).toHaveLength(1)
+    const { message, error } = log.lines[0] as { message: string; error: Error }
+    expect(message).toBe('handed-off work "POST" of request r1 failed:')
+    expect(error.message).toBe(`POST ${target.url}: status 503, attempts: 2`)
+    expect(readdirSync(spool)).toEqual([])
+  })
+
+  it.each([400, 401, 404, 422])('is not tried again after status %d, which would stay the same', async status => {
+    await using target = await startTarget(response => {
+      response.statusCode = status
+      response.end()
+    })
+    accept(request(target.url))
+    const log = await run()
+    expect(target.received).toHaveLength(1)
+    expect(messageOf(log)).toContain(`status ${status}, attempts: 1`)
+  })
+
+  it('is tried again when its connection breaks', async () => {
+    await using target = await startTarget(response => {
+      if (target.received.length < 2) response.destroy()
+      else response.end()
+    })
+    accept(request(target.url))
+    const log = await run()
+    expect(log.of('debug')).toEqual([expect.stringContaining('attempts: 2')])
+  })
+
+  it('is tried again when the answer is late', async () => {
+    await using target = await startTarget(response => {
+      if (target.received.length > 1) response.end()
+    })
+    accept(request(target.url, { dispatcher: { headersTimeout: 50 } }))
+    const log = await run()
+    expect(log.of('debug')).toEqual([expect.stringContaining('attempts: 2')])
+  })
+
+  it('waits no longer than the run, and stays in the spool', async () => {
+    await using target = await startTarget(() => {})
+    accept(request(target.url), request(target.url, { method: 'PUT' }))
+    const log = await run(200)
+    expect(target.received).toHaveLength(2)
+    expect(log.of('warn')).toEqual([
+      'time was up before handed-off work was done: "POST" of request r1, "PUT" of request r1. It stays in the spool for what runs next in this environment, if anything does.',
+    ])
+    expect(waiting()).toBe(2)
+  })
+
+  it('is an error of the log where nothing runs any more', async () => {
+    await using target = await startTarget(() => {})
+    accept(request(target.url))
+    const log = await run(50, true)
+    expect(log.of('error')).toEqual([expect.stringContaining('the environment ends before handed-off work was done')])
+  })
+
+  it('arrives verbatim, whatever it holds', async () => {
+    await using target = await startTarget()
+    const text = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.constantFrom(
+        '"}\n{"version":1}',
+        '$(touch /tmp/x) `id` ; rm -rf /',
+        '\r\n\r\nGET / HTTP/1.1\r\n',
+        '\0',
+        '\u2028',
+      ),
+    )
+    const header = fc.stringMatching(/^[\x21-\x7e\xa1-\xff]+([\x20-\x7e\xa1-\xff]*[\x21-\x7e\xa1-\xff])?$/)
+    await fc.assert(
+      fc.asyncProperty(text, header, async (body, value) => {
+        target.received.length = 0
+        const { work } = validateRequest({ url: target.url, body, headers: { 'x-header': value } }, undefined)
+        accept(work as RequestWork)
+        const log = await run()
+        expect(log.of('error')).toEqual([])
+        expect(target.received.map(({ body, headers }) => [String(body), headers['x-header']])).toEqual([[body, value]])
+      }),
+      { numRuns: 60 },
+    )
+  })
+})
+
+describe('a job', () => {
+  beforeEach(() => {
+    ;(globalThis as any).jobLog = []
+  })
+  const said = (): any[] => (globalThis as any).jobLog
+
+  it('is called with its payload and its context, and is gone', async () => {
+    const job = jobs('export const mail = (...given) => void log.push(given)')
+    accept(job('mail', { payload: { a: ['"', null] } }))
+    const log = await run()
+    expect(said()).toEqual([
+      [{ a: ['"', null] }, { idempotencyKey: 'r1-0', awsRequestId: 'r1', attempt: 1, signal: expect.any(AbortSignal) }],
+    ])
+    expect(log.of('debug')).toEqual(['handed-off work "mail" of request r1 done: attempts: 1'])
+    expect(readdirSync(spool)).toEqual([])
+  })
+
+  it('is tried again when it fails, and given up after its retries', async () => {
+    const job = jobs(`
+      export const twice = (_, { attempt }) => { log.push(attempt); if (attempt < 2) throw new Error('once') }
+      export const always = async () => { log.push('always'); throw new Error('always') }`)
+    accept(job('twice'), job('always', { retry: { maxRetries: 3, minTimeout: 1 } }))
+    const log = await run()
+    expect(said().filter(what => what === 'always')).toHaveLength(4)
+    expect(said()).toEqual(expect.arrayContaining([1, 2]))
+    expect(log.lines.filter(({ level }) => level === 'error')).toEqual([
+      {
+        level: 'error',
+        message: 'handed-off work "always" of request r1 failed:',
+        error: expect.objectContaining({ message: 'always, attempts: 4', cause: new Error('always') }),
+      },
+    ])
+    expect(waiting()).toBe(0)
+  })
+
+  it.each(['nope', 'toString', '__proto__', 'notAFunction', 'constructor'])(
+    'is not %s, which is no function of the module',
+    async name => {
+      const job = jobs('export const mail = () => {}; export const notAFunction = 1')
+      accept(job(name))
+      const log = await run()
+      expect(messageOf(log)).toContain(`to export a function "${name}", got "mail"`)
+    },
+  )
+
+  it('that does not heed its signal is not waited for', async () => {
+    const job = jobs(
+      'export const never = (_, { signal }) => new Promise(() => signal.onabort = () => log.push("aborted"))',
+    )
+    accept(job('never', { timeout: 10, retry: { maxRetries: 0 } }), job('never'))
+    const log = await run(400)
+    expect(said()).toEqual(['aborted', 'aborted'])
+    expect(log.of('error')).toHaveLength(1) // its timeout
+    expect(log.of('warn')).toHaveLength(1) // the end of the run
+    expect(waiting()).toBe(1)
+  })
+})
+
+describe('a run', () => {
+  it('takes what comes meanwhile', async () => {
+    await using target = await startTarget(response => {
+      if (target.received.length === 1) accept(request(target.url, { method: 'PUT' }))
+      response.end()
+    })
+    accept(request(target.url))
+    await run()
+    expect(target.received.map(({ method }) => method)).toEqual(['POST', 'PUT'])
+  })
+
+  it('sets aside what cannot be read, and does the rest', async () => {
+    await using target = await startTarget()
+    accept(request(target.url))
+    const [file = ''] = readdirSync(spool)
+    const bad = ['', '{"version":1', 'null', '42', '[]', '{"version":2}', '{"version":1,"key":"a"}']
+    bad.forEach((text, index) => {
+      writeFileSync(join(spool, file.replace(/\.json$/, `${index}.json`)), text)
+    })
+    const log = await run()
+    expect(target.received).toHaveLength(1)
+    expect(log.of('error')).toHaveLength(bad.length)
+    expect(log.of('error')[0]).toContain('an entry of the spool cannot be read')
+    expect(readdirSync(spool).filter(name => name.endsWith('.corrupt'))).toHaveLength(bad.length)
+  })
+
+  it('under way takes a new deadline', async () => {
+    await using target = await startTarget(() => {})
+    accept(request(target.url))
+    const log = recordLog()
+    const runner = createRunner({ spool, log, isolatesJobs: false })
+    const first = runner.run(Date.now() + 60_000)
+    await until(() => target.received.length === 1)
+    await Promise.all([first, runner.run(Date.now(), true)])
+    expect(log.of('error')).toHaveLength(1)
+    expect(waiting()).toBe(1)
+  })
+
+  it('does not begin what there is no time for', async () => {
+    await using target = await startTarget()
+    accept(request(target.url))
+    const log = await run(-1)
+    expect([target.received.length, log.of('warn').length, waiting()]).toEqual([0, 1, 1])
+  })
+})
