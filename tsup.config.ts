@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { defineConfig } from 'tsup'
 
 /** The function's process needs the registration alone. Comments and the layer's part would stand in every user's bundle. */
@@ -37,6 +38,7 @@ export default defineConfig([
       'sandbox/index': 'src/sandbox/index.ts',
       'sandbox/runtime-client': 'src/sandbox/runtime-client.ts',
       'cli/observer': 'src/cli/observer.ts',
+      'cli/probe': 'src/cli/probe.ts',
     },
     format: 'esm',
     target: 'node22',
@@ -65,8 +67,10 @@ export default defineConfig([
     footer: { js: licences(bundled) },
     esbuildPlugins: [
       {
-        name: 'sandbox',
+        name: 'command line',
         setup(build) {
+          // Its ES modules, which it offers to browsers alone.
+          build.onResolve({ filter: /^yaml$/ }, () => ({ path: resolve('node_modules/yaml/browser/index.js') }))
           build.onResolve({ filter: /\/sandbox\/index\.ts$/ }, () => ({ path: './sandbox/index.js', external: true }))
         },
       },

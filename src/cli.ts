@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The command line: `npx middy-post-invoke …`, or `post-invoke …` where the package is installed.
 import { Command, CommanderError } from 'commander'
+import { addDoctorCommand } from './cli/doctor.ts'
 import { CommandError, EXIT_USAGE, explainUnexpected, Interrupted, UsageError } from './cli/errors.ts'
 import { addInvokeCommand } from './cli/invoke.ts'
 import { addLayerCommand } from './cli/layer.ts'
@@ -20,6 +21,7 @@ const main = async (argv: readonly string[]): Promise<number> => {
     code = ended
   }
   addInvokeCommand(program, finish)
+  addDoctorCommand(program, finish)
   addLayerCommand(program, finish)
   addTemplateCommand(program, finish)
   for (const command of [program, ...program.commands])

@@ -1,18 +1,16 @@
 // `post-invoke invoke`: runs a person's own handler in the sandbox, and shows when what happens.
 import { writeFileSync } from 'node:fs'
 import { type Command, Option } from 'commander'
-import { createSandbox, type InvocationReport, type Sandbox, SandboxError } from '../sandbox/index.ts'
 import { version } from '../version.ts'
-import { CommandError, EXIT_FAILED, Interrupted } from './errors.ts'
+import { EXIT_FAILED } from './errors.ts'
 import { readEvent } from './event.ts'
 import { readVariables } from './function-variables.ts'
 import { findHandler, HANDLER_ARGUMENT } from './handler-file.ts'
 import { createLive, DETAILED } from './live.ts'
-import { createMoments, type Moment } from './moments.ts'
-import { layerFolder } from './package-files.ts'
-import { failuresOf, type InvocationRun, type Run, summarize } from './run.ts'
-import { findRuntime, type Runtime } from './runtime.ts'
-import { STRIP_HINT, type StagedHandler, stageHandler } from './stage.ts'
+import { failuresOf, type Run } from './run.ts'
+import { runHandler } from './run-handler.ts'
+import { findRuntime } from './runtime.ts'
+import { stageHandler } from './stage.ts'
 import { drawSvg } from './svg.ts'
 import { styled } from './terminal.ts'
 import { summarizeTimes } from './times.ts'
@@ -80,7 +78,13 @@ const invoke = async (given: string, options: InvokeOptions): Promise<number> =>
       ...HOW[staged.how],
     ].join(', '),
   )
-  const run = await runHandler(staged, event, { ...options, variables, runtime, ...live })
+  const run = await runHandler(staged, event, {
+    ...options,
+    variables,
+    runtime,
+    isWatched: live !== undefined,
+    ...live,
+  })
   live?.end()
 
   const failures = failuresOf(run)
@@ -100,97 +104,6 @@ const invoke = async (given: string, options: InvokeOptions): Promise<number> =>
 const HOW = { plain: [], esbuild: ["bundled with the project's esbuild"], 'strip-types': ['types stripped by Node.js'] }
 
 const NOT_LOADED = 'The handler has not called postInvoke(): nothing that it defers would run after its response.'
-
-export type RunHandlerOptions = {
-  readonly layer?: boolean
-  readonly timeout: number
-  readonly freeze?: boolean
-  readonly count: number
-  readonly variables: Readonly<Record<string, string>>
-  readonly runtime?: Runtime | undefined
-  onMoment?(moment: Moment): void
-  onInvocation?(run: InvocationRun): void
-}
-
-/**
- * Runs it as often as it is asked to, and ends its environment. What it staged is removed.
- *
- * @throws CommandError when its Init fails.
- */
-const runHandler = async (staged: StagedHandler, event: unknown, options: RunHandlerOptions): Promise<Run> => {
-  const { variables, runtime } = options
-  const moments = createMoments(options.onMoment)
-  const reports: InvocationReport[] = []
-  let sandbox: Sandbox | undefined
-  const interrupts = watchInterrupts(() => sandbox?.[Symbol.asyncDispose]())
-  try {
-    sandbox = await createSandbox({
-      taskRoot: staged.taskRoot,
-      handler: staged.handler,
-      ...runtime?.options(staged.handler),
-      layers: options.layer ? [layerFolder] : [],
-      timeout: options.timeout * 1_000,
-      freeze: options.freeze,
-      environment: {
-        POST_INVOKE_LOG_LEVEL: 'DEBUG', // it says which companion was chosen
-        POST_INVOKE_COMPANION: options.layer ? 'layer' : 'embedded',
-        ...variables,
-        ...moments.variables([...staged.nodeOptions, variables.NODE_OPTIONS].filter(Boolean).join(' ')),
-      },
-      onEvent: moments.onEvent,
-      onLog: moments.onLog,
-    })
-    for (let index = 0; index < options.count; index += 1) {
-      const report = await sandbox.invoke(event)
-      interrupts.check()
-      moments.flush()
-      reports.push(report)
-      const { invocations } = summarize(moments.all, [report])
-      for (const run of invocations) options.onInvocation?.(run)
-    }
-    await sandbox.shutdown()
-    interrupts.check()
-    moments.flush()
-    return summarize(moments.all, reports)
-  } catch (error) {
-    moments.flush()
-    if (!(error instanceof SandboxError) || error.code !== 'INIT_FAILED') throw error
-    const hint = staged.how === 'strip-types' && STRIP_ERRORS.test(error.message) ? `\n${STRIP_HINT}` : ''
-    // The lines that the function wrote have been shown already, where anything is.
-    const message = options.onMoment ? error.message.split('\nLast lines written:')[0] : error.message
-    throw new CommandError(`${message}${hint}`)
-  } finally {
-    interrupts.end()
-    await sandbox?.[Symbol.asyncDispose]()
-    staged.remove()
-  }
-}
-
-const STRIP_ERRORS =
-  /ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX|ERR_MODULE_NOT_FOUND|ERR_UNSUPPORTED_DIR_IMPORT|ERR_UNKNOWN_FILE_EXTENSION/
-
-/** Ctrl+C: processes of the sandbox are in groups of their own, and would not notice. A second one ends us at once. */
-const watchInterrupts = (dispose: () => PromiseLike<void> | undefined) => {
-  let code: number | undefined
-  const listeners = Object.entries({ SIGINT: 130, SIGTERM: 143 }).map(([signal, exitCode]) => {
-    const listener = () => {
-      code = exitCode
-      // While there is no sandbox yet, its watchdog ends what it has started when we are gone.
-      if (dispose() === undefined) process.exit(exitCode)
-    }
-    process.once(signal, listener)
-    return [signal, listener] as const
-  })
-  return {
-    /** @throws Interrupted once a signal has come. */
-    check() {
-      if (code !== undefined) throw new Interrupted(code)
-    },
-    end() {
-      for (const [signal, listener] of listeners) process.off(signal, listener)
-    },
-  }
-}
 
 const successOf = ({ invocations, shutdown }: Run): string => {
   const tasks = invocations.reduce((sum, { tasks }) => sum + tasks.length, 0) + shutdown.tasks.length

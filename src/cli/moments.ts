@@ -1,6 +1,7 @@
 // Everything that happens while a handler runs in the sandbox, from all its sources, in the order in which it happened.
 import type { LogLine, SandboxEvent } from '../sandbox/index.ts'
 import { createObservation, type ObservedMessage } from './observation.ts'
+import type { ProbeFindings } from './probe.ts'
 
 /** `at`: milliseconds since the sandbox began. */
 export type Moment =
@@ -12,6 +13,7 @@ export type Moment =
   | { readonly type: 'task-unstarted'; readonly at: number; readonly task: TaskFacts; readonly status: string }
   | { readonly type: 'hook-started'; readonly at: number; readonly name: string }
   | { readonly type: 'hook-ended'; readonly at: number; readonly name: string; readonly end: End }
+  | ({ readonly type: 'probe'; readonly at: number } & ProbeFindings)
   | { readonly type: 'hold-started'; readonly at: number; readonly requestId: string }
   | { readonly type: 'hold-ended'; readonly at: number; readonly requestId: string }
 
@@ -115,6 +117,10 @@ const toMoment = ({ what, phase, data }: ObservedMessage, at: number): Moment | 
       return { type: 'hold-started', at, requestId }
     case 'hold-ended':
       return { type: 'hold-ended', at, requestId }
+    case 'probe-ended': {
+      const { isFound = false, earlier = [], versions = [] } = data
+      return { type: 'probe', at, isFound, earlier, versions }
+    }
     default:
       return undefined
   }

@@ -2,17 +2,18 @@
 import { randomUUID } from 'node:crypto'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { LogLine } from '../sandbox/index.ts'
+import type { ProbeFindings } from './probe.ts'
 
 /** One message of a channel. `at`: milliseconds on the machine's monotonic clock, which all its processes share. */
 export type ObservedMessage = {
   readonly at: number
-  readonly what: 'task' | 'hold' | 'hook'
+  readonly what: 'task' | 'hold' | 'hook' | 'probe'
   readonly phase: 'started' | 'ended' | 'unstarted'
   readonly data: ObservedData
 }
 
 /** The fields of the channels' messages that are read here. */
-export type ObservedData = {
+export type ObservedData = Partial<ProbeFindings> & {
   readonly name?: string
   readonly awsRequestId?: string
   readonly index?: number

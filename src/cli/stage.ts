@@ -26,10 +26,11 @@ export type StagedHandler = {
  */
 export const stageHandler = async (
   handler: HandlerFile,
-  options: { readonly bundle: boolean },
+  options: { readonly bundle: boolean; readonly probe?: { readonly run: boolean } },
 ): Promise<StagedHandler> => {
   const esbuild = handler.isTypeScript && options.bundle ? await loadEsbuild(handler.project) : undefined
   if (handler.isTypeScript && !esbuild) requireStripping(handler)
+  const how = esbuild ? 'esbuild' : handler.isTypeScript ? 'strip-types' : 'plain'
   const folder = makeFolder(handler.project)
   const remove = () => {
     process.off('exit', remove)
@@ -38,7 +39,7 @@ export const stageHandler = async (
   process.once('exit', remove) // also when the output's reader has gone
   try {
     const entry = esbuild ? await bundle(esbuild, handler, folder) : handler.file
-    writeFileSync(join(folder, 'index.mjs'), entryModule(handler, entry))
+    writeFileSync(join(folder, 'index.mjs'), entryModule(handler, entry, options.probe))
   } catch (error) {
     remove()
     throw error
@@ -46,22 +47,32 @@ export const stageHandler = async (
   return {
     taskRoot: handler.project,
     handler: `${join(relative(handler.project, folder), 'index')}.handler`,
-    nodeOptions: esbuild ? ['--enable-source-maps'] : stripsByItself() ? [] : ['--experimental-strip-types'],
-    how: esbuild ? 'esbuild' : handler.isTypeScript ? 'strip-types' : 'plain',
+    nodeOptions: NODE_OPTIONS[how],
+    how,
     remove,
   }
 }
 
+const stripsByItself = Boolean((process.features as { typescript?: string | false }).typescript)
+
+const NODE_OPTIONS = {
+  plain: [],
+  esbuild: ['--enable-source-maps'],
+  'strip-types': stripsByItself ? [] : ['--experimental-strip-types'],
+}
+
 /** Lambda's name for a handler knows neither endings nor dots in a file's name; this module can be named. */
-const entryModule = ({ file, exported }: HandlerFile, entry: string) => `\
+const entryModule = ({ file, exported }: HandlerFile, entry: string, probe: { readonly run: boolean } | undefined) => `\
+${probe ? `import { probe } from ${JSON.stringify(new URL('./cli/probe.js', import.meta.url).href)}` : ''}
 import * as exports from ${JSON.stringify(pathToFileURL(entry).href)}
 const path = ${JSON.stringify(exported.split('.'))}
 const lookUp = from => path.reduce((value, key) => value?.[key], from)
-export const handler = lookUp(exports) ?? lookUp(exports.default)
-if (typeof handler !== 'function') {
+const found = lookUp(exports) ?? lookUp(exports.default)
+if (typeof found !== 'function') {
   const names = Object.keys(exports).join(', ') || 'nothing'
   throw new TypeError(${JSON.stringify(`Expected ${fromHere(file)} to export the function ${exported}, it exports `)} + names + '.')
 }
+export const handler = ${probe ? `probe(found, ${probe.run})` : 'found'}
 `
 
 /** In the project and not in its node_modules: from there neither its packages nor its own name would be found. */
@@ -116,11 +127,6 @@ const isEsModule = (file: string, project: string): boolean => {
   } catch {
     return false
   }
-}
-
-const stripsByItself = () => {
-  const { typescript } = process.features as { typescript?: string | false }
-  return typescript !== undefined && typescript !== false
 }
 
 const requireStripping = ({ file, project }: HandlerFile) => {

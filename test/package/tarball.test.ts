@@ -25,6 +25,7 @@ describe('the tarball', () => {
         'package.json',
         'dist/cli.js',
         'dist/cli/observer.js',
+        'dist/cli/probe.js',
         'dist/handler.js',
         'dist/index.js',
         'dist/hand-off/index.js',

@@ -16,7 +16,7 @@ describe('post-invoke', () => {
     expect(help).toEqual({ code: 0, stdout: expect.stringContaining('Usage: post-invoke'), stderr: '' })
     expect(help.stdout).toContain('Exit codes:')
     expect(await postInvoke(folder, ['--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
-    for (const command of ['layer', 'template']) {
+    for (const command of ['invoke', 'doctor', 'layer', 'template']) {
       expect(help.stdout).toContain(`\n  ${command} `)
       const { code, stdout } = await postInvoke(folder, [command, '--help'])
       expect([code, stdout]).toEqual([0, expect.stringContaining(`Usage: post-invoke ${command}`)])

@@ -1,0 +1,4 @@
+// What the doctor and its probe in the function's process both know. Nothing else may stand here: it is loaded on both sides.
+
+export const PROBE_CHANNEL = 'post-invoke-cli:probe'
+export const PROBE_TASK = 'post-invoke doctor'

@@ -1,0 +1,102 @@
+// Loaded into the function's process by `post-invoke doctor`, before the handler: sees where in the chain of middlewares
+// postInvoke() stands, and defers a task of its own, by which it can be told whether the environment is held.
+import { PROBE_CHANNEL, PROBE_TASK } from './probe-name.ts'
+
+/** What it tells, once the handler has been loaded. */
+export type ProbeFindings = {
+  /** Whether the middleware was seen in a handler of Middy. A minified bundle has another name for it. */
+  readonly isFound: boolean
+  /** The names of the middlewares that were used before it, where they have any. */
+  readonly earlier: readonly string[]
+  /** The versions of this package in the process. */
+  readonly versions: readonly string[]
+}
+
+type Context = { defer?: ((task: () => unknown, options: { name: string }) => void) | undefined }
+type Hook = (request: { context: Context }) => unknown
+type Handler = (...args: unknown[]) => unknown
+
+const OURS = /^postInvokeMiddleware/
+const TASK_MS = 100
+
+let isFound = false
+let isRun = false
+const earlier = new Set<string>()
+const probes = new WeakSet<Hook>()
+
+// Middy keeps its middlewares in arrays: `before` at the end, the others at the beginning.
+const { push, unshift } = Array.prototype
+Array.prototype.push = function (...items) {
+  return push.apply(
+    this,
+    items.map(item => (isOurs(item) ? seen(this, item) : item)),
+  )
+}
+Array.prototype.unshift = function (...items) {
+  for (const item of items) if (isOurs(item)) seen(this, item) // where it stands; what it does is not ours to change
+  return unshift.apply(this, items)
+}
+
+const isOurs = (item: unknown): item is Hook => typeof item === 'function' && OURS.test(item.name)
+
+const seen = (chain: readonly unknown[], hook: Hook): Hook => {
+  for (const other of chain) {
+    if (typeof other === 'function' && !isOurs(other)) earlier.add(other.name || 'a middleware without a name')
+  }
+  isFound = true
+  if (probes.has(hook)) return hook // Middy collects the hooks of one use() in an array, then adds them to the chain
+  const probe = Object.defineProperty(probed(hook), 'name', { value: hook.name })
+  probes.add(probe)
+  return probe
+}
+
+const probed =
+  (hook: Hook): Hook =>
+  request => {
+    const result = hook(request)
+    deferTask(request.context)
+    if (!isRun) throw new Error('post-invoke doctor goes no further: the handler itself is not run')
+    return result
+  }
+
+const deferTask = ({ defer }: Context) =>
+  defer?.(() => new Promise(resolve => setTimeout(resolve, TASK_MS)), { name: PROBE_TASK })
+
+/** @param run - Whether the handler itself may be run; else the invocation ends before it. */
+export const probe = (handler: Handler, run: boolean): Handler => {
+  Object.assign(Array.prototype, { push, unshift })
+  isRun = run
+  const versions = Object.getOwnPropertySymbols(globalThis).flatMap(
+    ({ description = '' }) => /^middy-post-invoke\/(\d.*)$/.exec(description)?.[1] ?? [],
+  )
+  const findings: ProbeFindings = { isFound, earlier: [...earlier], versions }
+  process.getBuiltinModule('node:diagnostics_channel').channel(PROBE_CHANNEL).publish(findings)
+  return new Proxy(handler, {
+    apply(target, self, args) {
+      if (!isFound) {
+        if (!isRun) throw new Error('post-invoke doctor goes no further: the handler is not run')
+        watchContext(args.find(isContext))
+      }
+      return Reflect.apply(target, self, args)
+    },
+  })
+}
+
+const isContext = (value: unknown): value is Context =>
+  typeof value === 'object' && value !== null && 'getRemainingTimeInMillis' in value
+
+/** Where the middleware cannot be seen, what it does can: it puts `defer` on the context. */
+const watchContext = (context: Context | undefined) => {
+  if (!context) return
+  let defer: Context['defer']
+  Object.defineProperty(context, 'defer', {
+    configurable: true,
+    enumerable: true,
+    get: () => defer,
+    set(value) {
+      const isFirst = defer === undefined
+      defer = value
+      if (isFirst) queueMicrotask(() => deferTask({ defer }))
+    },
+  })
+}

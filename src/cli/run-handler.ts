@@ -1,0 +1,101 @@
+// Runs a staged handler in the sandbox, from its init to its shutdown.
+import { createSandbox, type InvocationReport, type Sandbox, SandboxError } from '../sandbox/index.ts'
+import { CommandError, Interrupted } from './errors.ts'
+import { createMoments, type Moment } from './moments.ts'
+import { layerFolder } from './package-files.ts'
+import { type InvocationRun, type Run, summarize } from './run.ts'
+import type { Runtime } from './runtime.ts'
+import { STRIP_HINT, type StagedHandler } from './stage.ts'
+
+export type RunHandlerOptions = {
+  readonly layer?: boolean
+  readonly timeout: number
+  readonly freeze?: boolean
+  readonly count: number
+  readonly variables: Readonly<Record<string, string>>
+  readonly runtime?: Runtime | undefined
+  /** Called with each moment, in order. */
+  onMoment?(moment: Moment): void
+  /** Whether a person sees the moments as they come, so that an error need not repeat what was logged. */
+  readonly isWatched?: boolean
+  onInvocation?(run: InvocationRun): void
+}
+
+/**
+ * Runs it as often as it is asked to, and ends its environment. What it staged is removed.
+ *
+ * @throws CommandError when its Init fails.
+ */
+export const runHandler = async (staged: StagedHandler, event: unknown, options: RunHandlerOptions): Promise<Run> => {
+  const { variables, runtime } = options
+  const moments = createMoments(options.onMoment)
+  const reports: InvocationReport[] = []
+  let sandbox: Sandbox | undefined
+  const interrupts = watchInterrupts(() => sandbox?.[Symbol.asyncDispose]())
+  try {
+    sandbox = await createSandbox({
+      taskRoot: staged.taskRoot,
+      handler: staged.handler,
+      ...runtime?.options(staged.handler),
+      layers: options.layer ? [layerFolder] : [],
+      timeout: options.timeout * 1_000,
+      freeze: options.freeze,
+      environment: {
+        POST_INVOKE_LOG_LEVEL: 'DEBUG', // it says which companion was chosen
+        POST_INVOKE_COMPANION: options.layer ? 'layer' : 'embedded',
+        ...variables,
+        ...moments.variables([...staged.nodeOptions, variables.NODE_OPTIONS].filter(Boolean).join(' ')),
+      },
+      onEvent: moments.onEvent,
+      onLog: moments.onLog,
+    })
+    for (let index = 0; index < options.count; index += 1) {
+      const report = await sandbox.invoke(event)
+      interrupts.check()
+      moments.flush()
+      reports.push(report)
+      const { invocations } = summarize(moments.all, [report])
+      for (const run of invocations) options.onInvocation?.(run)
+    }
+    await sandbox.shutdown()
+    interrupts.check()
+    moments.flush()
+    return summarize(moments.all, reports)
+  } catch (error) {
+    moments.flush()
+    if (!(error instanceof SandboxError) || error.code !== 'INIT_FAILED') throw error
+    const hint = staged.how === 'strip-types' && STRIP_ERRORS.test(error.message) ? `\n${STRIP_HINT}` : ''
+    const message = options.isWatched ? error.message.split('\nLast lines written:')[0] : error.message
+    throw new CommandError(`${message}${hint}`)
+  } finally {
+    interrupts.end()
+    await sandbox?.[Symbol.asyncDispose]()
+    staged.remove()
+  }
+}
+
+const STRIP_ERRORS =
+  /ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX|ERR_MODULE_NOT_FOUND|ERR_UNSUPPORTED_DIR_IMPORT|ERR_UNKNOWN_FILE_EXTENSION/
+
+/** Ctrl+C: processes of the sandbox are in groups of their own, and would not notice. A second one ends us at once. */
+const watchInterrupts = (dispose: () => PromiseLike<void> | undefined) => {
+  let code: number | undefined
+  const listeners = Object.entries({ SIGINT: 130, SIGTERM: 143 }).map(([signal, exitCode]) => {
+    const listener = () => {
+      code = exitCode
+      // While there is no sandbox yet, its watchdog ends what it has started when we are gone.
+      if (dispose() === undefined) process.exit(exitCode)
+    }
+    process.once(signal, listener)
+    return [signal, listener] as const
+  })
+  return {
+    /** @throws Interrupted once a signal has come. */
+    check() {
+      if (code !== undefined) throw new Interrupted(code)
+    },
+    end() {
+      for (const [signal, listener] of listeners) process.off(signal, listener)
+    },
+  }
+}
