@@ -1,5 +1,7 @@
-// The options of a middleware, checked once, at init. The errors are those that Middy's own middlewares give. The
-// `validateOptions` of @middy/util, which gives them there, would bring 4 kB into each bundle for rules that none here needs.
+// The options of a middleware, checked once, at init. The errors are those that Middy's own middlewares give, and say what
+// was given too. The `validateOptions` of @middy/util, which gives them there, would bring 4 kB into each bundle for rules
+// that none here needs.
+import { describe } from '../errors.ts'
 
 /**
  * What an option may be: one of these strings, a whole number from this one up, a function or a boolean. Or what says of a
@@ -9,7 +11,7 @@ export type OptionRule = readonly string[] | number | 'function' | 'boolean' | (
 
 /**
  * @param options - Without those that are `undefined`.
- * @throws TypeError that names the option and what it must be, with `cause.package`.
+ * @throws TypeError that names the option, what it must be and what it is, with `cause.package`.
  */
 export const validateOptions = (
   packageName: string,
@@ -22,7 +24,7 @@ export const validateOptions = (
 
 const findUnknown = (rules: object, options: object): string | undefined => {
   const unknown = Object.keys(options).find(name => !Object.hasOwn(rules, name))
-  return unknown === undefined ? undefined : `Unknown option '${unknown}'`
+  return unknown === undefined ? undefined : `Unknown option '${unknown}': there are ${Object.keys(rules).join(', ')}`
 }
 
 const findWrong = (
@@ -31,7 +33,7 @@ const findWrong = (
 ): string | undefined => {
   for (const [name, rule] of Object.entries(rules)) {
     const expected = name in options ? expectation(rule, options[name]) : undefined
-    if (expected !== undefined) return `Option '${name}' must be ${expected}`
+    if (expected !== undefined) return `Option '${name}' must be ${expected}, got ${describe(options[name])}`
   }
   return undefined
 }

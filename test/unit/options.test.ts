@@ -1,6 +1,6 @@
 // Everything that users can get wrong before the first invocation: options of the middleware, and variables.
 import { describe, expect, it } from '@jest/globals'
-import { PostInvokeError } from '../../src/errors.ts'
+import { describe as describeValue, PostInvokeError } from '../../src/errors.ts'
 import postInvoke, { postInvokeValidateOptions } from '../../src/index.ts'
 import { readCompanionMode, readLogLevel, readSocketAddress } from '../../src/variables.ts'
 import { thrownBy } from './helpers.ts'
@@ -30,6 +30,8 @@ describe('options that are right', () => {
 describe('options that are wrong', () => {
   const ORDER = 'Option \'order\' must be one of ["lifo","fifo"]'
   const WITHOUT = 'Option \'withoutCompanion\' must be one of ["await","detach","throw"]'
+  const unknown = (name: string) =>
+    `Unknown option '${name}': there are order, concurrency, taskTimeout, deadlineMargin, onDeadline, maxCarried, onTaskError, withoutCompanion, shutdown, logger`
   const given = (described: string) => `Options must be an object, got ${described}`
 
   it.each<[any, string]>([
@@ -67,11 +69,11 @@ describe('options that are wrong', () => {
     [{ withoutCompanion: 'Await' }, WITHOUT],
     [{ withoutCompanion: true }, "Option 'withoutCompanion' must be string"],
     [{ withoutCompanion: null }, "Option 'withoutCompanion' must be string"],
-    [{ concurency: 2 }, "Unknown option 'concurency'"],
-    [{ timeout: 1_000 }, "Unknown option 'timeout'"],
-    [{ order: 'lifo', more: 1 }, "Unknown option 'more'"],
-    [{ more: 1, order: 'random' }, "Unknown option 'more'"],
-    [{ toString: 1 }, "Unknown option 'toString'"],
+    [{ concurency: 2 }, unknown('concurency')],
+    [{ timeout: 1_000 }, unknown('timeout')],
+    [{ order: 'lifo', more: 1 }, unknown('more')],
+    [{ more: 1, order: 'random' }, unknown('more')],
+    [{ toString: 1 }, unknown('toString')],
     [{ concurrency: 0, order: 'random' }, ORDER],
     [null, given('null')],
     [[], given('an array')],
@@ -80,7 +82,9 @@ describe('options that are wrong', () => {
     [4, given('4 (number)')],
     [true, given('true (boolean)')],
     [() => {}, given('a function')],
-  ])('%j: %s', (options, message) => {
+  ])('%j: %s', (options, expected) => {
+    const [, name] = /^Option '(\w+)'/.exec(expected) ?? []
+    const message = expected + (name ? `, got ${describeValue(options[name])}` : '')
     for (const call of [postInvoke, postInvokeValidateOptions]) {
       const error = thrownBy(() => call(options)) as Error
       expect(error).toBeInstanceOf(TypeError)
@@ -89,6 +93,13 @@ describe('options that are wrong', () => {
       expect(error.cause).toEqual({ package: 'middy-post-invoke' })
     }
   })
+})
+
+it('an option that is wrong is told as it was given', () => {
+  const messageOf = (options: any) => (thrownBy(() => postInvoke(options)) as Error).message
+  expect(messageOf({ order: 'LIFO' })).toBe('Option \'order\' must be one of ["lifo","fifo"], got "LIFO" (string)')
+  expect(messageOf({ concurrency: '2' })).toBe('Option \'concurrency\' must be integer, got "2" (string)')
+  expect(messageOf({ taskTimeout: 0 })).toBe("Option 'taskTimeout' must be >= 1, got 0 (number)")
 })
 
 describe('variables', () => {
