@@ -66,11 +66,12 @@ const cellsOf = ({ client, companion, totals, slopes, seed }: SoakRow): string[]
 
 const keyOf = ([client, companion]: readonly string[]) => `${client}, ${companion}`
 
+/** Without the head of the table, and without the sum. */
 const rowsOf = (content: string): string[][] =>
   content
     .split('\n')
     .filter(line => line.startsWith('| '))
-    .slice(1, -1)
+    .slice(2, -1)
     .map(line => line.slice(2, -2).split(' | '))
 
 const sumOf = (rows: readonly (readonly string[])[]): string[] =>

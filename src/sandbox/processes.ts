@@ -204,11 +204,15 @@ const withLimit = async (promise: Promise<unknown>, limitMs: number) => {
  */
 const createWatchdog = () => {
   let shell: ChildProcess | undefined
+  const start = () => {
+    const started = spawn('/bin/sh', ['-c', WATCH], { detached: true, env: {}, stdio: ['pipe', 'ignore', 'ignore'] })
+    started.on('error', () => {})
+    started.stdin?.on('error', () => {})
+    return started
+  }
   return {
     guard(pid: number) {
-      shell ??= spawn('/bin/sh', ['-c', WATCH], { detached: true, env: {}, stdio: ['pipe', 'ignore', 'ignore'] })
-      shell.on('error', () => {})
-      shell.stdin?.on('error', () => {})
+      shell ??= start()
       shell.stdin?.write(`${pid}\n`)
     },
     dismiss() {
