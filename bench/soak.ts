@@ -77,7 +77,11 @@ const run = async (combination: Combination): Promise<boolean> => {
   )
   if (settings.write) {
     const texts = { heap: slopes.heap.text, process: slopes.process.text, companion: slopes.companion.text }
-    writeSoakRow({ client, companion, totals, slopes: texts, seed: settings.seed }, commandOf(settings))
+    writeSoakRow(
+      { client, companion, totals, slopes: texts, seed: settings.seed },
+      settings.faults,
+      commandOf(settings),
+    )
   }
   return isClean(totals)
 }

@@ -1,8 +1,8 @@
 // How memory grows from invocation to invocation, within the life of a process.
 import { readFileSync } from 'node:fs'
 
-/** The first invocations fill caches and compile code. */
-const WARM_UP = 500
+/** The first invocations fill caches, compile code, and make heaps grow to the size that they then keep. */
+const WARM_UP = 2_000
 const LEAST_SAMPLES = 8
 
 /** A slope over several processes: each has its own line, all have one slope. */

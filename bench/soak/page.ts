@@ -1,4 +1,5 @@
-// The section of docs/reliability.md that a soak writes itself: a row for each combination, and on what it was measured.
+// The tables of docs/reliability.md that a soak writes itself, one with faults and one of memory without them: a row for
+// each combination, and on what it was measured.
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,26 +9,49 @@ import { tableToMarkdown } from '../page.ts'
 import type { Totals } from './books.ts'
 import type { Combination } from './settings.ts'
 
-const BEGIN = '<!-- soak -->'
-const END = '<!-- end of soak -->'
+type Table = {
+  readonly begin: string
+  readonly end: string
+  readonly columns: readonly string[]
+  /** How many of the columns, from the third on, are counts, of which the last row has the sum. */
+  readonly counts: number
+  cells(row: SoakRow): readonly (string | number)[]
+}
 
-const COLUMNS = [
-  ...[
-    'Runtime client',
-    'Companion',
+const faults: Table = {
+  begin: '<!-- soak: faults -->',
+  end: '<!-- end of soak: faults -->',
+  columns: [
+    ...['Invocations', 'Answers missing', 'Tasks', 'Run', 'Reported', 'Not for the outcome', 'Killed without a layer'],
+    ...['Killed with the invocation', 'Killed before the layer had connected', 'Lost in silence', 'Hangs'],
+    ...['Ends by faults', 'Seed'],
+  ],
+  counts: 12,
+  cells: ({ totals, seed }) => [
+    ...[totals.invocations, totals.missing, totals.deferred, totals.run, totals.reported, totals.skipped],
+    ...[totals.unnamedWithoutLayer, totals.unnamedInFailed, totals.unnamedBeforeLayer, totals.lost, totals.hangs],
+    ...[totals.resets, seed],
+  ],
+}
+
+const memory: Table = {
+  begin: '<!-- soak: memory -->',
+  end: '<!-- end of soak: memory -->',
+  columns: [
     'Invocations',
     'Answers missing',
-    'Tasks',
-    'Run',
-    'Reported',
-    'Not for the outcome',
+    'Lost in silence',
+    "Function's heap",
+    'Its process',
+    "Companion's process",
+    'Seed',
   ],
-  ...['Killed without a layer', 'Killed with the invocation', 'Killed before the layer had connected'],
-  ...['Lost in silence', 'Hangs', 'Ends by faults', 'Heap', 'Process', 'Companion process', 'Seed'],
-]
-
-/** Of which a sum means something. */
-const SUMMED = COLUMNS.slice(2, 14)
+  counts: 3,
+  cells: ({ companion, totals, slopes, seed }) => [
+    ...[totals.invocations, totals.missing, totals.lost, slopes.heap, slopes.process],
+    ...[companion === 'layer' ? slopes.companion : '', seed],
+  ],
+}
 
 export type SoakRow = Combination & {
   readonly totals: Totals
@@ -35,36 +59,28 @@ export type SoakRow = Combination & {
   readonly seed: number
 }
 
-/** Puts a row into the table, in place of that of the same combination. One of another day or version begins anew. */
-export const writeSoakRow = (row: SoakRow, how: string): void => {
+/** Puts a row into its table, in place of that of the same combination. One of another day or version begins anew. */
+export const writeSoakRow = (row: SoakRow, hasFaults: boolean, how: string): void => {
+  const { begin, end, counts, columns, cells } = hasFaults ? faults : memory
   const facts = describe(how)
   editPage(text => {
-    const content = contentOf(text, BEGIN, END)
+    const content = contentOf(text, begin, end)
     const others = content.startsWith(facts) ? rowsOf(content) : []
-    const cells = cellsOf(row)
-    const rows = [...others.filter(other => keyOf(other) !== keyOf(cells)), cells].sort((one, other) =>
-      keyOf(one) < keyOf(other) ? -1 : 1,
-    )
-    const table = tableToMarkdown({ columns: COLUMNS, rows: [...rows, sumOf(rows)] })
-    return replaceContent(text, BEGIN, END, `${facts}\n\n${table}`)
+    const own = [...nameOf(row), ...cells(row).map(String)]
+    const isOwn = ([client, companion]: readonly string[]) => client === own[0] && companion === own[1]
+    const rows = [...others.filter(other => !isOwn(other)), own].sort(byName)
+    const table = { columns: ['Runtime client', 'Companion', ...columns], rows: [...rows, sumOf(rows, counts)] }
+    return replaceContent(text, begin, end, `${facts}\n\n${tableToMarkdown(table)}`)
   })
 }
 
-const cellsOf = ({ client, companion, totals, slopes, seed }: SoakRow): string[] => [
+const nameOf = ({ client, companion }: Combination): string[] => [
   client.name.replace('aws-lambda-ric', 'RIC'),
   companion === 'internal' ? 'internal extension' : companion,
-  ...[
-    ...[totals.invocations, totals.missing, totals.deferred, totals.run, totals.reported, totals.skipped],
-    ...[totals.unnamedWithoutLayer, totals.unnamedInFailed, totals.unnamedBeforeLayer],
-    ...[totals.lost, totals.hangs, totals.resets],
-  ].map(String),
-  slopes.heap,
-  slopes.process,
-  companion === 'layer' ? slopes.companion : '',
-  String(seed),
 ]
 
-const keyOf = ([client, companion]: readonly string[]) => `${client}, ${companion}`
+const byName = (one: readonly string[], other: readonly string[]) =>
+  one.slice(0, 2).join().localeCompare(other.slice(0, 2).join())
 
 /** Without the head of the table, and without the sum. */
 const rowsOf = (content: string): string[][] =>
@@ -74,10 +90,11 @@ const rowsOf = (content: string): string[][] =>
     .slice(2, -1)
     .map(line => line.slice(2, -2).split(' | '))
 
-const sumOf = (rows: readonly (readonly string[])[]): string[] =>
-  COLUMNS.map((column, index) => {
+const sumOf = (rows: readonly (readonly string[])[], counts: number): string[] =>
+  (rows[0] ?? []).map((_, index) => {
     if (index === 0) return 'all'
-    return SUMMED.includes(column) ? String(rows.reduce((sum, cells) => sum + Number(cells[index]), 0)) : ''
+    const isCount = index >= 2 && index < 2 + counts
+    return isCount ? String(rows.reduce((sum, cells) => sum + Number(cells[index]), 0)) : ''
   })
 
 const versionIn = (folder: string): string => JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).version

@@ -65,7 +65,7 @@ export const TIMEOUT_MS = 1_500
 const FAULTS = 0.05
 const ROUGH_INVOCATIONS = 200
 /** Long enough to measure memory; longer where nothing else is wanted. */
-const CALM_INVOCATIONS = { withFaults: 2_000, without: 10_000 }
+const CALM_INVOCATIONS = { withFaults: 4_000, without: 10_000 }
 /** After each calm life, so that both have about as many invocations. */
 const ROUGH_LIVES = 10
 

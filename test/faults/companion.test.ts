@@ -86,10 +86,11 @@ const slow: Fault[] = [
   },
 ]
 
-/** The connection is made, but nothing comes by it for a while. */
+/** The connection to the function's process, not that to Lambda, is made late. */
 const connectLate = (text: string) =>
   `const net = require('node:net'), { connect } = net
 net.connect = (...given) => {
+  if (typeof given[0] !== 'string') return connect(...given)
   const socket = new net.Socket()
   setTimeout(() => socket.connect(...given), 400)
   return socket

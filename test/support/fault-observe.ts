@@ -62,7 +62,7 @@ export type Sight = {
   readonly caller: string
   readonly tasks: string
   /** The same in a word, for controls: which of them a freeze catches is a matter of chance. */
-  readonly tasksInShort: 'lost' | 'unheld' | 'run' | 'none'
+  readonly tasksInShort: 'lost' | 'not waited for' | 'none'
   readonly logged: string
   readonly next: string
   readonly isNextDisturbed: boolean
@@ -122,7 +122,8 @@ export const observe = async (fault: Fault, combination: Combination, isControl:
   await withinTime(areTold, isControl ? CONTROL_SETTLE_MS : SETTLE_MS)
 
   const caller = describeCaller(report, event, [...fates().values()])
-  const next = describeNext(run, nextReport, report.requestId, [...nextFates().values()], inits() > initsBefore)
+  const isFresh = inits() > initsBefore
+  const next = describeNext(run, combination, nextReport, report.requestId, [...nextFates().values()], isFresh)
   const all = [...fates().values()]
   const harms = new Set<Harm>()
   if (caller.isChanged) harms.add('another answer')
@@ -244,8 +245,7 @@ const describeTasks = (fates: Map<string, Fate>): string => {
 
 const inShort = (fates: Fate[]): Sight['tasksInShort'] => {
   if (fates.length === 0) return 'none'
-  if (fates.includes('lost')) return 'lost'
-  return fates.includes('ran after the release') ? 'unheld' : 'run'
+  return fates.includes('lost') ? 'lost' : 'not waited for'
 }
 
 const describeCaller = (report: InvocationReport, { does }: FaultEvent, fates: Fate[]) => {
@@ -260,11 +260,24 @@ const describeCaller = (report: InvocationReport, { does }: FaultEvent, fates: F
   return { words: timedOut ? `${words}; then the function timed out` : words, isChanged: false }
 }
 
-const describeNext = (run: Run, report: InvocationReport, before: string, fates: Fate[], isFresh: boolean) => {
+const UNCAUGHT = ['Error', 'Runtime.UnhandledPromiseRejection', 'Runtime.ExitError']
+
+const describeNext = (
+  run: Run,
+  { client }: Combination,
+  report: InvocationReport,
+  before: string,
+  fates: Fate[],
+  isFresh: boolean,
+) => {
   const where = isFresh ? 'in a fresh environment' : 'in the same environment'
   if (report.status !== 'success' || report.body().id !== report.requestId) {
-    const words = report.timedOut ? 'times out' : `fails: \`${report.errorType ?? report.status}\``
-    return { words, isDisturbed: true }
+    if (report.timedOut) return { words: 'times out', isDisturbed: true }
+    const error = report.errorType ?? String(report.status)
+    // RIC 3 posts an uncaught error on a connection that is in use, and may be gone before it has.
+    const isByChance = client.kind === 'ric3' && UNCAUGHT.includes(error)
+    const words = isByChance ? 'the uncaught error, or `Runtime.ExitError`' : `\`${error}\``
+    return { words: `fails: ${words}`, isDisturbed: true }
   }
   if (fates.includes('lost') || fates.includes('ran twice')) return { words: 'loses its task', isDisturbed: true }
   // What burns CPU in the time of the next invocation keeps that one waiting.
