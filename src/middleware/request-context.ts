@@ -1,4 +1,4 @@
-import { existingFunctionProcess } from './function-process.ts'
+import { existingFunctionProcess } from './shared.ts'
 
 /** Where `waitUntil` of @vercel/functions, Next's `after()` and libraries made for Vercel look for their request. */
 const NAMES = ['@vercel/request-context', '@next/request-context']
