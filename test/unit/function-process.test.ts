@@ -37,7 +37,7 @@ afterEach(async () => {
 const startWith = (given: Record<string, string>) => {
   delete globals[SHARED]
   for (const name of variables()) delete process.env[name]
-  Object.assign(process.env, { AWS_LAMBDA_RUNTIME_API: `127.0.0.1:${process.pid}${++count}`, ...given })
+  Object.assign(process.env, { AWS_LAMBDA_RUNTIME_API: `127.0.0.1:${process.pid}.${++count}`, ...given })
   let context: any
   globals.awslambda = {
     streamifyResponse() {},
