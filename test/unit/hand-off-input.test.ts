@@ -11,7 +11,7 @@ import withHandOff, { handOff } from '../../src/hand-off/index.ts'
 import { toJson } from '../../src/hand-off/json.ts'
 import { validateRequest } from '../../src/hand-off/validate.ts'
 import postInvoke from '../../src/index.ts'
-import { lambdaContext, thrownBy } from './helpers.ts'
+import { lambdaContext, thrownBy, until } from './helpers.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'post-invoke-'))
 const spool = join(folder, 'spool')
@@ -121,7 +121,7 @@ describe('refused, and not written down, is', () => {
       .use(withHandOff())
       .handler(async (_event, context) => void handOffs.push(context.handOff))
     await handler({}, lambdaContext('r2'))
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await until(() => thrownBy(() => handOffs[0]({ url })) !== undefined)
     expect(thrownBy(() => handOffs[0]({ url }))).toMatchObject({
       code: 'ERR_NO_INVOCATION',
       message: expect.stringContaining('after request r2 had settled'),
