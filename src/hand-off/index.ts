@@ -99,11 +99,17 @@ export const createHandOff = <Module extends Jobs>(): HandOff<Module> => handOff
  *
  * @example
  * ```ts
+ * import middy from '@middy/core'
+ * import postInvoke from 'middy-post-invoke'
+ * import withHandOff from 'middy-post-invoke/hand-off'
+ *
+ * type Jobs = { sendMail(mail: { to: string }): Promise<void> }
+ *
  * export const handler = middy()
  *   .use(postInvoke())
- *   .use(withHandOff<typeof import('./jobs.ts')>())
- *   .handler(async (event, context) => {
- *     context.handOff('sendMail', { to: event.mail })
+ *   .use(withHandOff<Jobs>())
+ *   .handler(async (_event, context) => {
+ *     context.handOff('sendMail', { to: 'anna@shop.example' })
  *   })
  * ```
  */
