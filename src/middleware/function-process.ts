@@ -325,10 +325,8 @@ export class FunctionProcess {
     handedOff: (invocation, deadline) =>
       // The layer's companion runs it when this invocation has settled.
       this.#companion.kind === 'layer' && invocation.isHeld ? undefined : this.#runHandedOff(deadline),
-    onTasks: invocation => {
-      if (this.#companion.kind !== 'layer') return
-      this.#companion.tasks(invocation.requestId, invocation.unfinished)
-    },
+    onTasks: invocation => this.#companion.tasks(invocation.requestId, invocation.unfinished),
+    isTold: () => this.#companion.kind === 'layer',
     onSettled: invocation => {
       const { requestId } = invocation
       if (this.#open.get(requestId) === invocation) this.#open.delete(requestId)

@@ -33,6 +33,8 @@ export type InvocationHost = {
   asyncContext(): AsyncContext
   /** The tasks that would be lost now have changed. */
   onTasks(invocation: Invocation): void
+  /** Whether anybody listens to that. */
+  isTold(): boolean
   onDefer(): void
   onSettled(invocation: Invocation): void
   /** Whether tasks that the deadline has kept from starting can still be run at the end of the environment. */
@@ -359,17 +361,14 @@ export class Invocation {
   }
 
   #start(entry: TaskEntry, facts: OriginFacts): Promise<void> | undefined {
-    const running = new RunningTask(
-      entry,
-      { ...facts, getRemainingTimeInMillis: this.#getRemainingTime },
-      { timeout: entry.timeout ?? this.#options.taskTimeout, ref: this.#keepsAlive },
-    )
+    const running = new RunningTask(entry, facts, {
+      timeout: entry.timeout ?? this.#options.taskTimeout,
+      ref: this.#keepsAlive,
+      getRemainingTimeInMillis: this.#getRemainingTime,
+    })
     this.#running.add(running)
     this.#tasks++
-    this.#tell()
-    const failure = running.run()
-    if (failure instanceof Promise) return failure.then(late => this.#ended(running, late))
-    return this.#ended(running, failure)
+    return running.run(failure => this.#ended(running, failure))
   }
 
   #notStartedAll(waiting: readonly TaskEntry[]): Promise<void> | undefined {
@@ -479,7 +478,7 @@ export class Invocation {
 
   /** Tells which tasks are left, where that has changed. Of very many, only when they are few again. */
   #tell(): void {
-    if (this.#phase === 'settled' || (this.#phase === 'handler' && !this.isLeft)) return
+    if (!this.#host.isTold() || this.#phase === 'settled' || (this.#phase === 'handler' && !this.isLeft)) return
     const isMany = this.#running.size + this.#stack.size() > MAX_NAMES
     if (isMany && this.#told !== undefined) return
     const left = listTasks(this.unfinished)

@@ -30,6 +30,8 @@ export type AsyncContext = Pick<AsyncResource, 'runInAsyncScope'>
 
 export type Failure = { readonly error: unknown }
 
+export type OnEnd = (failure: Failure | undefined) => Promise<void> | undefined
+
 /** A task as subscribers are told of it. */
 export const taskMessage = ({ label: name, index, carried }: TaskEntry, facts: OriginFacts) => ({
   name,
@@ -41,7 +43,8 @@ export const taskMessage = ({ label: name, index, carried }: TaskEntry, facts: O
 
 export class RunningTask {
   readonly entry: TaskEntry
-  readonly #facts: Omit<TaskContext, 'signal' | 'name'>
+  readonly #facts: OriginFacts
+  readonly #getRemainingTime: () => number
   readonly #timeout: number | undefined
   /** Whether a timer of ours has to keep the process alive. */
   readonly #ref: boolean
@@ -52,19 +55,24 @@ export class RunningTask {
 
   constructor(
     entry: TaskEntry,
-    facts: Omit<TaskContext, 'signal' | 'name'>,
-    options: { timeout: number | undefined; ref: boolean },
+    facts: OriginFacts,
+    options: { timeout: number | undefined; ref: boolean; getRemainingTimeInMillis: () => number },
   ) {
     this.entry = entry
     this.#facts = facts
+    this.#getRemainingTime = options.getRemainingTimeInMillis
     this.#timeout = options.timeout
     this.#ref = options.ref
   }
 
-  /** Never throws and never rejects. The promise resolves when the task has ended, or is abandoned. */
-  run(): Failure | undefined | Promise<Failure | undefined> {
+  /**
+   * Never throws and never rejects.
+   *
+   * @param onEnd - Called once, when the task has ended or is abandoned. What it returns is waited for.
+   */
+  run(onEnd: OnEnd): Promise<void> | undefined {
     const { asyncContext, task, label } = this.entry
-    const given = new GivenContext(this, label, this.#facts)
+    const given = new GivenContext(this, label, this.#facts, this.#getRemainingTime)
     const traced = trace('task', () => taskMessage(this.entry, this.#facts))
     this.#trace = traced
     let failure: Failure | undefined
@@ -72,12 +80,12 @@ export class RunningTask {
       const result = traced
         ? asyncContext.runInAsyncScope(() => traced.run(() => task(given)))
         : asyncContext.runInAsyncScope(task, undefined, given)
-      if (isThenable(result)) return this.#waitFor(result)
+      if (isThenable(result)) return this.#waitFor(result, onEnd)
     } catch (error) {
       failure = { error }
     }
     this.#tellEnd(failure)
-    return failure
+    return onEnd(failure)
   }
 
   #tellEnd(failure: Failure | undefined, status: TaskMessage['status'] = failure ? 'failed' : 'completed'): void {
@@ -94,17 +102,19 @@ export class RunningTask {
     this.#end?.({ error: this.#reason ?? reason }, 'abandoned')
   }
 
-  #waitFor(result: PromiseLike<unknown>): Promise<Failure | undefined> {
+  #waitFor(result: PromiseLike<unknown>, onEnd: OnEnd): Promise<void> {
     return new Promise(resolve => {
       let timer: NodeJS.Timeout | undefined
       const end = (failure?: Failure, status?: 'abandoned') => {
+        if (this.#end === undefined) return
+        this.#end = undefined
         clearTimeout(timer)
         this.#tellEnd(failure, status)
-        resolve(failure)
+        resolve(onEnd(failure))
       }
       this.#end = end
-      // Not Promise.resolve: it would hand back a promise whose own `then` may throw.
-      new Promise(adopt => adopt(result)).then(
+      whenSettled(
+        result,
         () => end(),
         error => end({ error }),
       )
@@ -149,16 +159,28 @@ class GivenContext implements TaskContext {
   readonly getRemainingTimeInMillis: () => number
   readonly #running: RunningTask
 
-  constructor(running: RunningTask, name: string, facts: Omit<TaskContext, 'signal' | 'name'>) {
+  constructor(running: RunningTask, name: string, facts: OriginFacts, getRemainingTimeInMillis: () => number) {
     this.name = name
     this.awsRequestId = facts.awsRequestId
     this.outcome = facts.outcome
     this.error = facts.error
-    this.getRemainingTimeInMillis = facts.getRemainingTimeInMillis
+    this.getRemainingTimeInMillis = getRemainingTimeInMillis
     this.#running = running
   }
 
   get signal(): AbortSignal {
     return this.#running.signal
+  }
+}
+
+/** A plain promise needs no other one around it, which is half of what a task costs. Any other `then` may do anything. */
+const whenSettled = (result: PromiseLike<unknown>, fulfilled: () => void, rejected: (error: unknown) => void) => {
+  try {
+    const isPlain = Object.getPrototypeOf(result) === Promise.prototype && !Object.hasOwn(result, 'then')
+    // Not Promise.resolve: it would hand back a promise whose own `then` may throw.
+    const promise = isPlain ? result : new Promise(adopt => adopt(result))
+    promise.then(fulfilled, rejected)
+  } catch (error) {
+    rejected(error)
   }
 }

@@ -57,6 +57,7 @@ const create = (
       log: recordLog(),
       asyncContext: () => new AsyncResource('test'),
       onTasks: () => {},
+      isTold: () => false,
       onDefer: () => {},
       onSettled: () => {},
       canCarry: () => false,

@@ -50,6 +50,7 @@ const create = ({ options, facts, request = {}, host }: Setup = {}) => {
       log,
       asyncContext: () => new AsyncResource('test'),
       onTasks: ({ unfinished }) => void told.push(unfinished),
+      isTold: () => true,
       onDefer: () => void deferred++,
       onSettled: () => {
         settled++
@@ -215,6 +216,22 @@ describe('a task', () => {
         },
       }),
       new Error('hostile'),
+    ],
+    [
+      'returns what only looks like a promise',
+      () => Object.create(Promise.prototype),
+      new TypeError('Method Promise.prototype.then called on incompatible receiver #<Promise>'),
+    ],
+    [
+      'returns a promise whose own then throws',
+      () =>
+        Object.assign(Promise.resolve(), {
+          // biome-ignore lint/suspicious/noThenProperty: what a library could do to a promise
+          then() {
+            throw new Error('own then')
+          },
+        }),
+      new Error('own then'),
     ],
     ['is a rejected promise', undefined, new Error('early')],
   ])('that %s is logged once, and disturbs no other', async (_, task, error) => {
