@@ -143,7 +143,7 @@ export type Analytics = AsyncDisposable & {
  * The services that the examples call. The one for orders answers by itself, and refuses what is `unavailable`. The one
  * for reports answers when the test does.
  */
-const startAnalytics = async (): Promise<Analytics> => {
+export const startAnalytics = async (): Promise<Analytics> => {
   const reports: Report[] = []
   const server = createServer(async (request, response) => {
     const at = monotonicNow()

@@ -29,6 +29,10 @@ export type EmulatorOptions = {
   handler?: string
   /** Whether dist/layer is attached, as Lambda unpacks it: into /opt. */
   layer?: boolean
+  /** The folder that is /opt instead. */
+  opt?: string
+  /** Default: that of the emulator's own tests. */
+  taskRoot?: string
   environment?: Record<string, string>
 }
 
@@ -181,13 +185,13 @@ const story = (text: string, facts: [RegExp, string][]): string[] =>
   })
 
 const start = (
-  { runtimeClient, handler = 'index.handler', layer = false, environment }: EmulatorOptions,
+  { runtimeClient, handler = 'index.handler', layer = false, environment, ...options }: EmulatorOptions,
   port: number,
   runtimeApiPort: number,
 ) => {
   const client = runtimeClients[runtimeClient]
   const node = client.node ? installed(client.node) : process.execPath
-  const taskRoot = join(root, 'test', 'fixtures', 'rie')
+  const { opt = layer ? join(root, 'dist', 'layer') : '', taskRoot = join(root, 'test', 'fixtures', 'rie') } = options
   return spawn(
     'unshare',
     [
@@ -198,7 +202,7 @@ const start = (
       // One pipe for its log (standard error) and the standard output of all: in the order in which they wrote.
       'if [ "$1" ]; then mount --bind "$1" /opt; else mount -t tmpfs none /opt; fi && shift && exec "$@" 2>&1',
       'sh',
-      layer ? join(root, 'dist', 'layer') : '',
+      opt,
       installed('POST_INVOKE_TEST_RIE'),
       ...['--log-level', 'debug'],
       ...['--runtime-interface-emulator-address', `127.0.0.1:${port}`],
