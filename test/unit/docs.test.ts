@@ -31,6 +31,27 @@ describe.each(pages)('docs: %s', page => {
     expect(samplesOf(text).map(({ marker }) => marker)).toEqual(markers)
   })
 
+  it('has one title, and skips no level of headings', () => {
+    const levels = Array.from(proseOf(text).matchAll(/^(#+) /gm), ([, marks = '']) => marks.length)
+    expect(levels.filter(level => level === 1)).toHaveLength(1)
+    expect(levels.filter((level, index) => level > (levels[index - 1] ?? 0) + 1)).toEqual([])
+  })
+
+  it('has tables whose rows have as many cells as their head', () => {
+    const tables = proseOf(text).match(/^\|.*(?:\n\|.*)+/gm) ?? []
+    const cells = (row: string) => row.replaceAll('\\|', '').split('|').length
+    const odd = tables.flatMap(table => {
+      const [head = '', ...rows] = table.split('\n')
+      return rows.filter(row => cells(row) !== cells(head))
+    })
+    expect(odd).toEqual([])
+  })
+
+  it('says no word twice in a row', () => {
+    const said = proseOf(text).replaceAll(/`[^`]*`/g, '`')
+    expect(said.match(/\b([a-z]+) \1\b/gi) ?? []).toEqual([])
+  })
+
   it('links to what is there', () => {
     const anchors = headingsOf(text)
     const broken = linksOf(text).filter(link => {
@@ -142,15 +163,20 @@ function exampleOf(marker: string): string {
   return code.replaceAll(new RegExp(`^${indent}`, 'gm'), '')
 }
 
+/** Without its blocks of code. */
+function proseOf(markdown: string): string {
+  return markdown.replaceAll(/^```.*?^```$/gms, '')
+}
+
 function linksOf(markdown: string): string[] {
-  const prose = markdown.replaceAll(/^```.*?^```$/gms, '')
-  return [...prose.matchAll(/\]\(([^)\s]+)\)/g)].map(match => match[1] ?? '').filter(link => !/^[a-z]+:/.test(link))
+  return [...proseOf(markdown).matchAll(/\]\(([^)\s]+)\)/g)]
+    .map(match => match[1] ?? '')
+    .filter(link => !/^[a-z]+:/.test(link))
 }
 
 /** The anchors that GitHub gives headings. */
 function headingsOf(markdown: string): string[] {
-  const prose = markdown.replaceAll(/^```.*?^```$/gms, '')
-  return [...prose.matchAll(/^#+ (.+)$/gm)].map(match =>
+  return [...proseOf(markdown).matchAll(/^#+ (.+)$/gm)].map(match =>
     (match[1] ?? '')
       .toLowerCase()
       .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
