@@ -17,7 +17,7 @@ describe('the API reference', () => {
   it('has samples that compile', async () => {
     using folder = makeFolder()
     copyOf(folder.path, ['package.json', 'tsconfig.json', 'dist'])
-    cpSync(join(root, 'examples', 'readme', 'shop.ts'), join(folder.path, 'shop.ts'))
+    for (const name of ['shop.ts', 'jobs.ts']) cpSync(join(root, 'examples', 'readme', name), join(folder.path, name))
     writeFileSync(join(folder.path, 'globals.ts'), GLOBALS)
     const samples = Array.from(read('docs/api.md').matchAll(/^```ts\n(.*?)^```$/gms), ([, code = '']) => code).filter(
       code => !isSignature(code),
