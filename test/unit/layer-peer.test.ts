@@ -32,7 +32,7 @@ afterEach(() => {
 
 const listen = (socket?: string) => {
   const log = recordLog()
-  const api = `127.0.0.1:${process.pid}-${++count}`
+  const api = `127.0.0.1:${process.pid}${++count}`
   const variables: Record<string, string> = {
     AWS_LAMBDA_RUNTIME_API: api,
     ...(socket && { POST_INVOKE_SOCKET: socket }),
