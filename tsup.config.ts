@@ -34,6 +34,7 @@ export default defineConfig([
       index: 'src/index.ts',
       handler: 'src/handler.ts',
       'hand-off/index': 'src/hand-off/index.ts',
+      metrics: 'src/metrics.ts',
       preload: 'src/preload.ts',
       'sandbox/index': 'src/sandbox/index.ts',
       'sandbox/runtime-client': 'src/sandbox/runtime-client.ts',
@@ -44,6 +45,15 @@ export default defineConfig([
     target: 'node22',
     external: ['../layer/post-invoke/runner.cjs'],
     esbuildPlugins: [
+      {
+        // Not in index.js: see src/metrics.ts.
+        name: 'metrics',
+        setup(build) {
+          build.onResolve({ filter: /\/metrics\.ts$/ }, ({ kind }) =>
+            kind === 'dynamic-import' ? { path: './metrics.js', external: true } : undefined,
+          )
+        },
+      },
       {
         name: 'register.sh',
         setup(build) {

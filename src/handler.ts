@@ -6,6 +6,7 @@
 
 export { PostInvokeError, type PostInvokeErrorCode } from './errors.ts'
 export type { LogFields, Logger } from './log.ts'
+export type { MetricsOptions } from './metrics.ts'
 export { defer } from './middleware/defer.ts'
 export { type ExecutionContext, withExecutionContext } from './middleware/execution-context.ts'
 export { onShutdown, resource } from './middleware/on-shutdown.ts'

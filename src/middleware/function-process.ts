@@ -44,7 +44,7 @@ export type OpenInvocation = {
  */
 export const functionProcess = (logger?: Logger): FunctionProcess => {
   const global = globalThis as Shared
-  if (logger) global[FUNCTION_PROCESS]?.log(logger)
+  if (logger) global[FUNCTION_PROCESS]?.useLogger(logger)
   global[FUNCTION_PROCESS] ??= new FunctionProcess(logger)
   return global[FUNCTION_PROCESS]
 }
@@ -117,7 +117,7 @@ export class FunctionProcess {
     this.#log.debug(`companion: ${this.#companion.kind}`)
   }
 
-  log(logger: Logger): void {
+  useLogger(logger: Logger): void {
     this.#log.use(logger)
   }
 

@@ -3,7 +3,7 @@ import { PostInvokeError } from '../errors.ts'
 import { RELEASE_MARGIN_MS } from '../extension/hold.ts'
 import { listTasks, MAX_NAMES, type TaskList } from '../extension/link.ts'
 import type { Log } from '../log.ts'
-import { tellUnstarted, trace, type UnstartedTaskMessage } from './channels.ts'
+import { type HoldMessage, tellUnstarted, trace, type UnstartedTaskMessage } from './channels.ts'
 import {
   ABORT_GRACE_MS,
   type AsyncContext,
@@ -25,6 +25,8 @@ export type InvocationOptions = {
   onTaskError: ((error: unknown, task: { name: string; awsRequestId: string }) => unknown) | undefined
   onDeadline: 'carry' | 'drop' | undefined
   maxCarried: number
+  /** Called with each hold that has ended, while it still holds. */
+  onHold?: (hold: HoldMessage) => Promise<void>
 }
 
 export type InvocationHost = {
@@ -196,13 +198,13 @@ export class Invocation {
   }
 
   async #depart(): Promise<void> {
-    let hold: { end(): void } | undefined
+    let endHold: (() => Promise<void> | undefined) | undefined
     try {
       this.#phase = 'departed'
       const streaming = this.#host.streaming(this)
       if (streaming) await this.#bounded(streaming)
       while (this.#hasWork()) {
-        hold ??= this.#beginHold()
+        endHold ??= this.#beginHold()
         await this.#runAll()
       }
       const handedOff = this.#handedOff()
@@ -217,27 +219,35 @@ export class Invocation {
     } finally {
       // In one go: what is deferred is either among these, or refused.
       const notStarted = this.#stack.takeAll()
-      if (notStarted.length > 0) hold ??= this.#beginHold()
+      if (notStarted.length > 0) endHold ??= this.#beginHold()
       const report = this.#notStartedAll(notStarted)
       this.#phase = 'settled'
       for (const origin of this.#origins) origin.#heir = undefined
       if (report) await report
-      hold?.end()
+      const told = endHold?.()
+      if (told) await told
       this.#host.onSettled(this)
     }
   }
 
-  #beginHold() {
+  /** @returns what ends it. */
+  #beginHold(): () => Promise<void> | undefined {
     const { requestId: awsRequestId, outcome } = this
     const start = performance.now()
     const traced = trace('hold', () => ({ awsRequestId, outcome }))
     traced?.run(() => {})
-    return {
-      end: () => {
-        const milliseconds = performance.now() - start
-        traced?.end({ tasks: this.#tasks, failed: this.#failures, carried: this.#carries, milliseconds })
-      },
+    return () => {
+      const milliseconds = performance.now() - start
+      const sums = { tasks: this.#tasks, failed: this.#failures, carried: this.#carries, milliseconds }
+      traced?.end(sums)
+      const told = this.#options.onHold?.({ awsRequestId, outcome, ...sums })
+      return told && this.#bounded(told.catch(error => this.#logLostMetric(error)))
     }
+  }
+
+  #logLostMetric(error: unknown): void {
+    const { requestId } = this
+    this.#host.log.error(`the metrics of request ${requestId} could not be written:`, error, { requestId })
   }
 
   /** Whether there is something to run and time to run it: our own, then what earlier deadlines have kept from starting. */

@@ -2,6 +2,7 @@
 import type { Context as LambdaContext } from 'aws-lambda'
 import { describe } from '../errors.ts'
 import { type Logger, logMethods } from '../log.ts'
+import type { MetricsOptions } from '../metrics.ts'
 import { functionProcess, type OpenInvocation, type OpenRequest, type WithoutCompanion } from './function-process.ts'
 import type { InvocationOptions } from './invocation.ts'
 import { provideRequestContext } from './request-context.ts'
@@ -56,6 +57,11 @@ export type Options = {
    * that fails is stepped in for by the console. POST_INVOKE_LOG_LEVEL decides all the same which lines there are.
    */
   logger?: Logger | undefined
+  /**
+   * Writes a line of CloudWatch's embedded metric format for each invocation that was held: how long, and how many tasks
+   * were run, have failed and were carried over. `true`: with the defaults of `MetricsOptions`. Default: none.
+   */
+  metrics?: boolean | MetricsOptions | undefined
 }
 
 /** The context of a handler behind the middleware: Lambda's own, and `defer`. */
@@ -88,8 +94,32 @@ const optionRules: Readonly<Record<keyof Options, OptionRule>> = {
   withoutCompanion: ['await', 'detach', 'throw'],
   shutdown: 'boolean',
   waitUntil: 'boolean',
+  metrics: value => (areMetrics(value) ? undefined : METRICS),
   logger: value => (isLogger(value) ? undefined : 'a logger with the methods debug, warn and error'),
 }
+
+const METRICS = 'true, or { namespace?: text, dimensions?: { name: text } }, as CloudWatch takes them'
+
+const areMetrics = (value: unknown): boolean => {
+  if (!isObject(value)) return typeof value === 'boolean'
+  const { namespace = 'a', dimensions = { a: 'a' }, ...others } = value
+  if (!isObject(dimensions)) return false
+  const entries = Object.entries(dimensions)
+  return (
+    Object.keys(others).length === 0 &&
+    isText(namespace, 255) &&
+    entries.length > 0 &&
+    entries.length <= 30 &&
+    entries.every(([name, text]) => isText(name, 250) && isText(text, 1_024))
+  )
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  value !== null && typeof value === 'object' && !Array.isArray(value)
+
+/** https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html */
+const isText = (value: unknown, longest: number): boolean =>
+  typeof value === 'string' && value.length <= longest && /^[^:]/.test(value)
 
 const isLogger = (value: unknown): boolean =>
   value !== null && logMethods.every(method => typeof (value as Partial<Logger>)[method] === 'function')
@@ -108,7 +138,7 @@ const isLogger = (value: unknown): boolean =>
  * ```
  */
 export const postInvokeValidateOptions = (options: Options = {}): void => {
-  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
+  if (!isObject(options)) {
     throw new TypeError(`Options must be an object, got ${describe(options)}`, { cause: { package: name } })
   }
   validateOptions(name, optionRules, withoutUndefined(options))
@@ -122,6 +152,7 @@ export const postInvokeValidateOptions = (options: Options = {}): void => {
 export const createOpen = (options: Options = {}) => {
   postInvokeValidateOptions(options)
   const settings = { ...defaults, ...withoutUndefined(options) } as Settings
+  if (options.metrics) settings.onHold = loadMetrics(options.metrics === true ? {} : options.metrics)
   const host = functionProcess(options.logger)
   if (options.shutdown === true) host.shutdown.arm()
   if (options.shutdown === false) host.ignoreSigterm()
@@ -131,6 +162,13 @@ export const createOpen = (options: Options = {}) => {
     ;(request.context as Context).defer = opened.invocation.defer
     return opened
   }
+}
+
+/** Loading begins now, at init, and has ended when the first hold has. */
+const loadMetrics = (options: MetricsOptions): NonNullable<InvocationOptions['onHold']> => {
+  const loaded = import('../metrics.ts').then(({ holdMetrics }) => holdMetrics(options))
+  loaded.catch(() => {}) // told with each hold
+  return async hold => (await loaded)(hold)
 }
 
 const withoutUndefined = (options: Options): Options =>

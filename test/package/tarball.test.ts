@@ -34,6 +34,7 @@ describe('the tarball', () => {
         'dist/layer/post-invoke/companion.cjs',
         'dist/layer/post-invoke/job-worker.cjs',
         'dist/layer/post-invoke/runner.cjs',
+        'dist/metrics.js',
         'dist/preload.js',
         'dist/sandbox/index.js',
         'dist/sandbox/runtime-client.js',

@@ -72,6 +72,16 @@ export const notTheOtherWay = (context: LambdaContext): Context => context
 
 check<Same<ReturnType<typeof postInvoke>, middy.MiddlewareObj<unknown, any, Error, Context>>>()
 
+// --- metrics
+
+postInvoke({ metrics: true })
+postInvoke({ metrics: { namespace: 'shop', dimensions: { service: 'orders' } } })
+postInvoke({ metrics: { namespace: undefined, dimensions: undefined } })
+// @ts-expect-error a namespace stands in an object
+postInvoke({ metrics: 'shop' })
+// @ts-expect-error values of dimensions are texts
+postInvoke({ metrics: { dimensions: { stage: 1 } } })
+
 // --- loggers
 
 postInvoke({ logger: new PowertoolsLogger() })

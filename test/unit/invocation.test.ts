@@ -98,6 +98,36 @@ const pause = (milliseconds: number) => new Promise<void>(resolve => setTimeout(
 const onAbort = (signal: AbortSignal) =>
   new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }))
 
+describe('onHold', () => {
+  it('is awaited while the environment is held', async () => {
+    const order: string[] = []
+    const { invocation } = create({
+      options: {
+        onHold: async ({ tasks }) => {
+          await pause(10)
+          order.push(`told of ${tasks}`)
+        },
+      },
+      host: { onSettled: () => void order.push('settled') },
+    })
+    invocation.defer(() => {})
+    await depart(invocation)
+    expect(order).toEqual(['told of 1', 'settled'])
+  })
+
+  it.each([
+    ['that rejects is logged', () => Promise.reject(new Error('no metrics'))],
+    ['that never ends is waited for no longer than there is time', never],
+  ])('%s', async (what, onHold) => {
+    const { invocation, log, settled } = create({ options: { onHold }, facts: { remainingTime: 5_000 } })
+    invocation.defer(() => {})
+    await depart(invocation)
+    expect(settled()).toBe(1)
+    const line = { level: 'error', message: 'the metrics of request r1 could not be written:' }
+    expect(log.lines).toEqual(what.includes('rejects') ? [{ ...line, error: new Error('no metrics') }] : [])
+  })
+})
+
 describe('a log line', () => {
   it('of a failed task has task, request and error as fields', async () => {
     const failure = new Error('onTaskError failed')

@@ -5,12 +5,23 @@ import postInvoke, { postInvokeValidateOptions } from '../../src/index.ts'
 import { readCompanionMode, readLogLevel, readSocketAddress } from '../../src/variables.ts'
 import { thrownBy } from './helpers.ts'
 
+const dimensionsOf = (count: number) =>
+  Object.fromEntries(Array.from({ length: count }, (_, index) => [`name ${index}`, 'value']))
+
 describe('options that are right', () => {
   it.each<[string, any]>([
     ['none', undefined],
     ['an empty object', {}],
     ['all', { order: 'fifo', concurrency: 8, taskTimeout: 1, deadlineMargin: 100, withoutCompanion: 'throw' }],
     ['those of a drain', { onDeadline: 'carry', maxCarried: 1, shutdown: false }],
+    ['metrics', { metrics: true }],
+    ['no metrics', { metrics: false }],
+    ['metrics of a namespace', { metrics: { namespace: 'shop' } }],
+    ['metrics of many dimensions', { metrics: { dimensions: dimensionsOf(30) } }],
+    [
+      'the longest names',
+      { metrics: { namespace: 'x'.repeat(255), dimensions: { ['x'.repeat(250)]: 'x'.repeat(1_024) } } },
+    ],
     ['the console as logger', { logger: console }],
     ['a logger', { logger: { debug: () => {}, warn: () => {}, error: () => {} } }],
     ['a function', { onTaskError: () => {} }],
@@ -63,6 +74,31 @@ describe('options that are wrong', () => {
       value => [{ logger: value }, "Option 'logger' must be a logger with the methods debug, warn and error"],
     ),
     [{ waitUntil: 'no' }, "Option 'waitUntil' must be boolean"],
+    ...[
+      1,
+      'shop',
+      null,
+      [],
+      () => {},
+      { name: 'shop' },
+      { namespace: 1 },
+      { namespace: '' },
+      { namespace: ':shop' },
+      { namespace: 'x'.repeat(256) },
+      { dimensions: null },
+      { dimensions: 'service' },
+      { dimensions: ['service'] },
+      { dimensions: {} },
+      { dimensions: { service: 1 } },
+      { dimensions: { service: '' } },
+      { dimensions: { '': 'orders' } },
+      { dimensions: { ['x'.repeat(251)]: 'orders' } },
+      { dimensions: { service: 'x'.repeat(1_025) } },
+      { dimensions: dimensionsOf(31) },
+    ].map<[any, string]>(value => [
+      { metrics: value },
+      "Option 'metrics' must be true, or { namespace?: text, dimensions?: { name: text } }, as CloudWatch takes them",
+    ]),
     [{ withoutCompanion: 'ignore' }, WITHOUT],
     [{ withoutCompanion: 'Await' }, WITHOUT],
     [{ withoutCompanion: true }, "Option 'withoutCompanion' must be string"],
