@@ -42,7 +42,12 @@ export const drawSvg = ({ answeredAt, tasks, releasedAt }: InvocationRun): strin
   shown.forEach((task, index) => {
     const isDone = task.status === 'completed'
     const text = isDone ? 'runs' : (task.status ?? 'did not end')
-    lane(labels[index] ?? '', bar(isDone ? 'task' : 'failed', task.startedAt, taskEnd(task), text))
+    const end = taskEnd(task)
+    const isNarrow = x(end) - x(task.startedAt) <= text.length * LETTER + 12
+    lane(labels[index] ?? '', y => {
+      const drawn = bar(isDone ? 'task' : 'failed', task.startedAt, end, text)(y)
+      return isNarrow && !isDone ? drawn + note(end, text)(y) : drawn
+    })
   })
   if (more > 0) lane('', y => `<text class="note" x="${px(left)}" y="${y + 15.5}">and ${more} more tasks</text>`)
   lane('companion', y => bar('held', 0, releasedAt, 'holds the environment')(y) + note(releasedAt, 'lets go')(y))
