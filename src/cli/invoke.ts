@@ -94,7 +94,7 @@ const invoke = async (given: string, options: InvokeOptions): Promise<number> =>
   else {
     if (options.count > DETAILED) console.log(`\n${summarizeTimes(run.invocations)}`)
     if (svg !== undefined) console.log(`\n${svg}: the last invocation as a picture`)
-    if (run.companion === undefined && variables.POST_INVOKE_LOG_LEVEL === undefined) console.log(`\n${NOT_LOADED}`)
+    if (run.versions.length === 0) console.log(`\n${NOT_LOADED}`)
     const result = failures.length > 0 ? styled('red', failures.join('\n')) : styled('green', successOf(run))
     console.log(`\n${result}`)
   }
@@ -103,7 +103,8 @@ const invoke = async (given: string, options: InvokeOptions): Promise<number> =>
 
 const HOW = { plain: [], esbuild: ["bundled with the project's esbuild"], 'strip-types': ['types stripped by Node.js'] }
 
-const NOT_LOADED = 'The handler has not called postInvoke(): nothing that it defers would run after its response.'
+const NOT_LOADED =
+  'The handler has called neither postInvoke() nor withPostInvoke(): nothing of it runs after its response.'
 
 const successOf = ({ invocations, shutdown }: Run): string => {
   const tasks = invocations.reduce((sum, { tasks }) => sum + tasks.length, 0) + shutdown.tasks.length

@@ -13,6 +13,7 @@ export type Moment =
   | { readonly type: 'task-unstarted'; readonly at: number; readonly task: TaskFacts; readonly status: string }
   | { readonly type: 'hook-started'; readonly at: number; readonly name: string }
   | { readonly type: 'hook-ended'; readonly at: number; readonly name: string; readonly end: End }
+  | { readonly type: 'loaded'; readonly at: number; readonly versions: readonly string[] }
   | ({ readonly type: 'probe'; readonly at: number } & ProbeFindings)
   | { readonly type: 'hold-started'; readonly at: number; readonly requestId: string }
   | { readonly type: 'hold-ended'; readonly at: number; readonly requestId: string }
@@ -117,10 +118,10 @@ const toMoment = ({ what, phase, data }: ObservedMessage, at: number): Moment | 
       return { type: 'hold-started', at, requestId }
     case 'hold-ended':
       return { type: 'hold-ended', at, requestId }
-    case 'probe-ended': {
-      const { isFound = false, earlier = [], versions = [] } = data
-      return { type: 'probe', at, isFound, earlier, versions }
-    }
+    case 'load-ended':
+      return { type: 'loaded', at, versions: data.versions ?? [] }
+    case 'probe-ended':
+      return { type: 'probe', at, isFound: data.isFound ?? false, earlier: data.earlier ?? [] }
     default:
       return undefined
   }

@@ -7,13 +7,14 @@ import type { ProbeFindings } from './probe.ts'
 /** One message of a channel. `at`: milliseconds on the machine's monotonic clock, which all its processes share. */
 export type ObservedMessage = {
   readonly at: number
-  readonly what: 'task' | 'hold' | 'hook' | 'probe'
+  readonly what: 'task' | 'hold' | 'hook' | 'load' | 'probe'
   readonly phase: 'started' | 'ended' | 'unstarted'
   readonly data: ObservedData
 }
 
 /** The fields of the channels' messages that are read here. */
 export type ObservedData = Partial<ProbeFindings> & {
+  readonly versions?: readonly string[]
   readonly name?: string
   readonly awsRequestId?: string
   readonly index?: number

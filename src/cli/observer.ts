@@ -1,7 +1,7 @@
 // Loaded into the function's process by `post-invoke invoke` and `doctor`: writes down what this package publishes on its
 // channels, one line a message, on standard error. It waits for nothing and changes nothing.
 import type { ObservedMessage } from './observation.ts'
-import { PROBE_CHANNEL } from './probe-name.ts'
+import { LOADED_CHANNEL, PROBE_CHANNEL } from './probe-name.ts'
 
 const CHANNELS: Record<string, Omit<ObservedMessage, 'at' | 'data'>> = {
   'tracing:middy-post-invoke:task:start': { what: 'task', phase: 'started' },
@@ -11,6 +11,7 @@ const CHANNELS: Record<string, Omit<ObservedMessage, 'at' | 'data'>> = {
   'tracing:middy-post-invoke:hold:asyncEnd': { what: 'hold', phase: 'ended' },
   'tracing:middy-post-invoke:hook:start': { what: 'hook', phase: 'started' },
   'tracing:middy-post-invoke:hook:asyncEnd': { what: 'hook', phase: 'ended' },
+  [LOADED_CHANNEL]: { what: 'load', phase: 'ended' },
   [PROBE_CHANNEL]: { what: 'probe', phase: 'ended' },
 }
 

@@ -21,13 +21,13 @@ export const checkProbe = (probe: Probe): readonly Check[] => {
   const findings = moments.find(moment => moment.type === 'probe')
   const loaded = ok('load', `The handler loads, in ${duration(run.init.readyAt ?? 0)}`)
   const client = info('client', `Runtime client: ${runtime ?? "the sandbox's own, which does as that of nodejs24.x"}`)
-  if (run.companion === undefined && (findings?.versions.length ?? 0) === 0) {
+  if (run.versions.length === 0) {
     return [
       loaded,
       client,
       problem(
         'middleware',
-        'The handler does not use this package: postInvoke() was not called while it was loaded',
+        'The handler does not use this package: neither postInvoke() nor withPostInvoke() was called while it was loaded',
         "middy().use(postInvoke()): in the handler's module, not in a function that is called later.",
       ),
     ]
@@ -35,7 +35,7 @@ export const checkProbe = (probe: Probe): readonly Check[] => {
   return [
     loaded,
     client,
-    ...checkVersions(findings?.versions ?? []),
+    ...checkVersions(run.versions),
     ...checkOrder(findings),
     ...checkCompanion(probe),
     ...checkHold(probe, findings?.isFound === true),

@@ -8,8 +8,6 @@ export type ProbeFindings = {
   readonly isFound: boolean
   /** The names of the middlewares that were used before it, where they have any. */
   readonly earlier: readonly string[]
-  /** The versions of this package in the process. */
-  readonly versions: readonly string[]
 }
 
 type Context = { defer?: ((task: () => unknown, options: { name: string }) => void) | undefined }
@@ -44,7 +42,8 @@ const seen = (chain: readonly unknown[], hook: Hook): Hook => {
     if (typeof other === 'function' && !isOurs(other)) earlier.add(other.name || 'a middleware without a name')
   }
   isFound = true
-  if (probes.has(hook)) return hook // Middy collects the hooks of one use() in an array, then adds them to the chain
+  // Middy collects the hooks of one use() in an array, then adds them to the chain: this comes here twice.
+  if (probes.has(hook) || hook.name !== 'postInvokeMiddlewareBefore') return hook
   const probe = Object.defineProperty(probed(hook), 'name', { value: hook.name })
   probes.add(probe)
   return probe
@@ -66,10 +65,7 @@ const deferTask = ({ defer }: Context) =>
 export const probe = (handler: Handler, run: boolean): Handler => {
   Object.assign(Array.prototype, { push, unshift })
   isRun = run
-  const versions = Object.getOwnPropertySymbols(globalThis).flatMap(
-    ({ description = '' }) => /^middy-post-invoke\/(\d.*)$/.exec(description)?.[1] ?? [],
-  )
-  const findings: ProbeFindings = { isFound, earlier: [...earlier], versions }
+  const findings: ProbeFindings = { isFound, earlier: [...earlier] }
   process.getBuiltinModule('node:diagnostics_channel').channel(PROBE_CHANNEL).publish(findings)
   return new Proxy(handler, {
     apply(target, self, args) {

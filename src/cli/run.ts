@@ -4,7 +4,9 @@ import type { End, Moment, TaskFacts } from './moments.ts'
 
 /** All times are milliseconds: of an invocation since INVOKE, of the init and the shutdown since their start. */
 export type Run = {
-  /** What held the environment: `layer`, `gate`, `internal` or `none`. Missing when the middleware did not say. */
+  /** The versions of this package that the handler uses. */
+  readonly versions: readonly string[]
+  /** What held the environment: `layer`, `gate`, `internal` or `none`. Missing when the package did not say. */
   readonly companion?: string
   readonly init: { readonly readyAt?: number }
   readonly invocations: readonly InvocationRun[]
@@ -47,6 +49,7 @@ export const summarize = (moments: readonly Moment[], reports: readonly Invocati
   const initEnded = moments.find(moment => moment.type === 'init-ended')?.at
   const shutdownStarted = moments.findLast(moment => moment.type === 'shutdown-started')?.at ?? Number.POSITIVE_INFINITY
   return {
+    versions: moments.find(moment => moment.type === 'loaded')?.versions ?? [],
     ...(companion === undefined ? {} : { companion }),
     init: initEnded === undefined ? {} : { readyAt: initEnded - initStarted },
     invocations: reports.map(report => {

@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url'
 import { CommandError, UsageError } from './errors.ts'
 import type { HandlerFile } from './handler-file.ts'
 import { fromHere } from './package-files.ts'
+import { LOADED_CHANNEL } from './probe-name.ts'
 
 export type StagedHandler = {
   readonly taskRoot: string
@@ -72,6 +73,9 @@ if (typeof found !== 'function') {
   const names = Object.keys(exports).join(', ') || 'nothing'
   throw new TypeError(${JSON.stringify(`Expected ${fromHere(file)} to export the function ${exported}, it exports `)} + names + '.')
 }
+const versions = Object.getOwnPropertySymbols(globalThis)
+  .flatMap(({ description = '' }) => /^middy-post-invoke\\/(\\d[^/]*)$/.exec(description)?.[1] ?? [])
+process.getBuiltinModule('node:diagnostics_channel').channel(${JSON.stringify(LOADED_CHANNEL)}).publish({ versions })
 export const handler = ${probe ? `probe(found, ${probe.run})` : 'found'}
 `
 

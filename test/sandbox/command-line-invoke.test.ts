@@ -202,7 +202,14 @@ describe('post-invoke invoke', () => {
   it('says that nothing was deferred where the middleware is not there', async () => {
     const folder = makeProject({ 'a.cjs': 'exports.api = { create: async () => 1 }' })
     const { code, stdout } = await postInvoke(folder, ['invoke', 'a.cjs#api.create'])
-    expect([code, stdout]).toEqual([0, expect.stringContaining('The handler has not called postInvoke()')])
+    expect([code, stdout]).toEqual([0, expect.stringContaining('The handler has called neither postInvoke() nor')])
+  })
+
+  it('does not say so of a handler that keeps its log to itself', async () => {
+    const folder = makeProject({ 'handler.ts': handler })
+    const { stdout } = await postInvoke(folder, ['invoke', 'handler.ts', '--env', 'POST_INVOKE_LOG_LEVEL=SILENT'])
+    expect(stdout).not.toContain('neither')
+    expect(stdout).toContain('all 2 deferred tasks ended')
   })
 
   it('shows the progress of many invocations, and their times', async () => {

@@ -171,7 +171,7 @@ functions:
 })
 
 describe('doctor: probes', () => {
-  const found: Moment = { type: 'probe', at: 1, isFound: true, earlier: [], versions: ['0.1.0'] }
+  const found: Moment = { type: 'probe', at: 1, isFound: true, earlier: [] }
   const task = {
     name: PROBE_TASK,
     requestId: 'r',
@@ -183,6 +183,7 @@ describe('doctor: probes', () => {
   }
   const probe = (invocation: Partial<InvocationRun> = {}, more: Partial<Probe> = {}): Probe => ({
     run: {
+      versions: ['0.1.0'],
       companion: 'gate',
       init: { readyAt: 100 },
       invocations: [
@@ -213,7 +214,7 @@ describe('doctor: probes', () => {
   it.each<[string, Probe, string[]]>([
     ['nothing', probe(), []],
     ['the wrong companion', probe({}, { hasLayer: true }), ['problem companion']],
-    ['two versions', probe({}, { moments: [{ ...found, versions: ['1.0.0', '1.1.0'] }] }), ['problem versions']],
+    ['two versions', probe({}, { run: { ...probe().run, versions: ['1.0.0', '1.1.0'] } }), ['problem versions']],
     ['a middleware before ours', probe({}, { moments: [{ ...found, earlier: ['x'] }] }), ['problem outermost']],
     ['tasks before the answer', probe({ tasks: [{ ...task, startedAt: 5 }] }), ['problem hold']],
     ['a task that was frozen', probe({ tasks: [{ ...task, endedAt: 50 }] }), ['problem hold']],
@@ -248,9 +249,7 @@ describe('doctor: probes', () => {
   })
 
   it('miss a middleware that was never made', () => {
-    const { companion: _, ...run } = probe().run
-    expect(worst(probe({}, { run, moments: [{ ...found, isFound: false, versions: [] }] }))).toEqual([
-      'problem middleware',
-    ])
+    const run = { ...probe().run, versions: [] }
+    expect(worst(probe({}, { run, moments: [{ ...found, isFound: false }] }))).toEqual(['problem middleware'])
   })
 })
