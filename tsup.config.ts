@@ -36,6 +36,7 @@ export default defineConfig([
       'hand-off/index': 'src/hand-off/index.ts',
       metrics: 'src/metrics.ts',
       preload: 'src/preload.ts',
+      'testing/index': 'src/testing/index.ts',
       'sandbox/index': 'src/sandbox/index.ts',
       'sandbox/runtime-client': 'src/sandbox/runtime-client.ts',
       'cli/observer': 'src/cli/observer.ts',

@@ -1,16 +1,21 @@
 import assert from 'node:assert/strict'
-import { mock, test } from 'node:test'
+import { afterEach, mock, test } from 'node:test'
 import type { APIGatewayProxyEventV2 } from 'aws-lambda'
-import type { Context } from 'middy-post-invoke'
+import { invoke, reset } from 'middy-post-invoke/testing'
 import { handler } from './first.ts'
 import { analytics } from './shop.ts'
 
-test('tracks the order after the answer', async () => {
-  const tracked = Promise.withResolvers<string>()
-  mock.method(analytics, 'track', async (event: string) => tracked.resolve(event))
+afterEach(reset)
 
-  const { statusCode } = await handler({ body: 'tea' } as APIGatewayProxyEventV2, {} as Context)
+test('tracks the order', async () => {
+  const track = mock.method(analytics, 'track')
 
-  assert.equal(statusCode, 201)
-  assert.equal(await tracked.promise, 'order')
+  const { answer, tasks } = await invoke(handler, { body: 'tea' } as APIGatewayProxyEventV2)
+
+  assert.equal(answer.statusCode, 201)
+  assert.deepEqual(
+    tasks.map(({ status }) => status),
+    ['completed'],
+  )
+  assert.equal(track.mock.callCount(), 1)
 })

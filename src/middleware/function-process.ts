@@ -74,9 +74,9 @@ export class FunctionProcess {
   readonly #companion: Companion
   readonly #open = new Map<string, Invocation>()
   /** Outside Lambda request ids are made up, and may all be the same. */
-  readonly #openContexts = new WeakMap<object, Invocation>()
+  readonly openContexts = new WeakMap<object, Invocation>()
   /** Tasks that the deadline of their invocation has kept from starting, the oldest first. */
-  #carried: CarriedTask[] = []
+  carried: CarriedTask[] = []
   #watchesExit = false
   #ignoresSigterm = false
   #shutdown: Shutdown | undefined
@@ -148,7 +148,7 @@ export class FunctionProcess {
   async #drainTasks(milliseconds: number): Promise<void> {
     const end = performance.now() + milliseconds
     await Promise.all([...this.#open.values()].map(invocation => invocation.runAtShutdown(milliseconds)))
-    const byOrigin = Map.groupBy(this.#carried.splice(0), ({ origin }) => origin)
+    const byOrigin = Map.groupBy(this.carried.splice(0), ({ origin }) => origin)
     for (const [origin, tasks] of byOrigin) {
       const entries = tasks.map(({ entry }) => entry)
       await origin.runCarriedAtShutdown(entries, Math.max(0, end - performance.now()))
@@ -237,7 +237,7 @@ export class FunctionProcess {
     const invocation = joined ?? this.#create(request, requestId, options)
     if (!joined) {
       if (this.#isLambda && requestId !== '') this.#open.set(requestId, invocation)
-      else this.#openContexts.set(context, invocation)
+      else this.openContexts.set(context, invocation)
     }
     this.#enter(requestId, invocation)
     const mustAwait = !invocation.isHeld && options.withoutCompanion === 'await'
@@ -268,7 +268,7 @@ export class FunctionProcess {
       const current = this.#isAlone || scope?.isRun ? scope?.invocation : undefined
       return [this.#open.get(requestId), current].find(invocation => invocation?.isInHandler)
     }
-    const found = this.#openContexts.get(context)
+    const found = this.openContexts.get(context)
     return found?.isInHandler && !found.isLeft ? found : undefined
   }
 
@@ -335,10 +335,10 @@ export class FunctionProcess {
     },
     canCarry: () => this.#shutdown?.isArmed ?? false,
     carry: (task, maxCarried) => {
-      this.#carried.push(task)
-      return this.#carried.splice(0, Math.max(0, this.#carried.length - maxCarried))
+      this.carried.push(task)
+      return this.carried.splice(0, Math.max(0, this.carried.length - maxCarried))
     },
-    takeCarried: () => this.#carried.splice(0),
+    takeCarried: () => this.carried.splice(0),
     ready: ({ isHeld }) => (isHeld ? this.#companion.ready() : undefined),
     streaming: ({ requestId }) => this.#streams?.accepted(requestId),
   }
@@ -393,7 +393,7 @@ export class FunctionProcess {
         },
       )
     }
-    for (const { entry, origin } of this.#carried) {
+    for (const { entry, origin } of this.carried) {
       this.#log.error(
         `${what} before task ${JSON.stringify(entry.label)} of request ${entry.carried?.awsRequestId} could run`,
         undefined,

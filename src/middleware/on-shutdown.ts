@@ -73,6 +73,11 @@ export const resource = <Resource>(
   const { shutdown } = functionProcess()
   shutdown.arm()
   let made: { readonly value: Resource } | undefined
+  /** What asks for it from here on gets another one, and not one that is disposed of. */
+  const disposing = (run: () => unknown) => () => {
+    made = undefined
+    return run()
+  }
   return () => {
     if (made) return made.value
     const created = create()
@@ -80,7 +85,7 @@ export const resource = <Resource>(
     if (!isThenable(created)) {
       const run = disposalOf(created as Awaited<Resource>, dispose)
       made = { value: created }
-      shutdown.add(run, disposed)
+      shutdown.add(disposing(run), disposed, true)
       return created
     }
     const value = Promise.resolve(created).then(resource => {
@@ -89,7 +94,11 @@ export const resource = <Resource>(
     }) as Resource & Promise<Awaited<Resource>>
     made = { value }
     // Made or not when the environment ends: what is on its way is waited for.
-    const withdraw = shutdown.add(async () => disposalOf(await value, dispose)(), disposed)
+    const withdraw = shutdown.add(
+      disposing(async () => disposalOf(await value, dispose)()),
+      disposed,
+      true,
+    )
     value.then(undefined, () => {
       made = undefined
       withdraw()

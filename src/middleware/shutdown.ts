@@ -36,7 +36,13 @@ export type ShutdownHost = {
   drainTasks(milliseconds: number): Promise<void>
 }
 
-type Hook = { readonly name: string; readonly run: (context: ShutdownContext) => unknown; readonly timeout: number }
+type Hook = {
+  readonly name: string
+  readonly run: (context: ShutdownContext) => unknown
+  readonly timeout: number
+  /** Whether it disposes of what `resource()` has made, and makes anew when it is asked for again. */
+  readonly isOfResource: boolean
+}
 
 /** Kept back from the budget: for the last log lines, and for a signal that came late. */
 const MARGIN_MS = 50
@@ -47,7 +53,8 @@ const TASKS_SHARE = 0.6
 /** The hooks of this process, and its SIGTERM. */
 export class Shutdown {
   readonly #host: ShutdownHost
-  readonly #hooks: Hook[] = []
+  /** The last one runs first. */
+  readonly hooks: Hook[] = []
   /** Whether a SIGTERM would run the drain. */
   isArmed = false
 
@@ -56,13 +63,13 @@ export class Shutdown {
   }
 
   /** @returns a function that takes the hook back. */
-  add(hook: unknown, options: unknown): () => void {
-    const added = validateHook(hook, options, this.#hooks.length + 1)
-    this.#hooks.push(added)
+  add(hook: unknown, options: unknown, isOfResource = false): () => void {
+    const added = { ...validateHook(hook, options, this.hooks.length + 1), isOfResource }
+    this.hooks.push(added)
     this.arm()
     return () => {
-      const index = this.#hooks.indexOf(added)
-      if (index >= 0) this.#hooks.splice(index, 1)
+      const index = this.hooks.indexOf(added)
+      if (index >= 0) this.hooks.splice(index, 1)
     }
   }
 
@@ -70,16 +77,17 @@ export class Shutdown {
   arm(): void {
     if (this.isArmed) return
     this.isArmed = true
-    const reason = this.#host.onSigterm(() => this.#drain())
+    const reason = this.#host.onSigterm(() => this.drain())
     if (reason !== undefined) {
       this.#host.log.warnOnce('sigterm', `no SIGTERM will come (${reason}): shutdown hooks will not run`)
     }
   }
 
-  async #drain(): Promise<void> {
+  /** Never rejects: what fails is logged. */
+  async drain(): Promise<void> {
     const budget = this.#host.budget() - MARGIN_MS
     const end = performance.now() + budget
-    const traced = trace('shutdown', () => ({ budget, hooks: this.#hooks.length }))
+    const traced = trace('shutdown', () => ({ budget, hooks: this.hooks.length }))
     traced?.run(() => {})
     const notRun = await this.#drainWithin(() => Math.max(0, end - performance.now()))
     if (notRun.length > 0) {
@@ -92,9 +100,9 @@ export class Shutdown {
 
   /** @returns the names of the hooks that there was no time for. */
   async #drainWithin(left: () => number): Promise<string[]> {
-    await this.#host.drainTasks(this.#hooks.length > 0 ? left() * TASKS_SHARE : left())
-    for (let hook = this.#hooks.pop(); hook !== undefined; hook = this.#hooks.pop()) {
-      if (left() === 0) return [hook, ...this.#hooks.reverse()].map(({ name }) => name)
+    await this.#host.drainTasks(this.hooks.length > 0 ? left() * TASKS_SHARE : left())
+    for (let hook = this.hooks.pop(); hook !== undefined; hook = this.hooks.pop()) {
+      if (left() === 0) return [hook, ...this.hooks.reverse()].map(({ name }) => name)
       await this.#run(hook, left)
     }
     return []
@@ -131,7 +139,7 @@ export class Shutdown {
 
 const OPTION_NAMES = ['name', 'timeout']
 
-const validateHook = (hook: unknown, options: unknown, count: number): Hook => {
+const validateHook = (hook: unknown, options: unknown, count: number): Omit<Hook, 'isOfResource'> => {
   const { name, timeout } = readOptions('onShutdown()', options)
   const run = readHook(hook)
   return {

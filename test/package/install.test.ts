@@ -44,7 +44,8 @@ describe('installed into an empty project', () => {
        import * as handOff from 'middy-post-invoke/hand-off'
        import * as handler from 'middy-post-invoke/handler'
        import * as sandbox from 'middy-post-invoke/sandbox'
-       const names = [main, handOff, handler, sandbox].map(module => Object.keys(module))
+       import * as testing from 'middy-post-invoke/testing'
+       const names = [main, handOff, handler, sandbox, testing].map(module => Object.keys(module))
        console.log(JSON.stringify([...names, main.default.name]))`,
     )
     expect(await node('exports.js')).toEqual([
@@ -52,6 +53,7 @@ describe('installed into an empty project', () => {
       ['createHandOff', 'default', 'handOff'],
       ['PostInvokeError', 'defer', 'onShutdown', 'resource', 'withExecutionContext', 'withPostInvoke'],
       ['SandboxError', 'createSandbox'],
+      ['TestingError', 'invoke', 'reset', 'send', 'shutdown'],
       expect.any(String),
     ])
   })

@@ -49,6 +49,7 @@ import type * as shop from './shop.ts'
 declare global {
   const { placeOrder, analytics, audit, metrics, connect }: typeof shop
   const context: Context
+  const handler: (event: { body: string }, context: Context) => Promise<{ statusCode: number }>
   const sandbox: Sandbox
   const collector: URL
   const send: (options: { signal: AbortSignal }) => Promise<void>

@@ -38,6 +38,7 @@ describe('the tarball', () => {
         'dist/preload.js',
         'dist/sandbox/index.js',
         'dist/sandbox/runtime-client.js',
+        'dist/testing/index.js',
         ...modules.map(path => `dist/${path.replace(/\.ts$/, '.d.ts')}`),
       ].sort(),
     )
@@ -70,7 +71,7 @@ describe('the tarball', () => {
     const paths = Object.values<any>(exports).flatMap(entry =>
       typeof entry === 'string' ? entry : Object.values(entry),
     )
-    expect(paths).toHaveLength(12)
+    expect(paths).toHaveLength(14)
     for (const path of paths) expect(files.map(file => `./${file.path}`)).toContain(path)
   })
 
@@ -94,6 +95,7 @@ describe('the tarball', () => {
       './package.json',
       './preload',
       './sandbox',
+      './testing',
     ])
     const kinds = (analysis.problems as any[])
       .filter(({ resolutionKind }) => resolutionKind === 'node16-esm' || resolutionKind === 'bundler')

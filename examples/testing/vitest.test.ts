@@ -1,0 +1,39 @@
+import { invoke, reset, send, shutdown } from 'middy-post-invoke/testing'
+import { afterEach, expect, test, vi } from 'vitest'
+import { handler, mailer } from './orders.ts'
+
+afterEach(async () => {
+  await reset()
+  vi.restoreAllMocks()
+})
+
+test('mails the customer', async () => {
+  const mail = vi.spyOn(mailer, 'send')
+  const { answer, task } = await invoke(handler, { email: 'ann@example.com' })
+  expect(answer.statusCode).toBe(201)
+  expect(task('mail').status).toBe('completed')
+  expect(mail).toHaveBeenCalledWith('ann@example.com')
+})
+
+test('answers before it does', async () => {
+  const mail = vi.spyOn(mailer, 'send')
+  const { answered, settled } = send(handler, { email: 'ann@example.com' })
+  await answered
+  expect(mail).not.toHaveBeenCalled()
+  await settled
+  expect(mail).toHaveBeenCalledTimes(1)
+})
+
+test('answers even where the mail cannot be sent', async () => {
+  vi.spyOn(mailer, 'send').mockRejectedValue(new Error('no server'))
+  const { answer, task } = await invoke(handler, { email: 'ann@example.com' }, { failures: 'report' })
+  expect(answer.statusCode).toBe(201)
+  expect(task('mail')).toMatchObject({ status: 'failed', error: new Error('no server') })
+})
+
+test('closes the mailer when the environment ends', async () => {
+  const close = vi.spyOn(mailer, 'close')
+  const { hooks } = await shutdown()
+  expect(hooks).toMatchObject([{ name: 'mailer', status: 'completed' }])
+  expect(close).toHaveBeenCalledTimes(1)
+})
