@@ -148,11 +148,15 @@ const extract = (folder: string, declarations: string): readonly ApiItem[] => {
 const cannotBeMade = (faults: readonly string[]) =>
   new Error(`The reference cannot be made:\n${[...new Set(faults)].join('\n')}`)
 
-/** What has no text that says what it is. */
+/** What has no text that says what it is, parameters of functions among it. */
 const undocumented = (item: ApiItem): string[] => {
-  const own = docsOf(item) && textOf(docsOf(item)?.summarySection) !== '' ? [] : [item]
+  const docs = docsOf(item)
+  const parameters =
+    item.kind === ApiItemKind.Function && ApiParameterListMixin.isBaseClassOf(item) ? item.parameters : []
+  const silent = parameters.filter(({ name }) => textOf(docs?.params.tryGetBlockByName(name)?.content) === '')
   return [
-    ...own.map(({ displayName }) => `${pathOf(item)}${displayName} has no docstring`),
+    ...(textOf(docs?.summarySection) === '' ? [`${pathOf(item)}${item.displayName} has no docstring`] : []),
+    ...silent.map(({ name }) => `${item.displayName}() does not say what its parameter ${name} is`),
     ...item.members.flatMap(undocumented),
   ]
 }

@@ -89,12 +89,17 @@ export const handOff: HandOff<any> = (work: unknown, ...rest: unknown[]): void =
   accept(invocation, work, rest)
 }
 
-/** The same, typed by a jobs module: `createHandOff<typeof import('./jobs.ts')>()`. */
+/**
+ * `handOff()` typed by a jobs module, for code that has no context at hand: `createHandOff<typeof import('./jobs.ts')>()`.
+ *
+ * @returns `handOff()`, which accepts the names and payloads of that module's jobs.
+ */
 export const createHandOff = <Module extends Jobs>(): HandOff<Module> => handOff as HandOff<Module>
 
 /**
  * The middleware that puts `handOff` on the context, typed by a jobs module. Use it after `postInvoke()`.
  *
+ * @returns the middleware, for `.use()`.
  * @throws PostInvokeError `ERR_INVALID_VARIABLE` for a wrong environment variable.
  *
  * @example
