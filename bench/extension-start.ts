@@ -47,7 +47,7 @@ export const measureExtensionStart = async (settings: Settings): Promise<Section
       limit: 1.1,
       unit: '×',
       measured: ratio(of('layer', 'own'), of(bare, 'own')),
-      ifMissed: '',
+      ifMissed: `a bare one has ${digits(median(of(bare, 'own')))} MB`,
     },
   ]
   if (peer) {
@@ -56,7 +56,7 @@ export const measureExtensionStart = async (settings: Settings): Promise<Section
       limit: 1,
       unit: '×',
       measured: ratio(of('layer', 'registered'), of(peer.name, 'registered')),
-      ifMissed: '',
+      ifMissed: `the layer took ${digits(median(of('layer', 'registered')))} ms, ${peer.name} ${digits(median(of(peer.name, 'registered')))} ms`,
     })
   }
   return {
@@ -76,6 +76,13 @@ export const measureExtensionStart = async (settings: Settings): Promise<Section
       },
     ],
     targets,
+    controls: [
+      {
+        figure: "the layer's ready time",
+        unit: '×',
+        measured: ratio(of('layer again', 'ready'), of('layer', 'ready')),
+      },
+    ],
   }
 }
 

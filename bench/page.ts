@@ -7,6 +7,8 @@ export type Section = {
   readonly text: string
   readonly tables: readonly Table[]
   readonly targets: readonly Target[]
+  /** What was measured against itself: how far a figure of this section can be off. */
+  readonly controls?: readonly Control[]
   /** Names of SVG files in docs/ and what they hold. */
   readonly pictures?: readonly Picture[]
 }
@@ -22,6 +24,8 @@ export type Target = {
   /** Why it is missed, if it is, with the floor that was measured beside it. */
   readonly ifMissed: string
 }
+
+export type Control = { readonly figure: string; readonly unit: Unit; readonly measured: Estimate }
 
 export type Unit = 'ms' | 'MB' | 'kB' | '×'
 
@@ -46,6 +50,11 @@ export const targetsTable = (targets: readonly Target[]): Table => ({
     isMet(target) ? 'met' : '**missed**',
     isMet(target) ? '' : target.ifMissed,
   ]),
+})
+
+export const controlsTable = (controls: readonly Control[]): Table => ({
+  columns: ['The same twice', 'Measured'],
+  rows: controls.map(({ figure, unit, measured }) => [figure, withUnit(measured, unit)]),
 })
 
 export const tableToMarkdown = ({ columns, rows }: Table): string => {

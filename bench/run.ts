@@ -9,7 +9,7 @@ import { measureLatency } from './latency.ts'
 import { measureLongWork } from './long-work.ts'
 import { describeMachine } from './machine.ts'
 import { measureMemory } from './memory.ts'
-import { isMet, type Section, tableToMarkdown, tableToText, targetsTable, toMarkdown } from './page.ts'
+import { controlsTable, isMet, type Section, tableToMarkdown, tableToText, targetsTable, toMarkdown } from './page.ts'
 import { readSettings, usage } from './settings.ts'
 import { measureSize } from './size.ts'
 import { measureTasks } from './tasks.ts'
@@ -41,16 +41,23 @@ for (const [name, measure] of Object.entries(measurements)) {
   for (const table of section.tables) console.log(`${tableToText(table)}\n`)
 }
 const targets = sections.flatMap(section => section.targets)
+const controls = sections.flatMap(section => section.controls ?? [])
+console.log(`=== noise\n\n${tableToText(controlsTable(controls))}\n`)
 console.log(`=== targets\n\n${tableToText(targetsTable(targets))}`)
 const minutes = ((performance.now() - startedAt) / 60_000).toFixed(1)
-console.log(`\n${targets.filter(isMet).length} of ${targets.length} targets met, ${minutes} minutes`)
+const summary = `${targets.filter(isMet).length} of ${targets.length} targets are met.`
+console.log(`\n${summary} It took ${minutes} minutes.`)
 
 if (!settings.quick && settings.only.length === 0) {
   const page = [
     '# Performance',
-    'Written by `npm run bench`. Figures are medians of measurements taken side by side in one run: what is compared takes turns, in another order each round, so that whatever slows the machine slows all of it. Everything runs in the sandbox, on AWS’s own Node.js runtime clients (RIC).',
+    'Written by `npm run bench` on a clean checkout, after `npm ci`, `bash scripts/install-test-runtimes.sh` and `source .cache/test-runtimes.env`. Figures are medians of measurements taken side by side in one run: what is compared takes turns, in another order each round, so that whatever slows the machine slows all of it. Everything runs in the sandbox, on AWS’s own Node.js runtime clients (RIC).',
     '## Targets',
+    `${summary} Where one is missed, the last column says what the same costs at the least, measured in the same run.`,
     tableToMarkdown(targetsTable(targets)),
+    '## Noise',
+    'What should be 1.00, or nothing: the same program measured twice, side by side with all others. A difference no larger than these is none.',
+    tableToMarkdown(controlsTable(controls)),
     ...sections.map(toMarkdown),
     '## Machine',
     tableToMarkdown(machine),

@@ -30,8 +30,14 @@ export const measureSize = (folder: string): Section => {
       { columns: ['Layer', 'kB'], rows: [['layer.zip', digits(layer)]] },
     ],
     targets: [
-      { figure: 'bundle, minified: added', limit: 12, unit: 'kB', measured: added.minified, ifMissed: '' },
-      { figure: 'layer.zip', limit: 40, unit: 'kB', measured: layer, ifMissed: '' },
+      {
+        figure: 'bundle, minified: added',
+        limit: 12,
+        unit: 'kB',
+        measured: added.minified,
+        ifMissed: `${digits(added.gzip)} kB after gzip; a bundler cannot know which companion, which runtime client and which of the errors a function will meet`,
+      },
+      { figure: 'layer.zip, with undici in it', limit: 400, unit: 'kB', measured: layer, ifMissed: '' },
     ],
   }
 }
