@@ -5,7 +5,7 @@ import { createMoments, type Moment } from './moments.ts'
 import { layerFolder } from './package-files.ts'
 import { type InvocationRun, type Run, summarize } from './run.ts'
 import type { Runtime } from './runtime.ts'
-import { STRIP_HINT, type StagedHandler } from './stage.ts'
+import type { StagedHandler } from './stage.ts'
 
 export type RunHandlerOptions = {
   readonly layer?: boolean
@@ -64,18 +64,15 @@ export const runHandler = async (staged: StagedHandler, event: unknown, options:
   } catch (error) {
     moments.flush()
     if (!(error instanceof SandboxError) || error.code !== 'INIT_FAILED') throw error
-    const hint = staged.how === 'strip-types' && STRIP_ERRORS.test(error.message) ? `\n${STRIP_HINT}` : ''
+    const hint = staged.hint(error.message)
     const message = options.isWatched ? error.message.split('\nLast lines written:')[0] : error.message
-    throw new CommandError(`${message}${hint}`)
+    throw new CommandError(hint === undefined ? `${message}` : `${message}\n${hint}`)
   } finally {
     interrupts.end()
     await sandbox?.[Symbol.asyncDispose]()
     staged.remove()
   }
 }
-
-const STRIP_ERRORS =
-  /ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX|ERR_MODULE_NOT_FOUND|ERR_UNSUPPORTED_DIR_IMPORT|ERR_UNKNOWN_FILE_EXTENSION/
 
 /** Ctrl+C: processes of the sandbox are in groups of their own, and would not notice. A second one ends us at once. */
 const watchInterrupts = (dispose: () => PromiseLike<void> | undefined) => {

@@ -1,7 +1,7 @@
 // Makes of a person's handler file what the sandbox can be told of: a folder and a `file.export`, as on Lambda.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { basename, extname, join, relative } from 'node:path'
+import { basename, dirname, extname, join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { CommandError, UsageError } from './errors.ts'
 import type { HandlerFile } from './handler-file.ts'
@@ -16,6 +16,8 @@ export type StagedHandler = {
   readonly nodeOptions: readonly string[]
   /** How it is run: as it is, bundled by the project's esbuild, or with its types stripped by Node.js. */
   readonly how: 'plain' | 'esbuild' | 'strip-types'
+  /** What a person can do, if anything is known, about an Init that failed with this message. */
+  hint(message: string): string | undefined
   remove(): void
 }
 
@@ -50,6 +52,7 @@ export const stageHandler = async (
     handler: `${join(relative(handler.project, folder), 'index')}.handler`,
     nodeOptions: NODE_OPTIONS[how],
     how,
+    hint: message => hintFor(handler, how, message),
     remove,
   }
 }
@@ -83,7 +86,7 @@ export const handler = ${probe ? `probe(found, ${probe.run})` : 'found'}
 const makeFolder = (project: string) => mkdtempSync(join(project, '.middy-post-invoke-'))
 
 /** What is used of esbuild, whose version is the project's. */
-type Esbuild = { build(options: object): Promise<{ warnings: readonly { id: string }[] }> }
+type Esbuild = { build(options: object): Promise<unknown> }
 
 const loadEsbuild = async (project: string): Promise<Esbuild | undefined> => {
   try {
@@ -96,12 +99,13 @@ const loadEsbuild = async (project: string): Promise<Esbuild | undefined> => {
 }
 
 const bundle = async ({ build }: Esbuild, { file, project }: HandlerFile, folder: string): Promise<string> => {
-  const run = async (format: 'esm' | 'cjs') => {
+  const run = async (format: 'esm' | 'cjs', define: Record<string, string> = {}) => {
     const outfile = join(folder, format === 'esm' ? 'bundle.mjs' : 'bundle.cjs')
-    const { warnings } = await build({
+    await build({
       entryPoints: [file],
       outfile,
       format,
+      define,
       bundle: true,
       packages: 'external',
       platform: 'node',
@@ -110,22 +114,24 @@ const bundle = async ({ build }: Esbuild, { file, project }: HandlerFile, folder
       absWorkingDir: project,
       logLevel: 'silent',
     })
-    return { outfile, isComplete: !warnings.some(({ id }) => id === 'empty-import-meta') }
+    return outfile
   }
   try {
-    if (isEsModule(file, project)) return (await run('esm')).outfile
-    // In CommonJS `require` and `__dirname` are what they were written for; `import.meta` and top-level await are not there.
-    const { outfile, isComplete } = await run('cjs').catch(() => ({ outfile: '', isComplete: false }))
-    return isComplete ? outfile : (await run('esm')).outfile
+    if (extname(file) === '.cts') return await run('cjs')
+    if (extname(file) === '.mts' || isModule(project)) return await run('esm')
+    // Such a project is mostly written with `import`, and Middy is an ES module: only what calls `require` has to be CommonJS.
+    const names = { __filename: JSON.stringify(file), __dirname: JSON.stringify(dirname(file)) }
+    const outfile = await run('esm', names)
+    return readFileSync(outfile, 'utf8').includes(ESBUILD_REQUIRE) ? await run('cjs', names) : outfile
   } catch (error) {
     throw new CommandError(`esbuild could not bundle ${fromHere(file)}. ${(error as Error).message}`)
   }
 }
 
-const isEsModule = (file: string, project: string): boolean => {
-  const extension = extname(file)
-  if (extension === '.mts') return true
-  if (extension === '.cts') return false
+/** What esbuild puts into an ES module in place of `require`, to fail with. */
+const ESBUILD_REQUIRE = 'Dynamic require of "'
+
+const isModule = (project: string): boolean => {
   try {
     return createRequire(join(project, 'package.json'))('./package.json').type === 'module'
   } catch {
@@ -144,6 +150,19 @@ const requireStripping = ({ file, project }: HandlerFile) => {
   )
 }
 
-/** What to do when TypeScript could not be loaded as Node.js strips it. */
-export const STRIP_HINT =
+/** What a person can do about an Init that failed for the way in which Node.js loads the file. */
+const hintFor = (handler: HandlerFile, how: StagedHandler['how'], message: string): string | undefined => {
+  if (how === 'esbuild') return undefined
+  const typed = handler.isTypeScript
+  if (/Cannot use import statement outside a module|Unexpected token 'export'/.test(message)) {
+    const bundled = typed ? ', or install esbuild, which bundles it: npm install --save-dev esbuild' : ''
+    return `It is an ES module, and ${fromHere(join(handler.project, 'package.json'))} says "type": "commonjs". Change that (npm pkg set type=module), give the file the ending ${typed ? '.mts' : '.mjs'}${bundled}.`
+  }
+  return typed && STRIP_ERRORS.test(message) ? STRIP_HINT : undefined
+}
+
+const STRIP_ERRORS =
+  /ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX|ERR_MODULE_NOT_FOUND|ERR_UNSUPPORTED_DIR_IMPORT|ERR_UNKNOWN_FILE_EXTENSION/
+
+const STRIP_HINT =
   'Without esbuild Node.js only strips the types: enums, paths of tsconfig.json and imports without an ending do not work. Install esbuild in the project, and it bundles the handler: npm install --save-dev esbuild'

@@ -1,6 +1,6 @@
 // What README.md promises to somebody new: its commands, and no others, in an empty folder, with the package as packed.
 import { execFile } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from '@jest/globals'
 import { parse } from 'yaml'
@@ -31,6 +31,8 @@ const type = (command: string) =>
 
 beforeAll(async () => {
   await install(folder.path) // in place of `npm install`, which would ask a registry
+  rmSync(join(folder.path, 'package.json'))
+  expect(await type(commandsOf(first)[0] ?? '')).toMatchObject({ code: 0 }) // `npm init`
   writeFileSync(join(folder.path, 'handler.ts'), handler)
 })
 

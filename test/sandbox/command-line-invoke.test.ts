@@ -266,20 +266,31 @@ describe('post-invoke invoke with TypeScript', () => {
     expect([code, payloadOf(run)]).toEqual([0, [42, 'green']])
   })
 
-  it('bundles to CommonJS in a project of CommonJS, unless top-level await is there', async () => {
+  it('bundles what a project of CommonJS is written in: import, require, or what neither has', async () => {
     const folder = makeProject(
       {
-        'package.json': '{}',
-        'common.ts':
-          'export const handler = async (): Promise<unknown> => [typeof require, __filename.endsWith("bundle.cjs")]',
+        'package.json': '{"type":"commonjs"}',
+        'imports.ts':
+          "import middy from '@middy/core'\nexport const handler = async (): Promise<unknown> => [typeof middy, __filename]",
+        'requires.ts':
+          "import fs = require('node:fs')\nexport const handler = async (): Promise<unknown> => [typeof fs.statSync, __dirname]",
+        'exports.cts':
+          "const { statSync } = require('node:fs')\nexports.handler = async (): Promise<unknown> => typeof statSync",
         'awaits.ts': 'const answer: number = await Promise.resolve(42); export const handler = async () => answer',
         'meta.ts': 'export const handler = async (): Promise<unknown> => typeof import.meta.url',
       },
       ['esbuild'],
     )
     const payloads: unknown[] = []
-    for (const file of ['common.ts', 'awaits.ts', 'meta.ts']) payloads.push(payloadOf((await json(folder, [file])).run))
-    expect(payloads).toEqual([['function', true], 42, 'string'])
+    for (const file of ['imports.ts', 'requires.ts', 'exports.cts', 'awaits.ts', 'meta.ts']) {
+      payloads.push(payloadOf((await json(folder, [file])).run))
+    }
+    const [imports, requires, ...rest] = payloads
+    expect([imports, requires]).toEqual([
+      ['function', join(folder, 'imports.ts')],
+      ['function', folder],
+    ])
+    expect(rest).toEqual(['function', 42, 'string'])
   })
 
   it('runs the middleware of a bundled handler, and traces its errors back to the source', async () => {
@@ -306,6 +317,22 @@ describe('post-invoke invoke with TypeScript', () => {
   ])('says %s what Node.js cannot do, and what to do', async (_, packages, args) => {
     const { code, stderr } = await postInvoke(makeProject(files, packages), ['invoke', 'src/handler.ts', ...args])
     expect([code, stderr]).toEqual([1, expect.stringContaining('npm install --save-dev esbuild')])
+  })
+
+  it.each([
+    ['a.ts', '.mts, or install esbuild'],
+    ['a.js', '.mjs.'],
+  ])('says what to do about %s, an ES module in a project of CommonJS', async (file, ending) => {
+    const files = {
+      'package.json': '{"type":"commonjs"}',
+      [file]: "import 'node:fs'\nexport const handler = async () => 1",
+    }
+    const { code, stderr } = await postInvoke(makeProject(files), ['invoke', file])
+    expect(code).toBe(1)
+    expect(stderr).toContain(
+      'It is an ES module, and package.json says "type": "commonjs". Change that (npm pkg set type=module)',
+    )
+    expect(stderr).toContain(`give the file the ending ${ending}`)
   })
 
   it('needs esbuild for .tsx', async () => {
