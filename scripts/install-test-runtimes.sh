@@ -197,6 +197,8 @@ install_python_tools() {
 # Those that are projects of their own. Their deployment tools are large, and are nobody else's dependencies.
 install_examples() {
   local lock folder
+  # npm links no command that is not there yet.
+  [[ -e $root/dist/cli.js ]] || (cd "$root" && npm run build)
   for lock in "$root"/examples/*/package-lock.json; do
     folder=${lock%/*}
     # npm writes the second one last.
