@@ -35,6 +35,7 @@ export default defineConfig([
       handler: 'src/handler.ts',
       'hand-off/index': 'src/hand-off/index.ts',
       metrics: 'src/metrics.ts',
+      'job-handler': 'src/job-handler.ts',
       preload: 'src/preload.ts',
       'testing/index': 'src/testing/index.ts',
       'sandbox/index': 'src/sandbox/index.ts',
@@ -44,7 +45,7 @@ export default defineConfig([
     },
     format: 'esm',
     target: 'node22',
-    external: ['../layer/post-invoke/runner.cjs'],
+    external: ['../layer/post-invoke/runner.cjs', './layer/post-invoke/runner.cjs'],
     esbuildPlugins: [
       {
         // Not in index.js: see src/metrics.ts.

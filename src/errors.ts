@@ -26,6 +26,8 @@ export type PostInvokeErrorCode =
   | 'ERR_INVALID_HAND_OFF'
   /** Handed-off work cannot be written to the spool. */
   | 'ERR_SPOOL'
+  /** There is a queue for handed-off work, but no client for it. */
+  | 'ERR_NO_SQS_CLIENT'
 
 /**
  * Every error that this package creates. `code` is stable: switch on it, not on the message.

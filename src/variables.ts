@@ -58,6 +58,14 @@ export const readJobsModule = (variables: Variables = process.env): string | und
   throw invalidVariable('POST_INVOKE_JOBS', path, `the path of a module in ${taskRoot(variables)}`)
 }
 
+/** `POST_INVOKE_OVERFLOW_QUEUE_URL`: the queue of SQS for handed-off work that could not be done in time. */
+export const readOverflowQueue = (variables: Variables = process.env): string | undefined => {
+  const { POST_INVOKE_OVERFLOW_QUEUE_URL: url } = variables
+  if (url === undefined || url === '') return undefined
+  if (/^https?:$/.test(URL.parse(url)?.protocol ?? '')) return url
+  throw invalidVariable('POST_INVOKE_OVERFLOW_QUEUE_URL', url, 'the URL of a queue, or nothing')
+}
+
 /** Where the function's code lies. */
 export const taskRoot = (variables: Variables = process.env): string => variables.LAMBDA_TASK_ROOT ?? process.cwd()
 

@@ -10,11 +10,13 @@ const STOP_MS = 150
 
 export class HandedOff {
   readonly #spool: string | undefined
+  readonly #overflow: string | undefined
   readonly #log: Log
   #runner: Runner | undefined
 
-  constructor(spool: string | undefined, log: Log) {
+  constructor(spool: string | undefined, overflow: string | undefined, log: Log) {
     this.#spool = spool
+    this.#overflow = overflow
     this.#log = log
   }
 
@@ -26,7 +28,12 @@ export class HandedOff {
   run(end: number, isLast?: boolean): Promise<void> | undefined {
     if (this.#spool === undefined || !hasWaiting(this.#spool)) return undefined
     try {
-      this.#runner ??= load({ spool: this.#spool, log: this.#log, isolatesJobs: true })
+      this.#runner ??= load({
+        spool: this.#spool,
+        log: this.#log,
+        isolatesJobs: true,
+        overflowQueueUrl: this.#overflow,
+      })
       return before(end, this.#runner.run(end - STOP_MS, isLast))
     } catch (error) {
       this.#log.error('handed-off work cannot be run; it stays in the spool', error)

@@ -2,7 +2,7 @@
 // function's process takes part, which it knows by that process' listening socket.
 import net from 'node:net'
 import type { Log, LogFields } from '../log.ts'
-import { readSocketAddress, readSpool } from '../variables.ts'
+import { readOverflowQueue, readSocketAddress, readSpool } from '../variables.ts'
 import { version } from '../version.ts'
 import { createExtensionsApi, type Subscription } from './extensions-api.ts'
 import { HandedOff } from './handed-off.ts'
@@ -24,8 +24,8 @@ const DEATH_MS = 50
 const EXIT_MS = 50
 
 const main = async () => {
-  const { log, address, spool } = readConfiguration()
-  const handedOff = new HandedOff(spool, log)
+  const { log, address, spool, overflow } = readConfiguration()
+  const handedOff = new HandedOff(spool, overflow, log)
   const holds = new Holds()
   const peer = address === undefined ? undefined : new FunctionProcess(address, holds, log)
   const api = createExtensionsApi(process.env.AWS_LAMBDA_RUNTIME_API ?? '', net, { ref: true })
@@ -64,9 +64,9 @@ const main = async () => {
 }
 
 /** A wrong variable fails the function, with a clear error of its own; the companion only goes on without holding. */
-const readConfiguration = (): { log: Log; address?: string; spool?: string } => {
+const readConfiguration = (): { log: Log; address?: string; spool?: string; overflow?: string | undefined } => {
   try {
-    return { log: createLayerLog(), address: readSocketAddress(), spool: readSpool() }
+    return { log: createLayerLog(), address: readSocketAddress(), spool: readSpool(), overflow: readOverflowQueue() }
   } catch (error) {
     const log = createLayerLog('ERROR')
     log.error('nothing is held', error)

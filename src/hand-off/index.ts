@@ -11,9 +11,10 @@ import type { Log } from '../log.ts'
 import type { OpenInvocation } from '../middleware/function-process.ts'
 import type { Invocation } from '../middleware/invocation.ts'
 import { currentInvocation, existingFunctionProcess, HANDED_OFF, type Shared } from '../middleware/shared.ts'
-import { readJobsModule, readSpool, taskRoot } from '../variables.ts'
+import { readJobsModule, readOverflowQueue, readSpool, taskRoot } from '../variables.ts'
 import { ENTRY_VERSION, type Entry, MAX_ENTRY_BYTES } from './entry.ts'
 import type { JsonValue } from './json.ts'
+import { findSqsClient } from './overflow.ts'
 import type { Runner, RunnerOptions } from './runner.ts'
 import { hasWaiting, SpoolWriter } from './spool.ts'
 import {
@@ -183,12 +184,18 @@ class LocalWork {
   #spool: string | undefined
   #writer: SpoolWriter | undefined
   #jobs: string | undefined
+  #overflow: string | undefined
+  #isConfigured = false
   #runner: Promise<Runner> | undefined
 
   /** Reads the variables: what is wrong there is to fail the function's init. */
   configure(): void {
-    this.#spool ??= readSpool()
-    this.#jobs ??= readJobsModule()
+    if (this.#isConfigured) return
+    this.#spool = readSpool()
+    this.#jobs = readJobsModule()
+    this.#overflow = readOverflowQueue()
+    if (this.#overflow !== undefined) findSqsClient(taskRoot())
+    this.#isConfigured = true
   }
 
   jobs(): string {
@@ -215,7 +222,12 @@ class LocalWork {
     // The client asks for its next invocation first, where it is not us that it waits for.
     await new Promise<void>(resolve => setImmediate(resolve))
     try {
-      this.#runner ??= loadRunner({ spool: this.#spool as string, log, isolatesJobs: false })
+      this.#runner ??= loadRunner({
+        spool: this.#spool as string,
+        log,
+        isolatesJobs: false,
+        overflowQueueUrl: this.#overflow,
+      })
       await (await this.#runner).run(deadline, isLast)
       if (process.env.AWS_LAMBDA_RUNTIME_API === undefined) removeIfEmpty(this.#spool as string)
     } catch (error) {
@@ -239,5 +251,6 @@ const removeIfEmpty = (folder: string) => {
 }
 
 const work = new LocalWork()
+if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) work.configure()
 
 ;(globalThis as Shared)[HANDED_OFF] = work

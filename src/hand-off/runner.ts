@@ -3,6 +3,7 @@
 import type { Log } from '../log.ts'
 import { type Entry, parseEntry } from './entry.ts'
 import { type CallJob, callInThisProcess, callInWorker } from './jobs.ts'
+import { sendToQueue } from './overflow.ts'
 import { RequestSender } from './requests.ts'
 import { type Claim, SpoolReader } from './spool.ts'
 
@@ -11,6 +12,8 @@ export type RunnerOptions = {
   readonly log: Log
   /** Whether jobs get a thread of their own, which can be ended, and whose end is not ours. */
   readonly isolatesJobs: boolean
+  /** The queue for what could not be done in time. */
+  readonly overflowQueueUrl: string | undefined
 }
 
 export type Runner = {
@@ -22,6 +25,11 @@ export type Runner = {
    */
   run(deadline: number, isLast?: boolean): Promise<void>
 }
+
+export { RequestSender } from './requests.ts'
+
+/** Of the time there is, what sending to the queue may take: the client takes a quarter of a second to load. */
+const OVERFLOW_MS = 1_000
 
 /** How much is done at a time. */
 const CONCURRENCY = 8
@@ -60,10 +68,11 @@ class Run {
   readonly #requests = new RequestSender()
   readonly #call: CallJob
   readonly #controller = new AbortController()
-  readonly #unfinished: Entry[] = []
+  readonly #unfinished: { entry: Entry; claim: Claim }[] = []
   /** Given back for lack of time, so not to be taken again in this run. */
   readonly #left = new Set<string>()
   #deadline = 0
+  #end = 0
   #isLast = false
   #timer: NodeJS.Timeout | undefined
 
@@ -73,7 +82,10 @@ class Run {
     this.#call = options.isolatesJobs ? callInWorker : callInThisProcess
   }
 
-  limit(deadline: number, isLast: boolean): void {
+  limit(end: number, isLast: boolean): void {
+    const left = end - Date.now()
+    const deadline = this.#options.overflowQueueUrl === undefined ? end : end - Math.min(OVERFLOW_MS, left / 2)
+    this.#end = end
     this.#deadline = deadline
     this.#isLast ||= isLast
     clearTimeout(this.#timer)
@@ -83,6 +95,8 @@ class Run {
   async toEnd(): Promise<void> {
     try {
       await Promise.all(Array.from({ length: CONCURRENCY }, () => this.#work()))
+      await this.#overflow()
+      for (const { claim } of this.#unfinished) claim.giveBack()
       this.#nameWhatIsLeft()
     } catch (error) {
       this.#options.log.error('a fault of ours ended the run of handed-off work; it stays in the spool', error)
@@ -105,8 +119,7 @@ class Run {
       const fate = await this.#execute(entry)
       if (fate === 'out of time') {
         this.#left.add(claim.name)
-        this.#unfinished.push(entry)
-        claim.claim.giveBack()
+        this.#unfinished.push({ entry, claim: claim.claim })
       } else claim.claim.done()
     }
   }
@@ -139,6 +152,25 @@ class Run {
     }
   }
 
+  /** What the queue has taken is no longer ours. */
+  async #overflow(): Promise<void> {
+    const { overflowQueueUrl, log } = this.#options
+    const [first] = this.#unfinished
+    if (overflowQueueUrl === undefined || first === undefined) return
+    try {
+      const all = this.#unfinished.map(({ entry, claim }) => ({ ...entry, text: claim.text }))
+      const limit = AbortSignal.timeout(Math.max(0, Math.round(this.#end - Date.now())))
+      const sent = await sendToQueue(overflowQueueUrl, first.entry.taskRoot, all, limit)
+      for (const { entry, claim } of this.#unfinished.splice(0)) {
+        if (sent.has(entry.key)) claim.done()
+        else this.#unfinished.push({ entry, claim })
+      }
+      log.debug(`${sent.size} of ${all.length} pieces of handed-off work went to the overflow queue`)
+    } catch (error) {
+      log.error('handed-off work could not be sent to the overflow queue', error)
+    }
+  }
+
   #nameWhatIsLeft() {
     const left = this.#unfinished
     if (left.length === 0) return
@@ -146,7 +178,7 @@ class Run {
     for (let index = 0; index < left.length; index += MAX_NAMES) {
       const names = left
         .slice(index, index + MAX_NAMES)
-        .map(({ name, requestId }) => `${JSON.stringify(name)} of request ${requestId}`)
+        .map(({ entry: { name, requestId } }) => `${JSON.stringify(name)} of request ${requestId}`)
         .join(', ')
       if (this.#isLast) {
         log.error(

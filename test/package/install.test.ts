@@ -43,15 +43,17 @@ describe('installed into an empty project', () => {
       `import * as main from 'middy-post-invoke'
        import * as handOff from 'middy-post-invoke/hand-off'
        import * as handler from 'middy-post-invoke/handler'
+       import * as jobHandler from 'middy-post-invoke/job-handler'
        import * as sandbox from 'middy-post-invoke/sandbox'
        import * as testing from 'middy-post-invoke/testing'
-       const names = [main, handOff, handler, sandbox, testing].map(module => Object.keys(module))
+       const names = [main, handOff, handler, jobHandler, sandbox, testing].map(module => Object.keys(module))
        console.log(JSON.stringify([...names, main.default.name]))`,
     )
     expect(await node('exports.js')).toEqual([
       ['PostInvokeError', 'default', 'defer', 'onShutdown', 'postInvokeValidateOptions', 'resource'],
       ['createHandOff', 'default', 'handOff'],
       ['PostInvokeError', 'defer', 'onShutdown', 'resource', 'withExecutionContext', 'withPostInvoke'],
+      ['createJobHandler'],
       ['SandboxError', 'createSandbox'],
       ['TestingError', 'invoke', 'reset', 'send', 'shutdown'],
       expect.any(String),

@@ -102,6 +102,13 @@ describe('alone, the package', () => {
     expect(modules.filter(isHttp)).toEqual([])
   })
 
+  it('with a queue for hand-off fails at init where there is no client for it, and says what to do', async () => {
+    const loading = load(alone.path, `await import('./hand-off.mjs')`, {
+      POST_INVOKE_OVERFLOW_QUEUE_URL: 'https://sqs.eu-central-1.amazonaws.com/123456789012/overflow',
+    })
+    await expect(loading).rejects.toThrow(/Expected the package @aws-sdk\/client-sqs in .+ Install it, or remove/)
+  })
+
   it('would show them: an ESM import of node:http loads undici', async () => {
     const loaded = await load(alone.path, `await import('node:http')`)
     expect(loaded.modules.filter(isHttp)).toContain('http')

@@ -28,6 +28,7 @@ describe('the tarball', () => {
         'dist/cli/probe.js',
         'dist/handler.js',
         'dist/index.js',
+        'dist/job-handler.js',
         'dist/hand-off/index.js',
         'dist/layer.zip',
         'dist/layer/extensions/post-invoke',
@@ -71,7 +72,7 @@ describe('the tarball', () => {
     const paths = Object.values<any>(exports).flatMap(entry =>
       typeof entry === 'string' ? entry : Object.values(entry),
     )
-    expect(paths).toHaveLength(14)
+    expect(paths).toHaveLength(16)
     for (const path of paths) expect(files.map(file => `./${file.path}`)).toContain(path)
   })
 
@@ -92,6 +93,7 @@ describe('the tarball', () => {
       '.',
       './hand-off',
       './handler',
+      './job-handler',
       './package.json',
       './preload',
       './sandbox',

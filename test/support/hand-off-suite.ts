@@ -132,6 +132,7 @@ export const describeHandOff = ({ client, companion }: { client: RuntimeClient; 
       for (const warm of [false, true]) {
         if (warm) await run.invoke({})
         const report = await run.invoke({ dies, work: [['note'], [{ url: run.target.url }]] })
+        expect(report.status).toBe('crash')
         await run.invoke({})
         expect(jobsOf(run, report.requestId).length).toBeGreaterThanOrEqual(1)
         expect(run.target.keys().get(`${report.requestId}-2`)).toBeGreaterThanOrEqual(1)

@@ -54,7 +54,10 @@ const jobs = (source: string) => {
 
 const run = async (milliseconds = 10_000, isLast = false) => {
   const log = recordLog()
-  await createRunner({ spool, log, isolatesJobs: false }).run(Date.now() + milliseconds, isLast)
+  await createRunner({ spool, log, isolatesJobs: false, overflowQueueUrl: undefined }).run(
+    Date.now() + milliseconds,
+    isLast,
+  )
   return log
 }
 
@@ -272,7 +275,7 @@ describe('a run', () => {
     await using target = await startTarget(() => {})
     accept(request(target.url))
     const log = recordLog()
-    const runner = createRunner({ spool, log, isolatesJobs: false })
+    const runner = createRunner({ spool, log, isolatesJobs: false, overflowQueueUrl: undefined })
     const first = runner.run(Date.now() + 60_000)
     await until(() => target.received.length === 1)
     await Promise.all([first, runner.run(Date.now(), true)])

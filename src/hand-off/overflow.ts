@@ -1,0 +1,86 @@
+// Where one environment is not enough: what could not be done in time goes to a queue of SQS, with the function's own AWS
+// SDK, which is loaded then and not before.
+import { PostInvokeError } from '../errors.ts'
+
+type Sqs = typeof import('@aws-sdk/client-sqs')
+
+const CLIENT = '@aws-sdk/client-sqs'
+
+/** Lambda's Node.js runtimes bring the SDK along. */
+const RUNTIME_FOLDER = '/var/runtime/'
+
+/** What SQS takes in one call, in messages and in bytes. */
+const BATCH = { entries: 10, bytes: 262_144 }
+
+export type Overflowing = { readonly key: string; readonly requestId: string; readonly text: string }
+
+/**
+ * @returns the file of the client.
+ * @throws PostInvokeError `ERR_NO_SQS_CLIENT` when there is none.
+ */
+export const findSqsClient = (taskRoot: string): string => {
+  const { createRequire } = process.getBuiltinModule('node:module')
+  for (const folder of [`${taskRoot}/`, RUNTIME_FOLDER]) {
+    try {
+      return createRequire(folder).resolve(CLIENT)
+    } catch {}
+  }
+  throw new PostInvokeError(
+    'ERR_NO_SQS_CLIENT',
+    `Expected the package ${CLIENT} in ${taskRoot} or ${RUNTIME_FOLDER}, because POST_INVOKE_OVERFLOW_QUEUE_URL is set. Install it, or remove the variable.`,
+  )
+}
+
+/**
+ * @returns the keys of what the queue has taken.
+ * @throws what the client throws.
+ */
+export const sendToQueue = async (
+  queueUrl: string,
+  taskRoot: string,
+  all: readonly Overflowing[],
+  abortSignal: AbortSignal,
+): Promise<Set<string>> => {
+  const { createRequire } = process.getBuiltinModule('node:module')
+  const { SQSClient, SendMessageBatchCommand } = createRequire(`${taskRoot}/`)(findSqsClient(taskRoot)) as Sqs
+  const client = new SQSClient()
+  const isFifo = queueUrl.endsWith('.fifo')
+  try {
+    const sent = new Set<string>()
+    for (const batch of batchesOf(all)) {
+      const Entries = batch.map(({ key, requestId, text }, index) => ({
+        Id: String(index),
+        MessageBody: toMessage(text),
+        ...(isFifo && { MessageGroupId: requestId, MessageDeduplicationId: key }),
+      }))
+      const { Successful = [] } = await client.send(new SendMessageBatchCommand({ QueueUrl: queueUrl, Entries }), {
+        abortSignal,
+      })
+      for (const { Id } of Successful) sent.add((batch[Number(Id)] as Overflowing).key)
+    }
+    return sent
+  } finally {
+    client.destroy()
+  }
+}
+
+/** JSON may hold these two characters, a message of SQS may not. */
+const toMessage = (text: string) =>
+  text.replace(/[\ufffe\uffff]/g, character => `\\u${character.charCodeAt(0).toString(16)}`)
+
+const batchesOf = (all: readonly Overflowing[]): Overflowing[][] => {
+  const batches: Overflowing[][] = []
+  let bytes = 0
+  for (const one of all) {
+    const size = Buffer.byteLength(one.text)
+    const last = batches.at(-1)
+    if (!last || last.length === BATCH.entries || bytes + size > BATCH.bytes) {
+      batches.push([one])
+      bytes = size
+    } else {
+      last.push(one)
+      bytes += size
+    }
+  }
+  return batches
+}
