@@ -10,7 +10,7 @@ export type Companion = {
   holds(invocation: { readonly gated: boolean }): boolean
   /** Resolves when the companion holds, or soon after when it does not come; `undefined` where it holds already. */
   ready(): Promise<void> | undefined
-  /** The tasks that a request would lose now. Called as they start and end. */
+  /** The tasks that a request would lose now. Called as they are deferred and end. */
   tasks(requestId: string, unfinished: TaskList): void
   /** Nothing is left to do for this request. */
   settle(requestId: string): void

@@ -826,7 +826,7 @@ describe('the departure', () => {
     ])
   })
 
-  it('tells which tasks are left as they start and end', async () => {
+  it('tells which tasks are left as they end', async () => {
     const { invocation, told } = create()
     invocation.defer(() => pause(1), { name: 'a' })
     invocation.defer(() => pause(1), { name: 'b' })
