@@ -32,8 +32,8 @@ export type UnstartedTaskMessage = Omit<TaskMessage, 'status' | 'error'> & {
 }
 
 /**
- * The environment held for the tasks of a request, from the response until all are settled: channel
- * `middy-post-invoke:hold`. A request without tasks has none.
+ * The environment held for the tasks of a request, and for what it has handed off where this process runs that, from the
+ * response until all are settled: channel `middy-post-invoke:hold`. A request without either has none.
  */
 export type HoldMessage = {
   /** The request for whose tasks it is held. */

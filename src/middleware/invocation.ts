@@ -208,7 +208,10 @@ export class Invocation {
         await this.#runAll()
       }
       const handedOff = this.#handedOff()
-      if (handedOff) await handedOff
+      if (handedOff) {
+        endHold ??= this.#beginHold()
+        await handedOff
+      }
     } catch (error) {
       this.#host.log.error(
         `a fault of ours ended request ${this.requestId}; unfinished: ${listTasks(this.unfinished)}`,
@@ -230,8 +233,9 @@ export class Invocation {
     }
   }
 
-  /** @returns what ends it. */
-  #beginHold(): () => Promise<void> | undefined {
+  /** @returns what ends it; `undefined` where nothing holds. */
+  #beginHold(): (() => Promise<void> | undefined) | undefined {
+    if (!this.isHeld) return undefined
     const { requestId: awsRequestId, outcome } = this
     const start = performance.now()
     const traced = trace('hold', () => ({ awsRequestId, outcome }))

@@ -38,11 +38,15 @@ const listenForUnstarted = (): Told[] => {
 
 const create = (
   options: Partial<InvocationOptions> = {},
-  { remainingTime = Number.POSITIVE_INFINITY, ...host }: Partial<InvocationHost> & { remainingTime?: number } = {},
+  {
+    remainingTime = Number.POSITIVE_INFINITY,
+    isHeld = true,
+    ...host
+  }: Partial<InvocationHost> & { remainingTime?: number; isHeld?: boolean } = {},
 ) =>
   new Invocation(
     {},
-    { requestId: 'r1', remainingTime, isHeld: true, isGated: true },
+    { requestId: 'r1', remainingTime, isHeld, isGated: true },
     {
       order: 'fifo',
       concurrency: 1,
@@ -220,6 +224,25 @@ describe('channels: a hold', () => {
     const told = listen('hold')
     await create().depart()
     expect(told).toEqual([])
+  })
+
+  it('is none where nothing holds, though tasks run', async () => {
+    const told = listen('hold', listen('task'))
+    const invocation = create({}, { isHeld: false })
+    invocation.defer(() => {})
+    await invocation.depart()
+    expect(events(told)).toEqual(['task start', 'task end', 'task asyncStart', 'task asyncEnd'])
+  })
+
+  it('is there for handed-off work alone', async () => {
+    const told = listen('hold')
+    const work = Promise.withResolvers<void>()
+    const departed = create({}, { handedOff: () => work.promise }).depart()
+    await new Promise(resolve => setImmediate(resolve))
+    expect(events(told)).toEqual(['hold start', 'hold end'])
+    work.resolve()
+    await departed
+    expect(told.at(-1)).toMatchObject({ event: 'hold asyncEnd', tasks: 0, failed: 0, carried: 0 })
   })
 
   it('is over before the environment is let go', async () => {
