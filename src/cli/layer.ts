@@ -2,12 +2,12 @@
 import { createHash } from 'node:crypto'
 import { copyFileSync, cpSync, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, extname } from 'node:path'
-import { styleText } from 'node:util'
 import { type Command, Option } from 'commander'
 import { version } from '../version.ts'
 import { attachments, type Tool, tools } from './attach.ts'
 import { UsageError } from './errors.ts'
 import { fromHere, layerFolder, layerZip } from './package-files.ts'
+import { styled } from './terminal.ts'
 
 type LayerOptions = { readonly out: string; readonly for?: Tool; readonly json?: boolean }
 
@@ -44,7 +44,7 @@ const layer = ({ out, for: tool, json = false }: LayerOptions) => {
     return
   }
   console.log(`${out}: the layer of middy-post-invoke ${version}, for x86_64 and arm64, written as a ${kind}`)
-  for (const { title, text } of chosen) console.log(`\n${styleText('bold', `# ${title}`)}\n\n${text}`)
+  for (const { title, text } of chosen) console.log(`\n${styled('bold', `# ${title}`)}\n\n${text}`)
 }
 
 const write = (out: string, kind: 'zip' | 'folder') => {

@@ -141,7 +141,8 @@ const isModule = (project: string): boolean => {
 
 const requireStripping = ({ file, project }: HandlerFile) => {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
-  const install = `Install it in ${fromHere(project)}: npm install --save-dev esbuild`
+  const here = fromHere(project)
+  const install = `Install it${here === '.' ? '' : ` in ${here}`}: npm install --save-dev esbuild`
   if (extname(file) === '.tsx')
     throw new UsageError(`Expected esbuild for ${basename(file)}: Node.js runs no .tsx. ${install}`)
   if (major > 22 || minor >= 6) return

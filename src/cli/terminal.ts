@@ -1,10 +1,16 @@
 // The terminal: lines, and below them, where there is a terminal, one line that says what goes on at the moment.
+import { WriteStream } from 'node:tty'
 import { stripVTControlCharacters, styleText } from 'node:util'
 
 export type Style = Parameters<typeof styleText>[0]
 
-/** Styled where the standard output is a terminal; NO_COLOR and FORCE_COLOR have their say. */
-export const styled = (style: Style, text: string): string => styleText(style, text, { stream: process.stdout })
+/** FORCE_COLOR and NO_COLOR have their say. util.styleText asks for them by itself only from Node.js 22.13 on. */
+const hasColours =
+  (process.stdout.isTTY === true || process.env.FORCE_COLOR !== undefined) && WriteStream.prototype.getColorDepth() > 2
+
+/** Styled where the standard output is a terminal. */
+export const styled = (style: Style, text: string): string =>
+  hasColours ? styleText(style, text, { validateStream: false }) : text
 
 export type Terminal = {
   readonly width: number
