@@ -133,12 +133,13 @@ A test that expects this passes { failures: 'report' }.`,
     expect(answer.remaining).toBeLessThanOrEqual(5_000)
   })
 
-  it('leaves nothing of the invocation in the test', async () => {
-    await invoke(
-      handlerWith(() => {}),
+  it('leaves nothing of the invocation in the test, not even while it lasts', async () => {
+    const { settled } = send(
+      withPostInvoke(async () => turns(3)),
       {},
     )
     expect(thrownBy(() => defer(() => {}))).toMatchObject({ code: 'ERR_NO_INVOCATION' })
+    await settled
   })
 
   it('names the tasks that there were, where one is missing', async () => {
