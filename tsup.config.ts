@@ -92,9 +92,14 @@ export default defineConfig([
     sourcemap: false,
   },
   {
-    // The layer's companion: one CommonJS file, which Node starts faster than ESM; and the thread in which it calls jobs.
-    entry: { companion: 'src/extension/layer.ts', 'job-worker': 'src/hand-off/job-worker.ts' },
-    external: ['./runner.cjs'],
+    // The layer's companion: one CommonJS file, which Node starts faster than ESM; the thread in which it calls jobs; and
+    // what runs a command.
+    entry: {
+      companion: 'src/extension/layer.ts',
+      command: 'src/extension/command.ts',
+      'job-worker': 'src/hand-off/job-worker.ts',
+    },
+    external: ['./command.cjs', './runner.cjs'],
     ...inLayer,
   },
   {

@@ -66,6 +66,20 @@ export const readOverflowQueue = (variables: Variables = process.env): string | 
   throw invalidVariable('POST_INVOKE_OVERFLOW_QUEUE_URL', url, 'the URL of a queue, or nothing')
 }
 
+/**
+ * `POST_INVOKE_COMMAND`: what the layer has a shell run after each invocation. `POST_INVOKE_COMMAND_ON`: after which
+ * outcomes, default `response,error`. `POST_INVOKE_SHELL`: that shell, default `/bin/sh`.
+ */
+export const readCommand = (variables: Variables = process.env) => {
+  const { POST_INVOKE_COMMAND: command, POST_INVOKE_COMMAND_ON: given = '', POST_INVOKE_SHELL: shell } = variables
+  if (command === undefined || command === '') return undefined
+  const names = given === '' ? ['response', 'error'] : given.split(',').map(name => name.trim().toLowerCase())
+  const on = names.filter(name => name === 'response' || name === 'error')
+  if (on.length < names.length)
+    throw invalidVariable('POST_INVOKE_COMMAND_ON', given, 'response, error or both, with a comma')
+  return { command, on, shell: shell || '/bin/sh' }
+}
+
 /** Where the function's code lies. */
 export const taskRoot = (variables: Variables = process.env): string => variables.LAMBDA_TASK_ROOT ?? process.cwd()
 

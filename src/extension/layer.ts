@@ -2,8 +2,9 @@
 // function's process takes part, which it knows by that process' listening socket.
 import net from 'node:net'
 import type { Log, LogFields } from '../log.ts'
-import { readOverflowQueue, readSocketAddress, readSpool } from '../variables.ts'
+import { readCommand, readOverflowQueue, readSocketAddress, readSpool } from '../variables.ts'
 import { version } from '../version.ts'
+import type { Command, CommandSettings } from './command.ts'
 import { createExtensionsApi, type Subscription } from './extensions-api.ts'
 import { HandedOff } from './handed-off.ts'
 import { Holds, RELEASE_MARGIN_MS, runHoldLoop } from './hold.ts'
@@ -24,13 +25,14 @@ const DEATH_MS = 50
 const EXIT_MS = 50
 
 const main = async () => {
-  const { log, address, spool, overflow } = readConfiguration()
+  const { log, address, spool, overflow, command: settings } = readConfiguration()
   const handedOff = new HandedOff(spool, overflow, log)
   const holds = new Holds()
   const peer = address === undefined ? undefined : new FunctionProcess(address, holds, log)
   const api = createExtensionsApi(process.env.AWS_LAMBDA_RUNTIME_API ?? '', net, { ref: true })
   const identifier =
     process.env.POST_INVOKE_EXTENSION_IDENTIFIER ?? (await api.register('post-invoke', subscriptions()))
+  const command = settings && (await loadCommand(settings, identifier, log))
 
   const shutdown = await runHoldLoop({
     api,
@@ -39,6 +41,7 @@ const main = async () => {
     ref: true,
     async onInvoke({ requestId, deadline }) {
       if (!peer) return
+      const end = deadline - RELEASE_MARGIN_MS
       // Held first: a "settled" can arrive while the connection is being made.
       const released = holds.hold(requestId, deadline)
       peer.connect().then(connected => {
@@ -46,8 +49,9 @@ const main = async () => {
       })
       const how = await released
       // Without the function's process Lambda ends the environment, and says so with the next event: it is asked for.
-      const running = handedOff.run(deadline - RELEASE_MARGIN_MS)
+      const running = handedOff.run(end)
       if (how === 'settled') await running
+      await command?.after(requestId, end)
       if (how === 'capped') {
         peer.holdWasCapped()
         log.error(
@@ -59,18 +63,46 @@ const main = async () => {
     },
   })
   peer?.close()
-  await handedOff.run(shutdown.deadline - EXIT_MS, true)
+  const end = shutdown.deadline - EXIT_MS
+  await Promise.all([handedOff.run(end, true), command?.afterLast(end)])
   process.exit(0)
 }
 
 /** A wrong variable fails the function, with a clear error of its own; the companion only goes on without holding. */
-const readConfiguration = (): { log: Log; address?: string; spool?: string; overflow?: string | undefined } => {
+const readConfiguration = (): {
+  log: Log
+  address?: string
+  spool?: string
+  overflow?: string | undefined
+  command?: CommandSettings | undefined
+} => {
   try {
-    return { log: createLayerLog(), address: readSocketAddress(), spool: readSpool(), overflow: readOverflowQueue() }
+    return {
+      log: createLayerLog(),
+      address: readSocketAddress(),
+      spool: readSpool(),
+      overflow: readOverflowQueue(),
+      command: readCommand(),
+    }
   } catch (error) {
     const log = createLayerLog('ERROR')
     log.error('nothing is held', error)
     return { log }
+  }
+}
+
+/** A file of its own: few functions have a command. */
+const loadCommand = async (settings: CommandSettings, identifier: string, log: Log): Promise<Command | undefined> => {
+  if (process.env.AWS_LAMBDA_MAX_CONCURRENCY !== undefined) {
+    log.error('POST_INVOKE_COMMAND never runs on Managed Instances, where extensions are told of no invocation')
+    return undefined
+  }
+  try {
+    const { createCommand } = require('./command.cjs') as typeof import('./command.ts')
+    return await createCommand(settings, identifier, process.env.AWS_LAMBDA_RUNTIME_API ?? '', log)
+  } catch (error) {
+    log.error('POST_INVOKE_COMMAND never runs', error)
+    return undefined
   }
 }
 

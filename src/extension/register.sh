@@ -58,6 +58,15 @@ if [[ ${AWS_LAMBDA_LOG_FORMAT^^} == JSON ]]; then
 else
   echo "$message" >&2
 fi
+if [[ $POST_INVOKE_COMMAND ]]; then
+  # Asked for, and impossible: better no environment than one in which it is missing without a word.
+  body="{\"errorMessage\":\"POST_INVOKE_COMMAND needs Node.js, and there is none on PATH nor at $node\",\"errorType\":\"Extension.NoNode\",\"stackTrace\":[]}"
+  exec 3<>"/dev/tcp/${AWS_LAMBDA_RUNTIME_API%:*}/${AWS_LAMBDA_RUNTIME_API##*:}"
+  printf 'POST /2020-01-01/extension/init/error HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Identifier: %s\r\nLambda-Extension-Function-Error-Type: Extension.NoNode\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s' \
+    "$AWS_LAMBDA_RUNTIME_API" "$identifier" "${#body}" "$body" >&3
+  read -r -t 5 _ <&3
+  exit 1
+fi
 # Init waits for the first event/next of each extension. Subscribed to nothing, this one is answered never.
 exec 3<>"/dev/tcp/${AWS_LAMBDA_RUNTIME_API%:*}/${AWS_LAMBDA_RUNTIME_API##*:}"
 printf 'GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Identifier: %s\r\n\r\n' \

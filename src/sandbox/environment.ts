@@ -6,6 +6,7 @@ import { accept, refuse, respond } from './http.ts'
 import { type Child, createProcesses } from './processes.ts'
 import { createRuntimeApi, type InitError, type PostedAnswer, platformError } from './runtime-api.ts'
 import type { Settings } from './settings.ts'
+import { createTelemetry } from './telemetry.ts'
 import type { ProcessEnd, ShutdownReport } from './types.ts'
 import type { Variables } from './variables.ts'
 import { createWaits } from './waits.ts'
@@ -17,6 +18,7 @@ import { createWaits } from './waits.ts'
 export const createEnvironment = (settings: Settings, address: string, variables: Variables, recorder: Recorder) => {
   const { record } = recorder
   const waits = createWaits()
+  const telemetry = createTelemetry()
   const exits: ProcessEnd[] = []
   const killed = new Set<string>()
   let failure: Failure | undefined
@@ -27,6 +29,7 @@ export const createEnvironment = (settings: Settings, address: string, variables
   const runtime = createRuntimeApi({
     next() {
       record({ type: 'runtime-next' })
+      if (current?.isAnswered) runtimeDone(current, current.answeredWith === 'error' ? 'error' : 'success')
       waits.check()
     },
     firstByte() {
@@ -79,10 +82,20 @@ export const createEnvironment = (settings: Settings, address: string, variables
     waits.check()
   }
 
+  /** Once, whatever comes first: the runtime asks for its next invocation, or there is no runtime any more. */
+  const runtimeDone = (invocation: CurrentInvocation, status: 'success' | 'error' | 'failure' | 'timeout') => {
+    if (invocation.isDone) return
+    invocation.isDone = true
+    const { requestId, startedAt } = invocation
+    const metrics = { durationMs: performance.now() - startedAt }
+    telemetry.emit('platform.runtimeDone', { requestId, status, metrics })
+  }
+
   const answer = (posted: PostedAnswer) => {
     if (!current || current.isAnswered) return
     const { requestId, startedAt, firstByteAt, onAnswer } = current
     current.isAnswered = true
+    current.answeredWith = posted.kind
     record({ type: 'response', requestId, kind: posted.kind })
     onAnswer(posted, performance.now() - startedAt, firstByteAt)
   }
@@ -133,6 +146,7 @@ export const createEnvironment = (settings: Settings, address: string, variables
     const deadlineMs = Math.floor(Date.now() + settings.timeout)
     current = { requestId, startedAt, isAnswered: false, onAnswer: invocation.onAnswer }
     record({ type: 'invoke', requestId, deadlineMs })
+    telemetry.emit('platform.start', { requestId, version: variables.function.AWS_LAMBDA_FUNCTION_VERSION })
     const headers = { ...invocation.headers, 'Lambda-Runtime-Deadline-Ms': String(deadlineMs) }
     runtime.invoke({ requestId, payload, headers })
     // Lambda sends all events at once. Here one has to be written first: the runtime's, for its answer is what is waited for.
@@ -153,6 +167,9 @@ export const createEnvironment = (settings: Settings, address: string, variables
       record({ type: 'released', requestId })
     }
     const releasedAt = performance.now() - startedAt
+    const status = failure ? 'failure' : inTime ? (current.answeredWith === 'error' ? 'error' : 'success') : 'timeout'
+    runtimeDone(current, status)
+    telemetry.emit('platform.report', { requestId, status, metrics: { durationMs: releasedAt } })
     current = undefined
     runtime.abandon()
     // What was written before the release has arrived, but Node may not have read it yet.
@@ -191,6 +208,7 @@ export const createEnvironment = (settings: Settings, address: string, variables
     await waits.until(() => external.every(child => !child.isAlive()), startedAt + budget - performance.now())
     for (const child of external) await kill(child)
     await processes.end()
+    telemetry.end()
     record({ type: 'shutdown-ended' })
     return { reason, durationMs: performance.now() - startedAt, processes: exits }
   }
@@ -220,13 +238,15 @@ export const createEnvironment = (settings: Settings, address: string, variables
       fail(given)
       isEnding = true
       await processes.end()
+      telemetry.end()
     },
     handle(request: IncomingMessage, response: ServerResponse) {
       const path = (request.url ?? '').replace(/\?.*$/, '')
       if (path.startsWith(RUNTIME_PATH)) runtime.handle(request, response, path.slice(RUNTIME_PATH.length))
       else if (path.startsWith(EXTENSION_PATH)) extensions.handle(request, response, path.slice(EXTENSION_PATH.length))
       else if (path === '/2018-06-01/ping') respond(response, 200, 'pong', { 'Content-Type': 'text/plain' })
-      else if (TELEMETRY_PATHS.has(path) && request.method === 'PUT') accept(response)
+      else if (path === '/2022-07-01/telemetry' && request.method === 'PUT') telemetry.subscribe(request, response)
+      else if (path === '/2020-08-15/logs' && request.method === 'PUT') accept(response)
       else refuse(response, 404, 'NotFound', `No ${request.method} ${path}`)
     },
     runtimePid: () => alivePid(processes.get(FUNCTION_PROCESS)),
@@ -264,6 +284,9 @@ type CurrentInvocation = Pick<EnvironmentInvocation, 'requestId' | 'onAnswer'> &
   readonly startedAt: number
   firstByteAt?: number
   isAnswered: boolean
+  answeredWith?: PostedAnswer['kind']
+  /** Whether its end has been told. */
+  isDone?: boolean
 }
 
 // https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown
@@ -275,7 +298,6 @@ const ANSWER_WAIT_MS = 500
 
 const RUNTIME_PATH = '/2018-06-01/runtime/'
 const EXTENSION_PATH = '/2020-01-01/extension/'
-const TELEMETRY_PATHS = new Set(['/2022-07-01/telemetry', '/2020-08-15/logs'])
 
 const ACCOUNT_ID = '123456789012'
 

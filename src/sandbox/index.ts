@@ -39,8 +39,8 @@ export type * from './types.ts'
  * Starts a local Lambda: the Runtime API and the Extensions API on a loopback port, the extensions of the given
  * layers, then the function's process. Resolves when Init has ended.
  *
- * One environment at a time, one invocation at a time. Not there: Managed Instances, SnapStart, limits of memory and
- * CPU, and the delivery of telemetry (a subscription is accepted, and nothing is sent).
+ * One environment at a time, one invocation at a time. Of the Telemetry API there are `platform.start`, `.runtimeDone` and
+ * `.report`, by HTTP. Not there: Managed Instances, SnapStart, and limits of memory and CPU.
  *
  * @param options - Where the function is, and what its environment is like.
  * @returns the sandbox. End it with `shutdown()`, or dispose of it with `await using`.

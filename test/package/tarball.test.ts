@@ -32,6 +32,7 @@ describe('the tarball', () => {
         'dist/hand-off/index.js',
         'dist/layer.zip',
         'dist/layer/extensions/post-invoke',
+        'dist/layer/post-invoke/command.cjs',
         'dist/layer/post-invoke/companion.cjs',
         'dist/layer/post-invoke/job-worker.cjs',
         'dist/layer/post-invoke/runner.cjs',

@@ -1,0 +1,184 @@
+// POST_INVOKE_COMMAND: a command after each invocation, also of functions without the middleware. The Telemetry API tells
+// when the runtime is done, and how it went. Loaded only where the variable is set.
+// https://docs.aws.amazon.com/lambda/latest/dg/telemetry-api.html
+import { spawn } from 'node:child_process'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Log } from '../log.ts'
+
+export type CommandSettings = {
+  readonly command: string
+  readonly shell: string
+  readonly on: readonly ('response' | 'error')[]
+}
+
+export type Command = {
+  /** Waits for the end of the invocation, then runs the command, until `end` (milliseconds since the epoch). Never rejects. */
+  after(requestId: string, end: number): Promise<void>
+  /** The environment ends: the invocation whose end was never told of has failed. */
+  afterLast(end: number): Promise<void>
+}
+
+type Outcome = 'response' | 'error'
+
+/** The least that Lambda allows. */
+const BUFFERING_MS = 25
+
+const SUBSCRIBE_MS = 1_000
+
+/** From the first signal to the last. */
+const GRACE_MS = 100
+
+/** Of how many requests the outcome is remembered: it may be told before the invocation is. */
+const REMEMBERED = 16
+
+export const createCommand = async (
+  settings: CommandSettings,
+  identifier: string,
+  runtimeApi: string,
+  log: Log,
+): Promise<Command> => {
+  const outcomes = new Map<string, Outcome>()
+  const waiting = new Map<string, (outcome: Outcome) => void>()
+  let untold: string | undefined
+
+  const tell = (requestId: string, outcome: Outcome) => {
+    const resolve = waiting.get(requestId)
+    if (resolve) return resolve(outcome)
+    outcomes.set(requestId, outcome)
+    for (const oldest of outcomes.keys()) {
+      if (outcomes.size <= REMEMBERED) break
+      outcomes.delete(oldest)
+    }
+  }
+
+  const outcomeOf = (requestId: string, end: number) =>
+    new Promise<Outcome | undefined>(resolve => {
+      const told = outcomes.get(requestId)
+      outcomes.delete(requestId)
+      if (told) return resolve(told)
+      const settle = (outcome?: Outcome) => {
+        clearTimeout(timer)
+        waiting.delete(requestId)
+        resolve(outcome)
+      }
+      const timer = setTimeout(settle, Math.max(0, end - Date.now()))
+      waiting.set(requestId, settle)
+    })
+
+  const run = async (requestId: string, outcome: Outcome, end: number) => {
+    if (!settings.on.includes(outcome)) return
+    const failure = await execute(settings, { POST_INVOKE_REQUEST_ID: requestId, POST_INVOKE_OUTCOME: outcome }, end)
+    if (failure !== undefined)
+      log.error(`POST_INVOKE_COMMAND after request ${requestId} ${failure}`, undefined, { requestId })
+  }
+
+  const reason = await subscribe(await listen(tell), identifier, runtimeApi)
+  if (reason !== undefined) {
+    log.error(`POST_INVOKE_COMMAND never runs: the end of an invocation cannot be learned of (${reason})`)
+    return { after: async () => {}, afterLast: async () => {} }
+  }
+  return {
+    async after(requestId, end) {
+      untold = requestId
+      const outcome = await outcomeOf(requestId, end)
+      if (outcome === undefined) return
+      untold = undefined
+      await run(requestId, outcome, end)
+    },
+    async afterLast(end) {
+      if (untold !== undefined) await run(untold, 'error', end)
+    },
+  }
+}
+
+/** @returns what went wrong, as the end of a sentence. */
+const execute = ({ shell, command }: CommandSettings, variables: Record<string, string>, end: number) =>
+  new Promise<string | undefined>(resolve => {
+    // A process group of its own, to be ended as one. What it writes goes to the function's log.
+    const child = spawn(shell, ['-c', command], {
+      env: { ...process.env, ...variables },
+      stdio: ['ignore', 'inherit', 'inherit'],
+      detached: true,
+    })
+    let isLate = false
+    const signal = (name: NodeJS.Signals) => {
+      try {
+        if (child.pid !== undefined) process.kill(-child.pid, name)
+      } catch {} // it has ended meanwhile
+    }
+    const left = end - Date.now() - GRACE_MS
+    const terminate = setTimeout(
+      () => {
+        isLate = true
+        signal('SIGTERM')
+      },
+      Math.max(0, left),
+    )
+    const kill = setTimeout(() => signal('SIGKILL'), Math.max(0, left) + GRACE_MS / 2)
+    const done = (failure: string | undefined) => {
+      clearTimeout(terminate)
+      clearTimeout(kill)
+      resolve(failure)
+    }
+    child.on('error', error => done(`could not be started: ${error.message}`))
+    child.on('exit', (code, by) => {
+      if (isLate) done('was ended: time was up')
+      else done(code === 0 ? undefined : `ended with ${code ?? by}`)
+    })
+  })
+
+/** @returns the port at which events are told. */
+const listen = (tell: (requestId: string, outcome: Outcome) => void) =>
+  new Promise<number>((resolve, reject) => {
+    const server = http.createServer((request, response) => {
+      let text = ''
+      request.setEncoding('utf8')
+      request.on('data', chunk => {
+        text += chunk
+      })
+      request.on('end', () => {
+        response.end()
+        for (const { requestId, status } of endsIn(text)) tell(requestId, status === 'success' ? 'response' : 'error')
+      })
+    })
+    server.unref()
+    server.on('error', reject)
+    server.listen(0, () => resolve((server.address() as AddressInfo).port))
+  })
+
+const endsIn = (text: string): { requestId: string; status: string }[] => {
+  try {
+    const events = JSON.parse(text) as { type?: unknown; record?: { requestId?: unknown; status?: unknown } }[]
+    return events.flatMap(({ type, record }) =>
+      type === 'platform.runtimeDone' ? [{ requestId: String(record?.requestId), status: String(record?.status) }] : [],
+    )
+  } catch {
+    return []
+  }
+}
+
+/** @returns why that failed, or `undefined`. */
+const subscribe = (port: number, identifier: string, runtimeApi: string) =>
+  new Promise<string | undefined>(resolve => {
+    const { hostname, port: apiPort } = new URL(`http://${runtimeApi}`)
+    const body = JSON.stringify({
+      schemaVersion: '2022-12-13',
+      types: ['platform'],
+      buffering: { maxItems: 1_000, maxBytes: 262_144, timeoutMs: BUFFERING_MS },
+      destination: { protocol: 'HTTP', URI: `http://sandbox.localdomain:${port}` },
+    })
+    const request = http.request({
+      ...{ host: hostname, port: apiPort || 80, method: 'PUT', path: '/2022-07-01/telemetry', agent: false },
+      headers: { 'Lambda-Extension-Identifier': identifier, 'Content-Type': 'application/json' },
+      timeout: SUBSCRIBE_MS,
+    })
+    request.on('response', response => {
+      response.resume()
+      // The emulator answers 202, and then sends nothing.
+      resolve(response.statusCode === 200 ? undefined : `the Telemetry API answered with ${response.statusCode}`)
+    })
+    request.on('timeout', () => request.destroy(new Error('the Telemetry API does not answer')))
+    request.on('error', error => resolve(error.message))
+    request.end(body)
+  })
