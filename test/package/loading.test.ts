@@ -104,6 +104,7 @@ describe('alone, the package', () => {
 
   it('with a queue for hand-off fails at init where there is no client for it, and says what to do', async () => {
     const loading = load(alone.path, `await import('./hand-off.mjs')`, {
+      LAMBDA_TASK_ROOT: alone.path, // and not here, where the client is a development dependency
       POST_INVOKE_OVERFLOW_QUEUE_URL: 'https://sqs.eu-central-1.amazonaws.com/123456789012/overflow',
     })
     await expect(loading).rejects.toThrow(/Expected the package @aws-sdk\/client-sqs in .+ Install it, or remove/)
