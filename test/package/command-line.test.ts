@@ -23,7 +23,8 @@ const commandsOf = (block: string) => block.trim().split('\n')
 /** As a person types it, with no terminal. */
 const type = (command: string) =>
   new Promise<{ code: number; stdout: string; stderr: string }>(resolve => {
-    const env = { ...process.env, npm_config_offline: 'true' }
+    // npm warns of its own settings where the machine has some that it does not know.
+    const env = { ...process.env, npm_config_offline: 'true', npm_config_loglevel: 'error' }
     execFile('bash', ['-c', command], { cwd: folder.path, env }, (error, stdout, stderr) =>
       resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
     )
