@@ -20,12 +20,23 @@ const timers: Fault[] = [
   { injected: 'A timer that a task has left calls `defer()` after the thaw', event: faulty('defers-from-a-timer') },
 ].map(fault => ({ ...fault, on: on.all, after: () => sleep(LONGER_THAN_ITS_TIMERS_MS) }))
 
-/** A companion that hangs up on the function when it is sent a signal, which a stopped process gets at the thaw. */
+/**
+ * A companion that hangs up on the function when it is sent a signal, which a stopped process gets at the thaw, and that
+ * hears of the next event a little later than that.
+ */
 const hangsUp = (text: string) =>
   `const net = require('node:net'), { connect } = net
 net.connect = (...given) => {
   const socket = connect(...given)
   if (typeof given[0] === 'string') process.once('SIGUSR2', () => socket.destroy())
+  else {
+    const { emit } = socket
+    socket.emit = (...event) => {
+      if (event[0] !== 'data') return emit.apply(socket, event)
+      setTimeout(() => emit.apply(socket, event), 50)
+      return true
+    }
+  }
   return socket
 }
 ${text}`
@@ -39,6 +50,8 @@ describeFaults('freeze', [
     on: on.layer,
     start: ({ cleanUp }) => ({ layers: [copyLayer(cleanUp, { companion: hangsUp })] }),
     after: run => process.kill(extensionPid(run), 'SIGUSR2'),
+    // It ends well after both have noticed.
+    next: { tasks: [{ kind: 'sleep', name: 'next', ms: 300 }] },
   },
   {
     injected: "The connection for the extension's next event is cut during the freeze",
