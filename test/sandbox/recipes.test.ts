@@ -1,4 +1,5 @@
 // The handlers of docs/recipes.md, each run as it stands in examples/recipes. Needs `npm run build`.
+import { readdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
@@ -50,6 +51,11 @@ const run = async (name: string, events: readonly unknown[]) => {
 const faults = (logs: readonly string[]) => logs.filter(text => text.includes('middy-post-invoke:'))
 
 describe('recipes', () => {
+  it('are all tried, but for the one that needs a database', () => {
+    const tried = readFileSync(fileURLToPath(import.meta.url), 'utf8').matchAll(/await run\('(\w+)'/g)
+    expect(readdirSync(taskRoot).sort()).toEqual([...Array.from(tried, ([, name]) => `${name}.ts`), 'pool.ts'].sort())
+  })
+
   it('webhook: tells another service', async () => {
     const { reports, logs } = await run('webhook', [{ body: 'tea' }])
     expect(reports.map(report => [report.status, report.body().statusCode])).toEqual([['success', 201]])
