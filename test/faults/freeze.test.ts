@@ -33,7 +33,7 @@ net.connect = (...given) => {
     const { emit } = socket
     socket.emit = (...event) => {
       if (event[0] !== 'data') return emit.apply(socket, event)
-      setTimeout(() => emit.apply(socket, event), 50)
+      setTimeout(() => emit.apply(socket, event), 200)
       return true
     }
   }
@@ -51,7 +51,7 @@ describeFaults('freeze', [
     start: ({ cleanUp }) => ({ layers: [copyLayer(cleanUp, { companion: hangsUp })] }),
     after: run => process.kill(extensionPid(run), 'SIGUSR2'),
     // It ends well after both have noticed.
-    next: { tasks: [{ kind: 'sleep', name: 'next', ms: 300 }] },
+    next: { tasks: [{ kind: 'sleep', name: 'next', ms: 500 }] },
   },
   {
     injected: "The connection for the extension's next event is cut during the freeze",
