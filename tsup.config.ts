@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { isBuiltin } from 'node:module'
 import { resolve } from 'node:path'
 import { defineConfig } from 'tsup'
 
@@ -16,12 +17,16 @@ const bundled = ['commander', 'yaml']
 const licences = (names: readonly string[]) =>
   names.map(name => `/*\n${name}\n\n${readFileSync(`node_modules/${name}/LICENSE`, 'utf8')}*/`).join('\n')
 
+/** Of `node:sqlite`, which undici names, it is all of the name. */
+const removeNodeProtocol = false
+
 const inLayer = {
   outDir: 'dist/layer/post-invoke',
   format: 'cjs',
   target: 'node22',
   outExtension: () => ({ js: '.cjs' }),
   minify: true,
+  removeNodeProtocol,
   dts: false,
   splitting: false,
   sourcemap: false,
@@ -66,6 +71,7 @@ export default defineConfig([
         },
       },
     ],
+    removeNodeProtocol,
     dts: false,
     splitting: false,
     sourcemap: false,
@@ -87,6 +93,7 @@ export default defineConfig([
         },
       },
     ],
+    removeNodeProtocol,
     dts: false,
     splitting: false,
     sourcemap: false,
@@ -106,6 +113,22 @@ export default defineConfig([
     // What runs handed-off work, there and in the function's process: a file of its own, loaded when there is some.
     entry: { runner: 'src/hand-off/runner.ts' },
     noExternal: ['undici'],
+    esbuildPlugins: [
+      {
+        // Bundlers take it into functions that are ES modules, where there is no `require`.
+        name: 'built-in modules',
+        setup(build) {
+          build.onResolve({ filter: /^[a-z_:/]+$/ }, ({ path }) =>
+            isBuiltin(path) ? { path: path.replace(/^(node:)?/, 'node:'), namespace: 'built-in' } : undefined,
+          )
+          build.onLoad({ filter: /^/, namespace: 'built-in' }, ({ path }) => ({
+            contents: `
+              module.exports = process.getBuiltinModule('${path}')
+              if (!module.exports) throw Object.assign(new Error('No ${path}'), { code: 'ERR_UNKNOWN_BUILTIN_MODULE' })`,
+          }))
+        },
+      },
+    ],
     footer: { js: licences(['undici']) },
     ...inLayer,
   },

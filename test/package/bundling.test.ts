@@ -1,0 +1,61 @@
+// The package in a bundle of the user's: functions are mostly deployed as one file, made by esbuild.
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from '@jest/globals'
+import { build, type Format } from 'esbuild'
+import { makeFolder, root, succeed } from './packed.ts'
+
+const dist = (name: string) => join(root, 'dist', name)
+
+const bundle = async (entry: string, format: Format, outfile: string) => {
+  const { errors, warnings } = await build({
+    entryPoints: [entry],
+    outfile,
+    format,
+    bundle: true,
+    platform: 'node',
+    target: 'node22',
+    logLevel: 'silent',
+  })
+  return [...errors, ...warnings].map(({ text }) => text)
+}
+
+const HAND_OFF = `
+  import { createServer } from 'node:http'
+  import { handOff } from ${JSON.stringify(dist('hand-off/index.js'))}
+  import { withPostInvoke } from ${JSON.stringify(dist('handler.js'))}
+  const server = createServer((request, response) => {
+    console.log(request.method + ' ' + request.url)
+    response.end()
+    server.close()
+    server.closeAllConnections()
+  }).listen(0, '127.0.0.1', () => {
+    const url = 'http://127.0.0.1:' + server.address().port + '/orders'
+    withPostInvoke(async () => handOff({ url, body: 'tea' }))({}, { awsRequestId: 'r1' })
+    setTimeout(() => process.exit(1), 10_000).unref()
+  })`
+
+describe.each([
+  ['an ES module', 'esm', 'mjs'],
+  ['a CommonJS module', 'cjs', 'cjs'],
+] as const)('bundled as %s', (_, format, ending) => {
+  it.each(['index', 'handler', 'hand-off/index', 'job-handler', 'preload', 'testing/index'])(
+    'has all that %s needs',
+    async name => {
+      using folder = makeFolder()
+      expect(await bundle(dist(`${name}.js`), format, join(folder.path, `out.${ending}`))).toEqual([])
+    },
+  )
+
+  it('runs handed-off work in the function itself', async () => {
+    using folder = makeFolder()
+    const entry = join(folder.path, 'entry.mjs')
+    const outfile = join(folder.path, `out.${ending}`)
+    writeFileSync(entry, HAND_OFF)
+    await bundle(entry, format, outfile)
+    const env = { PATH: process.env.PATH, POST_INVOKE_SPOOL: join(folder.path, 'spool') }
+    expect(await succeed(process.execPath, [outfile], { cwd: folder.path, env, timeout: 20_000 })).toBe(
+      'POST /orders\n',
+    )
+  })
+})
