@@ -126,7 +126,7 @@ export class FunctionProcess {
     this.#shutdown ??= new Shutdown({
       log: this.#log,
       budget: () => (this.#hasExternalExtension() ? 300 : 500),
-      onSigterm: drain => this.#onSigterm(drain),
+      onSigterm: drain => this.#onSigterm(async () => (this.#ignoresSigterm ? undefined : drain())),
       drainTasks: async milliseconds => {
         await this.#drainTasks(milliseconds)
         this.#logUnfinished('the environment ends')
@@ -140,7 +140,7 @@ export class FunctionProcess {
     if (this.#companion.bringsSigterm && !this.#ignoresSigterm) this.shutdown.arm()
   }
 
-  /** Does without the drain where SIGTERM would come by itself. */
+  /** Does without the drain, also where hooks have asked for it. */
   ignoreSigterm(): void {
     this.#ignoresSigterm = true
   }
@@ -333,7 +333,7 @@ export class FunctionProcess {
       this.#streams?.forget(requestId)
       this.#companion.settle(requestId)
     },
-    canCarry: () => this.#shutdown?.isArmed ?? false,
+    canCarry: () => !this.#ignoresSigterm && this.#shutdown?.isArmed === true,
     carry: (task, maxCarried) => {
       this.carried.push(task)
       return this.carried.splice(0, Math.max(0, this.carried.length - maxCarried))

@@ -154,6 +154,19 @@ describe('SIGTERM', () => {
     expect(kill).not.toHaveBeenCalled()
   })
 
+  it.each([
+    ['before', [() => postInvoke({ shutdown: false }), (hook: () => void) => onShutdown(hook)]],
+    ['after', [(hook: () => void) => onShutdown(hook), () => postInvoke({ shutdown: false })]],
+  ])('runs no hooks, and ends the process, where the drain was switched off %s they were given', async (_, steps) => {
+    startWith({ POST_INVOKE_COMPANION: 'layer' })
+    const ran = jest.fn()
+    for (const step of steps) step(ran)
+    process.emit('SIGTERM')
+    await until(() => kill.mock.calls.length === 1)
+    await turns(10)
+    expect(ran).not.toHaveBeenCalled()
+  })
+
   it('does not end the process of Managed Instances for good', async () => {
     startWith({ AWS_LAMBDA_MAX_CONCURRENCY: '8' })
     await drained()
