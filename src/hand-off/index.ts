@@ -4,7 +4,6 @@
  * @packageDocumentation
  */
 // What is here only writes it down. The layer's companion runs it; where there is none, this process does.
-import type middy from '@middy/core'
 import type { Context } from 'aws-lambda'
 import { PostInvokeError } from '../errors.ts'
 import type { Log } from '../log.ts'
@@ -69,6 +68,18 @@ export type HandOffContext<Module extends Jobs = Record<string, (payload?: JsonV
   handOff: HandOff<Module>
 }
 
+/** A middleware, by the shape that Middy gives it: `handOff()` is there without Middy, too, and so are these types. */
+export type HandOffMiddleware<Module extends Jobs> = {
+  /** Puts `handOff` on the context. */
+  before: (request: {
+    event: unknown
+    context: HandOffContext<Module> & Context
+    response: any
+    error: Error | null | undefined
+    internal: Record<never, unknown>
+  }) => void
+}
+
 /**
  * `context.handOff()` for code that has no context at hand. It belongs to the invocation in which it is called.
  *
@@ -119,16 +130,11 @@ export const createHandOff = <Module extends Jobs>(): HandOff<Module> => handOff
  *   })
  * ```
  */
-const withHandOff = <Module extends Jobs = Record<string, (payload?: JsonValue) => unknown>>(): middy.MiddlewareObj<
-  unknown,
-  any,
-  Error,
-  HandOffContext<Module> & Context
-> => {
+const withHandOff = <
+  Module extends Jobs = Record<string, (payload?: JsonValue) => unknown>,
+>(): HandOffMiddleware<Module> => {
   work.configure()
-  const handOffMiddlewareBefore = (
-    request: middy.Request<unknown, any, Error, HandOffContext<Module> & Context>,
-  ): void => {
+  const handOffMiddlewareBefore: HandOffMiddleware<Module>['before'] = request => {
     const open = (request.internal as Record<symbol, OpenInvocation | undefined>)[OPEN]
     if (!open) {
       throw new PostInvokeError(

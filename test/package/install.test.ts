@@ -194,9 +194,11 @@ describe('its types', () => {
     try {
       const plain = `
         import type { APIGatewayProxyEventV2, Context as LambdaContext } from 'aws-lambda'
+        import { handOff } from 'middy-post-invoke/hand-off'
         import { withPostInvoke, type Context, type Options } from 'middy-post-invoke/handler'
 
         const options: Options = { concurrency: 2 }
+        export const later = () => handOff('report', { of: 'today' })
         export const helper = ({ defer }: Context) => defer(() => {})
         export const handler = withPostInvoke(async (event: APIGatewayProxyEventV2, context) => helper(context), options)
         export const call = (event: APIGatewayProxyEventV2, context: LambdaContext) => handler(event, context)`

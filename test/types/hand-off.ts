@@ -1,6 +1,12 @@
 // The types of handed-off work: a wrong name of a job, or a wrong payload, does not compile.
 import middy from '@middy/core'
-import withHandOff, { createHandOff, handOff, type JobContext, type JobName } from '../../src/hand-off/index.ts'
+import withHandOff, {
+  createHandOff,
+  type HandOff,
+  handOff,
+  type JobContext,
+  type JobName,
+} from '../../src/hand-off/index.ts'
 import postInvoke from '../../src/index.ts'
 import { check, type Same } from './expect.ts'
 
@@ -73,3 +79,11 @@ middy()
     // @ts-expect-error without its middleware
     context.handOff('anything')
   })
+
+// What Middy makes of it: it asks nothing of the event, and nothing of what others leave in `internal`.
+type Seen<Middleware> =
+  Middleware extends middy.MiddlewareObj<infer Event, any, any, infer Seen, infer Internal>
+    ? [Event, Seen['handOff' & keyof Seen], keyof Internal]
+    : never
+const middleware = withHandOff<Jobs>()
+check<Same<Seen<typeof middleware>, [unknown, HandOff<Jobs>, never]>>()
