@@ -74,22 +74,26 @@ export const callInWorker: CallJob = (work, options) =>
   })
 
 const takeWorker = (): Worker => {
-  const { Worker } = process.getBuiltinModule('node:worker_threads')
-  const worker = idle ?? new Worker(join(__dirname, 'job-worker.cjs'))
+  const worker = idle ?? startWorker()
   idle = undefined
   worker.ref()
   return worker
 }
 
-/** What ends while it is idle is forgotten. */
+const startWorker = (): Worker => {
+  const { Worker } = process.getBuiltinModule('node:worker_threads')
+  const worker: Worker = new Worker(join(__dirname, 'job-worker.cjs'))
+  // What ends while it is idle is forgotten. And an error of a thread that nobody listens to would end this process.
+  const forget = () => {
+    if (idle === worker) idle = undefined
+  }
+  return worker.on('error', forget).on('exit', forget)
+}
+
 const keep = (worker: Worker) => {
   if (idle) return void worker.terminate()
   idle = worker
   worker.unref()
-  const forget = () => {
-    if (idle === worker) idle = undefined
-  }
-  worker.once('error', forget).once('exit', forget)
 }
 
 /** An aborted job has this long to clean up. */

@@ -52,6 +52,35 @@ describe('dist/layer', () => {
     for (const file of files) await succeed(process.execPath, ['--check', join(layer, 'post-invoke', file)])
   })
 
+  it('has a runner that calls many jobs in one thread, without a word', async () => {
+    using made = makeFolder()
+    const folder = made.path
+    const script = join(folder, 'run.cjs')
+    writeFileSync(
+      join(folder, 'jobs.mjs'),
+      "import { writeSync } from 'node:fs'; let calls = 0; export const job = () => { writeSync(1, String(++calls).concat(`\\n`)) }",
+    )
+    writeFileSync(
+      script,
+      `const { writeFileSync } = require('node:fs')
+      const { createRunner } = require(${JSON.stringify(join(layer, 'post-invoke', 'runner.cjs'))})
+      const log = { debug() {}, warn: console.warn, error: console.error }
+      const runner = createRunner({ spool: __dirname, log, isolatesJobs: true })
+      const work = { kind: 'job', job: 'job', module: __dirname + '/jobs.mjs' }
+      const entry = { version: 1, key: 'k', requestId: 'r', name: 'n', taskRoot: __dirname, work }
+      process.on('warning', ({ name }) => console.log(name))
+      const main = async () => {
+        for (let index = 0; index < 12; index++) {
+          writeFileSync(__dirname + '/1.json', JSON.stringify(entry))
+          await runner.run(Date.now() + 10_000)
+        }
+      }
+      void main()`,
+    )
+    const stdout = await succeed(process.execPath, [script])
+    expect(stdout.trim().split('\n')).toEqual(Array.from({ length: 12 }, (_, index) => String(index + 1)))
+  })
+
   it('has an HTTP client in the file that is loaded with the first work that is handed off, and in no other', () => {
     const has = (file: string) => readFileSync(join(layer, 'post-invoke', file), 'utf8').includes('UND_ERR_SOCKET')
     expect(['command.cjs', 'companion.cjs', 'job-worker.cjs', 'runner.cjs'].map(has)).toEqual([
