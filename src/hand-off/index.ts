@@ -180,7 +180,7 @@ const accept = (invocation: Invocation, given: unknown, rest: readonly unknown[]
       undefined,
     )
   }
-  work.write(text)
+  work.write(text, invocation)
   numbers.set(invocation, number)
   existingFunctionProcess()?.drainAtShutdown()
 }
@@ -193,6 +193,8 @@ class LocalWork {
   #overflow: string | undefined
   #isConfigured = false
   #runner: Promise<Runner> | undefined
+  readonly #keptBack = new Map<Invocation, (() => void)[]>()
+  readonly #answered = new WeakSet<Invocation>()
 
   /** Reads the variables: what is wrong there is to fail the function's init. */
   configure(): void {
@@ -213,15 +215,35 @@ class LocalWork {
     )
   }
 
-  write(text: string): void {
+  write(text: string, invocation: Invocation): void {
     this.configure()
     this.#writer ??= new SpoolWriter(this.#spool as string)
-    this.#writer.add(text)
+    // Where invocations run side by side, each runs what waits: work of one must wait for its own response.
+    const isKeptBack = process.env.AWS_LAMBDA_MAX_CONCURRENCY !== undefined && !this.#answered.has(invocation)
+    const release = this.#writer.add(text, isKeptBack)
+    if (!isKeptBack) return
+    const all = this.#keptBack.get(invocation)
+    if (all) all.push(release)
+    else this.#keptBack.set(invocation, [release])
   }
 
-  run(log: Log, deadline: number, isLast?: boolean): Promise<void> | undefined {
+  run(log: Log, deadline: number, isLast?: boolean, invocation?: Invocation): Promise<void> | undefined {
     this.configure()
+    if (invocation) this.#release(log, invocation)
+    if (isLast) for (const one of this.#keptBack.keys()) this.#release(log, one)
     return hasWaiting(this.#spool as string) ? this.#run(log, deadline, isLast) : undefined
+  }
+
+  #release(log: Log, invocation: Invocation) {
+    this.#answered.add(invocation)
+    for (const release of this.#keptBack.get(invocation) ?? []) {
+      try {
+        release()
+      } catch (error) {
+        log.error(`handed-off work of request ${invocation.requestId} cannot be run yet`, error)
+      }
+    }
+    this.#keptBack.delete(invocation)
   }
 
   async #run(log: Log, deadline: number, isLast?: boolean): Promise<void> {

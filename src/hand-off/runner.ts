@@ -34,8 +34,9 @@ const OVERFLOW_MS = 1_000
 /** How much is done at a time. */
 const CONCURRENCY = 8
 
-/** How many names one log line holds. */
+/** How many names one log line holds, and how many are read once time is up: there may be a thousand, and no time for it. */
 const MAX_NAMES = 50
+const MAX_NAMED = 200
 
 /** What setTimeout can count. */
 const MAX_MS = 2 ** 31 - 1
@@ -43,8 +44,9 @@ const MAX_MS = 2 ** 31 - 1
 export const createRunner = (options: RunnerOptions): Runner => {
   let current: Run | undefined
   let ended: Promise<void> | undefined
-  return {
+  const runner: Runner = {
     run(deadline, isLast = false) {
+      if (current?.isOver && ended) return ended.then(() => runner.run(deadline, isLast))
       if (current && ended) {
         current.limit(deadline, isLast)
         return ended
@@ -57,6 +59,7 @@ export const createRunner = (options: RunnerOptions): Runner => {
       return ended
     },
   }
+  return runner
 }
 
 /** What became of one entry. */
@@ -68,7 +71,11 @@ class Run {
   readonly #requests = new RequestSender()
   readonly #call: CallJob
   readonly #controller = new AbortController()
+  /** For the overflow queue. */
   readonly #unfinished: { entry: Entry; claim: Claim }[] = []
+  /** Described, for the log: what is left may be too large to be kept. */
+  readonly #undone: string[] = []
+  #names: string[] = []
   /** Given back for lack of time, so not to be taken again in this run. */
   readonly #left = new Set<string>()
   #deadline = 0
@@ -80,6 +87,10 @@ class Run {
     this.#options = options
     this.#spool = new SpoolReader(options.spool)
     this.#call = options.isolatesJobs ? callInWorker : callInThisProcess
+  }
+
+  get isOver(): boolean {
+    return this.#controller.signal.aborted || Date.now() >= this.#deadline
   }
 
   limit(end: number, isLast: boolean): void {
@@ -96,7 +107,7 @@ class Run {
     try {
       await Promise.all(Array.from({ length: CONCURRENCY }, () => this.#work()))
       await this.#overflow()
-      for (const { claim } of this.#unfinished) claim.giveBack()
+      for (const { entry, claim } of this.#unfinished) this.#giveBack(entry, claim)
       this.#nameWhatIsLeft()
     } catch (error) {
       this.#options.log.error('a fault of ours ended the run of handed-off work; it stays in the spool', error)
@@ -108,7 +119,8 @@ class Run {
 
   async #work(): Promise<void> {
     for (let claim = this.#take(); claim !== undefined; claim = this.#take()) {
-      const entry = parseEntry(claim.claim.text)
+      const { text, fault } = claim.claim
+      const entry = fault?.message ?? parseEntry(text)
       if (typeof entry === 'string') {
         this.#options.log.error(
           `an entry of the spool cannot be read (${entry}): ${this.#options.spool}/${claim.name} is set aside as .corrupt`,
@@ -119,13 +131,28 @@ class Run {
       const fate = await this.#execute(entry)
       if (fate === 'out of time') {
         this.#left.add(claim.name)
-        this.#unfinished.push({ entry, claim: claim.claim })
+        if (this.#options.overflowQueueUrl === undefined) this.#giveBack(entry, claim.claim)
+        else this.#unfinished.push({ entry, claim: claim.claim })
+        // Whoever waits for us, and no longer than until the end, has its turn.
+        await new Promise<void>(resolve => setImmediate(resolve))
       } else claim.claim.done()
     }
   }
 
+  #giveBack({ name, requestId }: Entry, claim: Claim) {
+    claim.giveBack()
+    this.#undone.push(`${JSON.stringify(name)} of request ${requestId}`)
+  }
+
   #take(): { name: string; claim: Claim } | undefined {
-    for (const name of this.#spool.list()) {
+    if (this.isOver && this.#undone.length >= MAX_NAMED) return undefined
+    return this.#takeListed() ?? this.#takeListed(this.#spool.list())
+  }
+
+  /** One listing is for many: with each entry anew, a thousand of them would take a second and more. */
+  #takeListed(names = this.#names): { name: string; claim: Claim } | undefined {
+    this.#names = names
+    for (let name = names.shift(); name !== undefined; name = names.shift()) {
       if (this.#left.has(name)) continue
       const claim = this.#spool.take(name)
       if (claim) return { name, claim }
@@ -172,14 +199,14 @@ class Run {
   }
 
   #nameWhatIsLeft() {
-    const left = this.#unfinished
+    const left = this.#undone
     if (left.length === 0) return
     const { log } = this.#options
+    const unnamed = this.#spool.list().filter(name => !this.#left.has(name)).length
     for (let index = 0; index < left.length; index += MAX_NAMES) {
-      const names = left
-        .slice(index, index + MAX_NAMES)
-        .map(({ entry: { name, requestId } }) => `${JSON.stringify(name)} of request ${requestId}`)
-        .join(', ')
+      const isEnd = index + MAX_NAMES >= left.length
+      const names =
+        left.slice(index, index + MAX_NAMES).join(', ') + (isEnd && unnamed > 0 ? ` and ${unnamed} more` : '')
       if (this.#isLast) {
         log.error(
           `the environment ends before handed-off work was done: ${names}. It is lost, unless Lambda starts the function here anew.`,

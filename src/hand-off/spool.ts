@@ -2,7 +2,7 @@
 // the function's process, the companion's and a reset of the environment.
 //
 //   NAME.json                 accepted; names are in the order of acceptance
-//   NAME.json.PID-TOKEN       taken by a process that runs it now
+//   NAME.json.PID.START-TOKEN taken by a process that runs it now, or kept back by one until its response has left
 //   NAME.part                 being written; a process that dies meanwhile leaves it behind, and has accepted nothing
 //   NAME.corrupt              unreadable, set aside
 //
@@ -34,10 +34,28 @@ export const hasWaiting = (folder: string): boolean => {
 
 const isWaitingOrTaken = (name: string) => name.includes('.json') || name.endsWith('.part')
 
+/** When a process started, in ticks since the kernel did (proc(5)): a number that has been given to another tells so. */
+const startOf = (pid: number | 'self'): string | undefined => {
+  try {
+    const text = fs().readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19]
+  } catch {
+    return undefined
+  }
+}
+
+let ownStart: string | undefined
+
+/** PID.START-TOKEN of a reader or writer of this process. After a reset of the environment numbers are given out anew. */
+const makeToken = (): string => {
+  ownStart ??= startOf('self') ?? ''
+  return `${process.pid}.${ownStart}-${Math.random().toString(36).slice(2, 8)}`
+}
+
 /** The function's end: accepts entries, synchronously. */
 export class SpoolWriter {
   readonly #folder: string
-  readonly #token = `${process.pid}-${Math.random().toString(36).slice(2, 8)}`
+  readonly #token = makeToken()
   #isMade = false
   #count = 0
   /** No less than what waits, counted anew when it seems too much: others take away. */
@@ -47,8 +65,12 @@ export class SpoolWriter {
     this.#folder = folder
   }
 
-  /** @throws PostInvokeError `ERR_SPOOL` when it cannot be written, or when too much waits. Nothing is accepted then. */
-  add(text: string): void {
+  /**
+   * @param isKeptBack - Whether nobody may take it yet, as long as this process lives.
+   * @returns lets it be taken.
+   * @throws PostInvokeError `ERR_SPOOL` when it cannot be written, or when too much waits. Nothing is accepted then.
+   */
+  add(text: string, isKeptBack = false): () => void {
     try {
       if (!this.#isMade || !fs().existsSync(this.#folder)) this.#make()
       this.#reserve(Buffer.byteLength(text))
@@ -56,7 +78,11 @@ export class SpoolWriter {
       const path = `${this.#folder}/${time}-${String(this.#count++).padStart(6, '0')}-${this.#token}`
       try {
         fs().writeFileSync(`${path}.part`, text, { flag: 'wx', mode: 0o600 })
-        fs().renameSync(`${path}.part`, `${path}.json`)
+        const accepted = isKeptBack ? `${path}.json.${this.#token}` : `${path}.json`
+        fs().renameSync(`${path}.part`, accepted)
+        return () => {
+          if (isKeptBack) fs().renameSync(accepted, `${path}.json`)
+        }
       } catch (error) {
         fs().rmSync(`${path}.part`, { force: true })
         throw error
@@ -115,6 +141,8 @@ export class SpoolWriter {
 /** An entry that this process has taken. */
 export type Claim = {
   readonly text: string
+  /** Why there is no text. */
+  readonly fault?: Error
   /** Done, or given up: it is gone. */
   done(): void
   /** Somebody else may take it, or we ourselves later. */
@@ -126,7 +154,7 @@ export type Claim = {
 /** The companion's end: takes entries, the oldest first. */
 export class SpoolReader {
   readonly #folder: string
-  readonly #token = `${process.pid}-${Math.random().toString(36).slice(2, 8)}`
+  readonly #token = makeToken()
   readonly #taken = new Set<string>()
 
   constructor(folder: string) {
@@ -162,9 +190,8 @@ export class SpoolReader {
     }
     try {
       return { text: fs().readFileSync(`${this.#folder}/${own}`, 'utf8'), ...claim }
-    } catch {
-      claim.setAside()
-      return undefined
+    } catch (error) {
+      return { text: '', fault: error as Error, ...claim }
     }
   }
 
@@ -174,14 +201,16 @@ export class SpoolReader {
     for (const oldest of all.sort().slice(0, -MAX_CORRUPT)) this.#remove(oldest)
   }
 
-  /** `holder`: PID-TOKEN. */
+  /** `holder`: PID.START-TOKEN. */
   #isDead(name: string, holder: string): boolean {
     const stats = fs().statSync(`${this.#folder}/${name}`, { throwIfNoEntry: false })
     if (!stats) return false
     if (Date.now() - stats.ctimeMs > LONGEST_CLAIM_MS) return true
+    const [, pid, start] = /^(\d+)(?:\.(\d+))?-/.exec(holder) ?? []
     try {
-      process.kill(Number.parseInt(holder, 10), 0)
-      return false
+      process.kill(Number(pid), 0)
+      const current = start === undefined ? undefined : startOf(Number(pid))
+      return current !== undefined && current !== start
     } catch (error) {
       return (error as NodeJS.ErrnoException).code !== 'EPERM'
     }

@@ -157,8 +157,8 @@ export class FunctionProcess {
   }
 
   /** What the entry `hand-off` has to do, where it is loaded. */
-  #runHandedOff(deadline: number, isLast?: boolean): Promise<void> | undefined {
-    return (globalThis as Shared)[HANDED_OFF]?.run(this.#log, deadline, isLast)
+  #runHandedOff(deadline: number, isLast?: boolean, invocation?: Invocation): Promise<void> | undefined {
+    return (globalThis as Shared)[HANDED_OFF]?.run(this.#log, deadline, isLast, invocation)
   }
 
   #hasExternalExtension(): boolean {
@@ -324,7 +324,9 @@ export class FunctionProcess {
     },
     handedOff: (invocation, deadline) =>
       // The layer's companion runs it when this invocation has settled.
-      this.#companion.kind === 'layer' && invocation.isHeld ? undefined : this.#runHandedOff(deadline),
+      this.#companion.kind === 'layer' && invocation.isHeld
+        ? undefined
+        : this.#runHandedOff(deadline, false, invocation),
     onTasks: invocation => this.#companion.tasks(invocation.requestId, invocation.unfinished),
     isTold: () => this.#companion.kind === 'layer',
     onSettled: invocation => {

@@ -9,9 +9,10 @@ export type HandedOffWork = {
   /**
    * Runs what has been handed off in this process.
    *
+   * @param invocation - What was kept back for it may be taken from now on. With `isLast` all may.
    * @returns `undefined` where nothing waits. Never rejects.
    */
-  run(log: Log, deadline: number, isLast?: boolean): Promise<void> | undefined
+  run(log: Log, deadline: number, isLast?: boolean, invocation?: Invocation): Promise<void> | undefined
 }
 
 export type Shared = {

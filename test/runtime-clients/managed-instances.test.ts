@@ -1,4 +1,8 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
+import { handOffFixtures } from '../support/hand-off-suite.ts'
 import { startManagedInstance } from '../support/managed-instances.ts'
 import { realClient } from '../support/require-runtime-clients.ts'
 import { eventually, type Mark } from '../support/run.ts'
@@ -52,6 +56,41 @@ describe('Managed Instances, aws-lambda-ric 4', () => {
     expect({ signal, hadToBeKilled }).toEqual({ signal: 'SIGKILL', hadToBeKilled: false })
     expect(instance.registrations).toEqual([{ events: [] }])
     expect(instance.lines.filter(line => line.includes('middy-post-invoke'))).toEqual([])
+  }, 30_000)
+
+  it('run handed-off work once, after the response that it belongs to, though others answer before', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'post-invoke-managed-'))
+    const spool = join(folder, 'spool')
+    const instance = await startManagedInstance({
+      ric,
+      handler: 'index.handler',
+      workers: WORKERS,
+      taskRoot: handOffFixtures,
+      environment: { POST_INVOKE_JOBS: 'jobs.mjs', POST_INVOKE_SPOOL: spool },
+    })
+    try {
+      const work = [
+        ['note', 1],
+        ['note', 2],
+      ]
+      // The slow ones have handed off and have not answered while the others run what waits.
+      const slow = Array.from({ length: WORKERS }, () => instance.invoke({ work, waits: 1_000 }))
+      await eventually(() => readdirSync(spool).length >= 2 * WORKERS, 'the slow ones have handed off')
+      const quick = Array.from({ length: 12 }, () => instance.invoke({ work }))
+      const answers = await Promise.all([...quick, ...slow])
+      const ran = () => marksIn(instance.lines).filter(({ what }) => what === 'job')
+      await eventually(() => ran().length >= 2 * answers.length, 'all work is done')
+      for (const { requestId, t } of answers) {
+        const own = ran().filter(({ id }) => id === requestId)
+        expect(own.map(({ name }) => name).sort()).toEqual([`${requestId}-1`, `${requestId}-2`])
+        for (const job of own) expect(job.t).toBeGreaterThan(t)
+      }
+      await eventually(() => readdirSync(spool).length === 0, 'nothing waits any more')
+      expect(instance.lines.filter(line => line.includes('middy-post-invoke'))).toEqual([])
+    } finally {
+      await instance.stop(100)
+      rmSync(folder, { recursive: true, force: true })
+    }
   }, 30_000)
 
   it('say so where there is no preload', async () => {

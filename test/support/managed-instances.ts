@@ -27,6 +27,8 @@ export const startManagedInstance = async (options: {
   ric: string
   handler: string
   workers: number
+  /** The folder of the function's code. Default: that of the tests. */
+  taskRoot?: string
   environment?: Record<string, string>
 }): Promise<ManagedInstance> => {
   const waiting: ServerResponse[] = []
@@ -65,12 +67,12 @@ export const startManagedInstance = async (options: {
   await once(server, 'listening')
 
   const child: ChildProcess = spawn(process.execPath, [join(options.ric, 'index.mjs')], {
-    cwd: fixtures,
+    cwd: options.taskRoot ?? fixtures,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       PATH: process.env.PATH,
       _HANDLER: options.handler,
-      LAMBDA_TASK_ROOT: fixtures,
+      LAMBDA_TASK_ROOT: options.taskRoot ?? fixtures,
       AWS_LAMBDA_RUNTIME_API: `127.0.0.1:${(server.address() as AddressInfo).port}`,
       AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs24.x',
       AWS_LAMBDA_MAX_CONCURRENCY: '16',

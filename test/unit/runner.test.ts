@@ -1,6 +1,6 @@
 // What runs handed-off work, in this process and against a real server: what is sent, what is tried again, what is logged,
 // and what stays in the spool.
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
@@ -281,6 +281,43 @@ describe('a run', () => {
     await Promise.all([first, runner.run(Date.now(), true)])
     expect(log.of('error')).toHaveLength(1)
     expect(waiting()).toBe(1)
+  })
+
+  it('sets aside what the file system does not give, and says so', async () => {
+    accept(request('http://127.0.0.1:1'))
+    const [file = ''] = readdirSync(spool)
+    rmSync(join(spool, file))
+    mkdirSync(join(spool, file))
+    const log = await run()
+    expect(log.of('error')).toEqual([expect.stringContaining('EISDIR')])
+    expect(readdirSync(spool)).toEqual([file.replace(/\.json$/, '.corrupt')])
+  })
+
+  it('out of time lets others have their turn, and counts what it has no time to name', async () => {
+    const one = request('http://127.0.0.1:1')
+    accept(...Array.from({ length: 300 }, () => one))
+    let turns = 0
+    const count = () => {
+      turns++
+      immediate = setImmediate(count)
+    }
+    let immediate = setImmediate(count)
+    const log = await run(-1, true)
+    clearImmediate(immediate)
+    expect(turns).toBeGreaterThan(10)
+    const lines = log.of('error')
+    const named = lines.join().split('"POST" of request r1').length - 1
+    expect(lines.at(-1)).toContain(` and ${300 - named} more`)
+    expect([named < 300, waiting()]).toEqual([true, 300])
+  })
+
+  it('that is over when another is asked for is followed by it', async () => {
+    await using target = await startTarget()
+    accept(request(target.url))
+    const runner = createRunner({ spool, log: recordLog(), isolatesJobs: false, overflowQueueUrl: undefined })
+    const late = runner.run(Date.now() - 1)
+    await Promise.all([late, runner.run(Date.now() + 10_000, true)])
+    expect([target.received.length, waiting()]).toEqual([1, 0])
   })
 
   it('does not begin what there is no time for', async () => {

@@ -67,6 +67,25 @@ describe('the spool', () => {
     expect(texts()).toEqual(['text'])
   })
 
+  it('takes from a process that died, though another has its number now', () => {
+    new SpoolWriter(spool).add('text')
+    const [file = ''] = files()
+    const holder = new SpoolReader(spool)
+    holder.take(file)
+    const [taken = ''] = files()
+    const [, start] = /\.json\.\d+\.(\d+)-/.exec(taken) ?? []
+    expect([Number(start) > 0, texts()]).toEqual([true, []])
+    renameSync(join(spool, taken), join(spool, taken.replace(/(.*)\.\d+-/, `$1.${Number(start) - 1}-`)))
+    expect(texts()).toEqual(['text'])
+  })
+
+  it('keeps back what it is told to, until that is let go', () => {
+    const release = new SpoolWriter(spool).add('text', true)
+    expect([texts(), hasWaiting(spool)]).toEqual([[], true])
+    release()
+    expect(texts()).toEqual(['text'])
+  })
+
   it('removes what a process that died had not finished writing, and nothing that is being written', () => {
     mkdirSync(spool, { mode: 0o700 })
     const [alive, dead] = [`0-000000-${process.pid}-abc.part`, `0-000000-${deadPid()}-abc.part`]
