@@ -85,12 +85,13 @@ const inOrder = async (records: readonly SQSRecord[], attempt: Attempt): Promise
 
 const isFifo = ([first]: readonly SQSRecord[]) => first?.eventSourceARN.endsWith('.fifo') === true
 
+type RunnerModule = typeof import('./hand-off/runner.ts') & { default?: typeof import('./hand-off/runner.ts') }
+
 /** The layer's own file: undici comes with this package, and is loaded with the first request. */
 const send = async ({ work, key }: Entry, signal: AbortSignal): Promise<void> => {
-  const { RequestSender } = (await import(
-    './layer/post-invoke/runner.cjs' as string
-  )) as typeof import('./hand-off/runner.ts')
-  const sender = new RequestSender()
+  const loaded = (await import('./layer/post-invoke/runner.cjs' as string)) as RunnerModule
+  // A bundler that makes a file of its own of it leaves CommonJS its default alone.
+  const sender = new (loaded.default ?? loaded).RequestSender()
   try {
     if (work.kind === 'request') await sender.send(work, key, signal)
   } finally {

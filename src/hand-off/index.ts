@@ -265,10 +265,13 @@ class LocalWork {
   }
 }
 
+type RunnerModule = typeof import('./runner.ts') & { default?: typeof import('./runner.ts') }
+
 /** The layer's own file, so that undici comes with this package and is loaded by nobody who does not need it. */
 const loadRunner = async (options: RunnerOptions): Promise<Runner> => {
-  const { createRunner } = (await import('../layer/post-invoke/runner.cjs' as string)) as typeof import('./runner.ts')
-  return createRunner(options)
+  const loaded = (await import('../layer/post-invoke/runner.cjs' as string)) as RunnerModule
+  // A bundler that makes a file of its own of it leaves CommonJS its default alone.
+  return (loaded.default ?? loaded).createRunner(options)
 }
 
 /** Outside Lambda each process has its own, and nobody else to tidy up. */

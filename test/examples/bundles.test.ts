@@ -1,6 +1,6 @@
 // The package inside a bundle, where Lambda finds nothing but one file: by every bundler that users have, in both module
 // formats, minified or not, and twice in one.
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -9,6 +9,7 @@ import { type BundleOptions, bundle, everyBundle, nameOf } from '../support/bund
 import { realClient } from '../support/require-runtime-clients.ts'
 import { type CompanionName, eventually, type Run, startRun } from '../support/run.ts'
 import { builtInClient, type RuntimeClient } from '../support/runtime-clients.ts'
+import { startTarget } from '../support/target.ts'
 
 const TEST_MS = 60_000
 const REQUESTS = ['r1', 'r2']
@@ -53,6 +54,28 @@ describe.each(everyBundle.map(options => [nameOf(options), options] as const))('
     async () => {
       using bundled = await bundle(join(root, 'examples/api-gateway/handler.ts'), options)
       for (const setup of setupsOf(options)) await expectExample(setup, bundled.folder)
+    },
+    TEST_MS,
+  )
+
+  it(
+    'runs what it hands off, with what runs it inside the bundle or in the layer',
+    async () => {
+      using bundled = await bundle(join(root, 'test/fixtures/bundles/hand-off.mjs'), options)
+      writeFileSync(
+        join(bundled.folder, 'jobs.mjs'),
+        "export const post = url => fetch(url, { method: 'POST', body: 'job' })",
+      )
+      for (const { client, companion } of setupsOf(options)) {
+        await using target = await startTarget()
+        const environment = { POST_INVOKE_JOBS: 'jobs.mjs', POST_INVOKE_SPOOL: join(bundled.folder, 'spool') }
+        const run = await startRun({ client, companion, taskRoot: bundled.folder, freeze: true, environment })
+        await using _sandbox = run.sandbox
+        expect((await run.invoke({ url: target.url })).body()).toBe('answer')
+        await eventually(() => target.received.length === 2, 'both have come')
+        expect(target.received.map(({ body }) => String(body)).sort()).toEqual(['body', 'job'])
+        expect(run.logged('middy-post-invoke')).toEqual([])
+      }
     },
     TEST_MS,
   )
