@@ -65,12 +65,13 @@ export const describe = (value: unknown): string => {
   if (type === 'string') return `${JSON.stringify((value as string).slice(0, 80))} (string)`
   if (type === 'object') return Array.isArray(value) ? 'an array' : `an object (${constructorName(value as object)})`
   if (type === 'function') return 'a function'
-  return `${String(value)} (${type})`
+  return `${String(value).slice(0, 80)} (${type})`
 }
 
 const constructorName = (value: object): string => {
   try {
-    return value.constructor?.name || 'no prototype'
+    const name: unknown = value.constructor?.name
+    return typeof name === 'string' && name !== '' ? name.slice(0, 80) : 'no prototype'
   } catch {
     return 'unreadable'
   }
