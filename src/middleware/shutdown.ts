@@ -1,6 +1,7 @@
 // The shutdown drain: what still runs between SIGTERM and the end of the environment.
 import { describe, PostInvokeError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { readCallOptions } from './call-options.ts'
 import { trace } from './channels.ts'
 import { isThenable } from './task.ts'
 
@@ -175,29 +176,7 @@ const ownName = (hook: { name?: unknown }): string | undefined => {
 }
 
 /** @param call - Who was given the options. */
-export const readOptions = (call: string, options: unknown): OnShutdownOptions => {
-  if (options === undefined) return {}
-  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
-    throw invalidHook(`Expected the options of ${call} to be an object, got ${describe(options)}`, options)
-  }
-  const unknown = Object.keys(options).find(key => !OPTION_NAMES.includes(key))
-  if (unknown !== undefined) {
-    throw invalidHook(
-      `Expected the options of ${call} to be among ${OPTION_NAMES.join(', ')}, got ${JSON.stringify(unknown)}`,
-      options,
-    )
-  }
-  const { name, timeout } = options as Record<string, unknown>
-  if (name !== undefined && typeof name !== 'string') {
-    throw invalidHook(`Expected the hook's name to be a string, got ${describe(name)}`, options)
-  }
-  if (timeout !== undefined && !(Number.isInteger(timeout) && (timeout as number) > 0)) {
-    throw invalidHook(
-      `Expected the hook's timeout to be a whole number of milliseconds above 0, got ${describe(timeout)}`,
-      options,
-    )
-  }
-  return options
-}
+export const readOptions = (call: string, options: unknown): OnShutdownOptions =>
+  readCallOptions(call, 'hook', OPTION_NAMES, options, invalidHook)
 
 const invalidHook = (message: string, data: unknown) => new PostInvokeError('ERR_INVALID_HOOK', `${message}.`, data)

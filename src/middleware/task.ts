@@ -1,5 +1,6 @@
 // What users write and give: a task, its options, and what it is handed when it runs.
 import { describe, PostInvokeError } from '../errors.ts'
+import { readCallOptions } from './call-options.ts'
 
 /** What a task is called with. */
 export type TaskContext = {
@@ -92,31 +93,12 @@ export const validateTask = (task: unknown, options: unknown): ValidTask => {
 const OPTION_NAMES = ['name', 'on', 'timeout']
 
 const readOptions = (options: unknown): DeferOptions => {
-  if (options === undefined) return {}
-  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
-    throw invalidTask(`Expected the options of defer() to be an object, got ${describe(options)}`, options)
-  }
-  const unknown = Object.keys(options).find(key => !OPTION_NAMES.includes(key))
-  if (unknown !== undefined) {
-    throw invalidTask(
-      `Expected the options of defer() to be among ${OPTION_NAMES.join(', ')}, got ${JSON.stringify(unknown)}`,
-      options,
-    )
-  }
-  const { name, on, timeout } = options as Record<string, unknown>
-  if (name !== undefined && typeof name !== 'string') {
-    throw invalidTask(`Expected the task's name to be a string, got ${describe(name)}`, options)
-  }
+  const given: DeferOptions = readCallOptions('defer()', 'task', OPTION_NAMES, options, invalidTask)
+  const on: unknown = given.on
   if (on !== undefined && on !== 'success' && on !== 'error' && on !== 'always') {
     throw invalidTask(`Expected the task's \`on\` to be 'success', 'error' or 'always', got ${describe(on)}`, options)
   }
-  if (timeout !== undefined && !(Number.isInteger(timeout) && (timeout as number) > 0)) {
-    throw invalidTask(
-      `Expected the task's timeout to be a whole number of milliseconds above 0, got ${describe(timeout)}`,
-      options,
-    )
-  }
-  return options
+  return given
 }
 
 const invalidTask = (message: string, data: unknown) => new PostInvokeError('ERR_INVALID_TASK', `${message}.`, data)
