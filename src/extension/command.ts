@@ -13,8 +13,12 @@ export type CommandSettings = {
 }
 
 export type Command = {
-  /** Waits for the end of the invocation, then runs the command, until `end` (milliseconds since the epoch). Never rejects. */
-  after(requestId: string, end: number): Promise<void>
+  /**
+   * Waits for the end of the invocation, then runs the command, until `end` (milliseconds since the epoch). Never rejects.
+   *
+   * @param isOver - Whether that end is known to have been, and only its outcome is not.
+   */
+  after(requestId: string, end: number, isOver: boolean): Promise<void>
   /** The environment ends: the invocation whose end was never told of has failed. */
   afterLast(end: number): Promise<void>
 }
@@ -25,6 +29,9 @@ type Outcome = 'response' | 'error'
 const BUFFERING_MS = 25
 
 const SUBSCRIBE_MS = 1_000
+
+/** How long we wait for an API that has told nothing yet, or not that an invocation is over; and, once in vain, from then on. */
+const PATIENCE_MS = { first: 2_000, later: 100 }
 
 /** From the first signal to the last. */
 const GRACE_MS = 100
@@ -41,6 +48,8 @@ export const createCommand = async (
   const outcomes = new Map<string, Outcome>()
   const waiting = new Map<string, (outcome: Outcome) => void>()
   let untold: string | undefined
+  let isHeard = false
+  let patience = PATIENCE_MS.first
 
   const tell = (requestId: string, outcome: Outcome) => {
     const resolve = waiting.get(requestId)
@@ -73,17 +82,30 @@ export const createCommand = async (
       log.error(`POST_INVOKE_COMMAND after request ${requestId} ${failure}`, undefined, { requestId })
   }
 
-  const reason = await subscribe(await listen(tell), identifier, runtimeApi)
+  const hear = () => {
+    isHeard = true
+    patience = PATIENCE_MS.first
+  }
+
+  const reason = await subscribe(await listen(hear, tell), identifier, runtimeApi)
   if (reason !== undefined) {
     log.error(`POST_INVOKE_COMMAND never runs: the end of an invocation cannot be learned of (${reason})`)
     return { after: async () => {}, afterLast: async () => {} }
   }
   return {
-    async after(requestId, end) {
+    async after(requestId, end, isOver) {
       untold = requestId
-      const outcome = await outcomeOf(requestId, end)
-      if (outcome === undefined) return
+      const limit = Math.min(end, Date.now() + patience)
+      let outcome = await outcomeOf(requestId, isHeard && !isOver ? end : limit)
+      if (outcome === undefined && isHeard && !isOver) outcome = await outcomeOf(requestId, end)
+      if (outcome === undefined && !isOver && (isHeard || Date.now() >= end)) return
       untold = undefined
+      if (outcome === undefined) {
+        patience = PATIENCE_MS.later
+        const message = `POST_INVOKE_COMMAND did not run after request ${requestId}: the Telemetry API has not told of its end`
+        log.error(message, undefined, { requestId })
+        return
+      }
       await run(requestId, outcome, end)
     },
     async afterLast(end) {
@@ -129,7 +151,7 @@ const execute = ({ shell, command }: CommandSettings, variables: Record<string, 
   })
 
 /** @returns the port at which events are told. */
-const listen = (tell: (requestId: string, outcome: Outcome) => void) =>
+const listen = (hear: () => void, tell: (requestId: string, outcome: Outcome) => void) =>
   new Promise<number>((resolve, reject) => {
     const server = http.createServer((request, response) => {
       let text = ''
@@ -139,6 +161,7 @@ const listen = (tell: (requestId: string, outcome: Outcome) => void) =>
       })
       request.on('end', () => {
         response.end()
+        hear()
         for (const { requestId, status } of endsIn(text)) tell(requestId, status === 'success' ? 'response' : 'error')
       })
     })

@@ -51,7 +51,7 @@ const main = async () => {
       // Without the function's process Lambda ends the environment, and says so with the next event: it is asked for.
       const running = handedOff.run(end)
       if (how === 'settled') await running
-      await command?.after(requestId, end)
+      await command?.after(requestId, end, how === 'settled')
       if (how === 'capped') {
         peer.holdWasCapped()
         log.error(
