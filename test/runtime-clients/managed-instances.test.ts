@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
@@ -61,6 +61,7 @@ describe('Managed Instances, aws-lambda-ric 4', () => {
   it('run handed-off work once, after the response that it belongs to, though others answer before', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'post-invoke-managed-'))
     const spool = join(folder, 'spool')
+    const waiting = () => (existsSync(spool) ? readdirSync(spool).length : 0)
     const instance = await startManagedInstance({
       ric,
       handler: 'index.handler',
@@ -75,7 +76,7 @@ describe('Managed Instances, aws-lambda-ric 4', () => {
       ]
       // The slow ones have handed off and have not answered while the others run what waits.
       const slow = Array.from({ length: WORKERS }, () => instance.invoke({ work, waits: 1_000 }))
-      await eventually(() => readdirSync(spool).length >= 2 * WORKERS, 'the slow ones have handed off')
+      await eventually(() => waiting() >= 2 * WORKERS, 'the slow ones have handed off')
       const quick = Array.from({ length: 12 }, () => instance.invoke({ work }))
       const answers = await Promise.all([...quick, ...slow])
       const ran = () => marksIn(instance.lines).filter(({ what }) => what === 'job')
@@ -85,7 +86,7 @@ describe('Managed Instances, aws-lambda-ric 4', () => {
         expect(own.map(({ name }) => name).sort()).toEqual([`${requestId}-1`, `${requestId}-2`])
         for (const job of own) expect(job.t).toBeGreaterThan(t)
       }
-      await eventually(() => readdirSync(spool).length === 0, 'nothing waits any more')
+      await eventually(() => waiting() === 0, 'nothing waits any more')
       expect(instance.lines.filter(line => line.includes('middy-post-invoke'))).toEqual([])
     } finally {
       await instance.stop(100)
