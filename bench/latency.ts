@@ -61,12 +61,22 @@ export const measureLatency = async (folder: string, settings: Settings): Promis
     ]
   })
 
+  /** What ours does on top, while the caller waits. */
+  const workBeforeTheAnswer = (name: Name, tasks: 0 | 1) => {
+    if (tasks === 0)
+      return name === 'gate'
+        ? 'the invocation is opened and followed'
+        : 'the invocation is opened and followed, and an extension wakes up beside it'
+    if (name !== 'layer') return 'the task is checked, and keeps the async context of its call'
+    return 'the task is named to the layer before the answer leaves, or nobody could name it if the process were killed'
+  }
+
   /** What others cost that do less than ours: nobody is faster than they are. */
   const floor = (client: string, name: Name, tasks: 0 | 1, share: number) => {
     const over = (other: Name) =>
       digits(ratio(answered(client, other, tasks), answered(client, 'plain', tasks), share).value)
     const least = name === 'gate' ? 'hooks that do nothing' : 'beside an idle extension'
-    return `${least}: ${over(least)}; plain Middy against itself: ${over('again')}`
+    return `${least}: ${over(least)}; plain Middy against itself: ${over('again')}; ours: ${workBeforeTheAnswer(name, tasks)}`
   }
   const targets = compared.flatMap(([client, name]): Target[] => {
     const held = (other: Name) => samplesOf(client, other, 0, 'heldAfterAnswer')

@@ -80,6 +80,7 @@ export const withUnit = (measured: number | Estimate, unit: Unit): string =>
 
 /** Three digits that count, and none that the measurement does not have. */
 export const digits = (value: number): string => {
+  if (Number.isNaN(value)) return '–' // it does not do that
   const size = Math.abs(value)
   return size >= 100 ? Math.round(value).toLocaleString('en') : value.toFixed(size >= 10 ? 1 : 2)
 }
