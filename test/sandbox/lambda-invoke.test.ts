@@ -417,7 +417,7 @@ test('a client that breaks the rules is told so', async () => {
     lateError: '403 InvalidStateTransition',
     initError: '403 InvalidStateTransition',
     unknownPath: 404,
-    telemetry: 202,
+    telemetry: 403, // it names no extension
     unknownExtension: '403 Extension.UnknownExtensionIdentifier',
   })
 })
