@@ -41,10 +41,11 @@ describeFaults('tasks', [
   ...harmless,
   ...deadline,
   {
+    // For longer than the timeout and what Lambda leaves a process after SIGTERM.
     injected: 'A task burns CPU past the deadline',
     on: on.all,
     start: () => ({ timeout: 1_500, freeze: false }),
-    event: { tasks: [{ kind: 'burns', name: 'burns', ms: 2_000 }] },
+    event: { tasks: [{ kind: 'burns', name: 'burns', ms: 2_400 }] },
     during: (run, { requestId }) => untilMarked(run, requestId, 'start', 'burns'),
     hasControl: true,
   },
