@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Log } from '../log.ts'
+import { forgetOldest } from './forget-oldest.ts'
 
 export type CommandSettings = {
   readonly command: string
@@ -55,10 +56,7 @@ export const createCommand = async (
     const resolve = waiting.get(requestId)
     if (resolve) return resolve(outcome)
     outcomes.set(requestId, outcome)
-    for (const oldest of outcomes.keys()) {
-      if (outcomes.size <= REMEMBERED) break
-      outcomes.delete(oldest)
-    }
+    forgetOldest(outcomes, REMEMBERED)
   }
 
   const outcomeOf = (requestId: string, end: number) =>

@@ -2,6 +2,7 @@
 // the loop that both kinds of extension run, the layer's companion and the internal one.
 import type { Log } from '../log.ts'
 import { type ExtensionEvent, type ExtensionsApi, ExtensionsApiError, LONGEST_INVOCATION_MS } from './extensions-api.ts'
+import { forgetOldest } from './forget-oldest.ts'
 
 /** The hold ends this long before the function's deadline, whatever happens: past the deadline a good answer is a timeout. */
 export const RELEASE_MARGIN_MS = 100
@@ -58,10 +59,7 @@ export type Release = 'settled' | 'capped' | 'unattended'
 
 const remember = (ids: Set<string>, id: string) => {
   ids.add(id)
-  for (const oldest of ids) {
-    if (ids.size <= REMEMBERED) break
-    ids.delete(oldest)
-  }
+  forgetOldest(ids, REMEMBERED)
 }
 
 export type HoldLoop = {

@@ -4,6 +4,7 @@ import type { Log } from '../log.ts'
 import { readSocketAddress } from '../variables.ts'
 import { version } from '../version.ts'
 import { type Companion, withoutCompanionApplies } from './companion.ts'
+import { forgetOldest } from './forget-oldest.ts'
 import { encode, hello, type Message, MessageReader, PROTOCOL } from './link.ts'
 
 /** How long tasks of an environment's first invocation wait for the companion, which connects when that one begins. */
@@ -35,10 +36,7 @@ export const listenForLayer = (log: Log, variables: Readonly<Record<string, stri
     for (const connection of connections) connection.write(encode(message))
     if (connections.size > 0) return
     untold.set(requestId, message)
-    for (const oldest of untold.keys()) {
-      if (untold.size <= REMEMBERED) break
-      untold.delete(oldest)
-    }
+    forgetOldest(untold, REMEMBERED)
   }
 
   const accept = (socket: Socket) => {

@@ -6,6 +6,7 @@ import { readCommand, readOverflowQueue, readSocketAddress, readSpool } from '..
 import { version } from '../version.ts'
 import type { Command, CommandSettings } from './command.ts'
 import { createExtensionsApi, type Subscription } from './extensions-api.ts'
+import { forgetOldest } from './forget-oldest.ts'
 import { HandedOff } from './handed-off.ts'
 import { Holds, RELEASE_MARGIN_MS, runHoldLoop } from './hold.ts'
 import { createLayerLog } from './layer-log.ts'
@@ -216,10 +217,7 @@ class FunctionProcess {
   #receive(message: Message) {
     if (message.type === 'tasks') {
       this.#tasks.set(message.requestId, message)
-      for (const oldest of this.#tasks.keys()) {
-        if (this.#tasks.size <= REMEMBERED) break
-        this.#tasks.delete(oldest)
-      }
+      forgetOldest(this.#tasks, REMEMBERED)
     } else if (message.type === 'settled') {
       this.#tasks.delete(message.requestId)
       this.#holds.settle(message.requestId)
