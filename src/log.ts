@@ -49,6 +49,19 @@ const throughConsole: LogSink = (method, message, fields) => {
 /** https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html */
 export const isJsonFormat = (): boolean => process.env.AWS_LAMBDA_LOG_FORMAT?.toUpperCase() === 'JSON'
 
+/**
+ * A finished line of level error, for the log of another process, which adds nothing but the time to one in JSON.
+ *
+ * @returns the empty text where the levels leave errors out.
+ */
+export const finishedLine = (text: string, fields: LogFields): string => {
+  const message = `middy-post-invoke: ${text}`
+  if (readLogLevel() === 'SILENT') return ''
+  if (!isJsonFormat()) return `${message.replaceAll('\n', ' ')}\n`
+  if (process.env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase() === 'FATAL') return ''
+  return `${JSON.stringify({ level: 'ERROR', message, ...fields })}\n`
+}
+
 export const createLog = (
   level: LogLevel = readLogLevel(),
   sink: LogSink = throughConsole,

@@ -5,19 +5,20 @@
  *
  * @packageDocumentation
  */
-import { registerForSigterm } from './extension/internal.ts'
 import { createLog } from './log.ts'
+import { registerForSigterm } from './middleware/companion.ts'
 import { relaySigterm } from './middleware/signal-relay.ts'
+import { isManagedInstances } from './variables.ts'
 
-const { AWS_LAMBDA_RUNTIME_API, AWS_LAMBDA_MAX_CONCURRENCY } = process.env
+const { AWS_LAMBDA_RUNTIME_API } = process.env
 const { isMainThread } = process.getBuiltinModule('node:worker_threads')
 
 /** Less than the 500 ms that Lambda gives, for the last log lines. */
 const BUDGET_MS = 480
 
-if (isMainThread && AWS_LAMBDA_RUNTIME_API !== undefined && AWS_LAMBDA_MAX_CONCURRENCY !== undefined) {
+if (isMainThread && AWS_LAMBDA_RUNTIME_API !== undefined && isManagedInstances()) {
   const log = createLog()
-  const reason = registerForSigterm(AWS_LAMBDA_RUNTIME_API, log)
+  const reason = registerForSigterm(AWS_LAMBDA_RUNTIME_API)
   if (reason !== undefined) log.warnOnce('sigterm', `no SIGTERM may come (${reason})`)
   relaySigterm(BUDGET_MS)
 }

@@ -17,18 +17,18 @@ export const readCompanionMode = (variables: Variables = process.env): Companion
 export const readLogLevel = (variables: Variables = process.env): LogLevel =>
   oneOf('POST_INVOKE_LOG_LEVEL', variables, logLevels, 'WARN')
 
-/**
- * `POST_INVOKE_SOCKET`: where the function's process listens for the layer's companion, an absolute path. The default
- * is a name in Linux' abstract namespace: it leaves no file behind and needs no writable folder. The address of the
- * Runtime API is in the name because both processes know it and no two environments on one machine share it.
- */
-export const readSocketAddress = (variables: Variables = process.env): string => {
-  const path = variables.POST_INVOKE_SOCKET
-  if (path === undefined || path === '') return `\0middy-post-invoke/${variables.AWS_LAMBDA_RUNTIME_API}`
-  // 107 bytes and a closing NUL are what sockaddr_un holds on Linux (unix(7)); Node would cut a longer one silently.
-  if (path.startsWith('/') && Buffer.byteLength(path) <= 107) return path
-  throw invalidVariable('POST_INVOKE_SOCKET', path, 'an absolute path of at most 107 bytes, or nothing')
+/** `POST_INVOKE_FOLDER`: where this process and the companion's meet, an absolute path. Default `/tmp`. */
+export const readFolder = (variables: Variables = process.env): string => {
+  const path = variables.POST_INVOKE_FOLDER
+  if (path === undefined || path === '') return '/tmp'
+  if (path.startsWith('/')) return path
+  throw invalidVariable('POST_INVOKE_FOLDER', path, 'an absolute path, or nothing')
 }
+
+/** Many invocations at once, and never frozen. What Lambda tells of it differs: extensions do not always get the number. */
+export const isManagedInstances = (variables: Variables = process.env): boolean =>
+  variables.AWS_LAMBDA_MAX_CONCURRENCY !== undefined ||
+  variables.AWS_LAMBDA_INITIALIZATION_TYPE === 'lambda-managed-instances'
 
 /**
  * `POST_INVOKE_SPOOL`: the folder in which handed-off work waits, an absolute path. The default is in /tmp, which is the

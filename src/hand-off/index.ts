@@ -285,3 +285,4 @@ const work = new LocalWork()
 if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) work.configure()
 
 ;(globalThis as Shared)[HANDED_OFF] = work
+existingFunctionProcess()?.expectHandedOff()

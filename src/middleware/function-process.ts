@@ -2,13 +2,10 @@
 // open. The middleware opens an invocation here; the client's signals, or the hooks where it gives none, end it.
 import type { AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
 import { PostInvokeError } from '../errors.ts'
-import { chooseCompanion } from '../extension/choose-companion.ts'
-import { type Companion, withoutCompanionApplies } from '../extension/companion.ts'
-import { registerForSigterm } from '../extension/internal.ts'
-import { listTasks } from '../extension/link.ts'
 import { createLog, type Logger } from '../log.ts'
-import { readCompanionMode } from '../variables.ts'
-import { type CarriedTask, Invocation, type InvocationHost, type InvocationOptions } from './invocation.ts'
+import { isManagedInstances, readCompanionMode } from '../variables.ts'
+import { type Companion, chooseCompanion, registerForSigterm, withoutCompanionApplies } from './companion.ts'
+import { type CarriedTask, Invocation, type InvocationHost, type InvocationOptions, listTasks } from './invocation.ts'
 import { observeResponseStreams, type ResponseStreams } from './response-streams.ts'
 import { lacksItsClient, observeRuntimeClient, type RuntimeClient, type Scope } from './runtime-client.ts'
 import { FUNCTION_PROCESS, HANDED_OFF, type Shared } from './shared.ts'
@@ -91,7 +88,7 @@ export class FunctionProcess {
     this.#asyncContext = () => new AsyncResource('middy-post-invoke', { requireManualDestroy: true })
     const isMainThread = isMainThreadOf(process)
     this.#isMainThread = isMainThread
-    this.#isAlone = this.#isLambda && isMainThread && this.#variables.AWS_LAMBDA_MAX_CONCURRENCY === undefined
+    this.#isAlone = this.#isLambda && isMainThread && !isManagedInstances(this.#variables)
     const mode = readCompanionMode()
     this.#streams = this.#isLambda ? observeResponseStreams() : undefined
     this.#client = observeRuntimeClient<Invocation>({
@@ -110,11 +107,17 @@ export class FunctionProcess {
       mode,
       log: this.#log,
       gate: this.#client.gate,
+      tellsEnds: this.#client.tellsEnds,
       variables: this.#variables,
       isMainThread,
-      fileExists: path => process.getBuiltinModule('node:fs').existsSync(path),
     })
-    this.#log.debug(`companion: ${this.#companion.kind}`)
+    if (HANDED_OFF in globalThis) this.expectHandedOff()
+    this.#log.debug(`companion: ${this.#companion.name}`)
+  }
+
+  /** This function hands work off. The layer looks for it from now on. */
+  expectHandedOff(): void {
+    this.#companion.expectHandedOff()
   }
 
   useLogger(logger: Logger): void {
@@ -153,7 +156,7 @@ export class FunctionProcess {
       const entries = tasks.map(({ entry }) => entry)
       await origin.runCarriedAtShutdown(entries, Math.max(0, end - performance.now()))
     }
-    if (this.#companion.kind !== 'layer') await this.#runHandedOff(Date.now() + end - performance.now(), true)
+    if (!this.#companion.runsHandedOff) await this.#runHandedOff(Date.now() + end - performance.now(), true)
   }
 
   /** What the entry `hand-off` has to do, where it is loaded. */
@@ -162,7 +165,7 @@ export class FunctionProcess {
   }
 
   #hasExternalExtension(): boolean {
-    if (this.#companion.kind === 'layer') return true
+    if (this.#companion.name === 'layer') return true
     try {
       return process.getBuiltinModule('node:fs').readdirSync('/opt/extensions').length > 0
     } catch {
@@ -192,7 +195,7 @@ export class FunctionProcess {
   #bringSigterm(): string | undefined {
     if (!this.#isLambda || this.#companion.bringsSigterm || this.#hasExternalExtension()) return undefined
     if (this.#hasBegun) return 'it was asked for after init, when nothing can be registered any more'
-    return registerForSigterm(process.env.AWS_LAMBDA_RUNTIME_API as string, this.#log)
+    return registerForSigterm(process.env.AWS_LAMBDA_RUNTIME_API as string)
   }
 
   /** Ends the process as SIGTERM would have: at once, and on Lambda for good (process.exit would wait, see #watchExit). */
@@ -279,7 +282,7 @@ export class FunctionProcess {
   ): Invocation {
     const { context } = request
     const isGated = this.#client.isGated(requestId)
-    const isHeld = this.#companion.holds({ gated: isGated })
+    const isHeld = this.#companion.holds(isGated) && requestId !== this.#client.firstUsedIn
     if (!isHeld && options.withoutCompanion === 'throw') {
       throw new PostInvokeError(
         'ERR_NO_COMPANION',
@@ -294,7 +297,8 @@ export class FunctionProcess {
         requestId,
         remainingTime: Number.isFinite(remaining) ? (remaining as number) : Number.POSITIVE_INFINITY,
         isHeld,
-        isGated: isGated && this.#companion.kind === 'gate',
+        isGated: isGated && this.#companion.isGate,
+        companion: deadline => this.#companion.invocation(requestId, deadline),
       },
       options,
       this.#host,
@@ -324,16 +328,13 @@ export class FunctionProcess {
     },
     handedOff: (invocation, deadline) =>
       // The layer's companion runs it when this invocation has settled.
-      this.#companion.kind === 'layer' && invocation.isHeld
+      this.#companion.runsHandedOff && invocation.isHeld
         ? undefined
         : this.#runHandedOff(deadline, false, invocation),
-    onTasks: invocation => this.#companion.tasks(invocation.requestId, invocation.unfinished),
-    isTold: () => this.#companion.kind === 'layer',
     onSettled: invocation => {
       const { requestId } = invocation
       if (this.#open.get(requestId) === invocation) this.#open.delete(requestId)
       this.#streams?.forget(requestId)
-      this.#companion.settle(requestId)
     },
     canCarry: () => !this.#ignoresSigterm && this.#shutdown?.isArmed === true,
     carry: (task, maxCarried) => {
@@ -341,7 +342,6 @@ export class FunctionProcess {
       return this.carried.splice(0, Math.max(0, this.carried.length - maxCarried))
     },
     takeCarried: () => this.carried.splice(0),
-    ready: ({ isHeld }) => (isHeld ? this.#companion.ready() : undefined),
     streaming: ({ requestId }) => this.#streams?.accepted(requestId),
   }
 
@@ -353,9 +353,9 @@ export class FunctionProcess {
     const settled = invocation?.depart()
     if (!invocation) {
       Promise.resolve(accepted).then(() => this.#streams?.forget(requestId))
-      this.#companion.settle(requestId)
+      this.#companion.invocation(requestId, Date.now)?.settle()
     }
-    if (settled && this.#companion.kind === 'gate') return settled
+    if (settled && this.#companion.isGate) return settled
     // RIC 4 does not wait for a stream that its handler broke off. Did it ask for `next` before that has arrived, Lambda
     // would give it the same event again.
     return accepted

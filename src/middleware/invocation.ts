@@ -1,9 +1,8 @@
 // One invocation: the tasks deferred in it, and what happens to each of them once the response has left.
 import { PostInvokeError } from '../errors.ts'
-import { RELEASE_MARGIN_MS } from '../extension/hold.ts'
-import { listTasks, MAX_NAMES, type TaskList } from '../extension/link.ts'
 import type { Log } from '../log.ts'
 import { type HoldMessage, tellUnstarted, trace, type UnstartedTaskMessage } from './channels.ts'
+import type { HeldInvocation } from './companion.ts'
 import {
   ABORT_GRACE_MS,
   type AsyncContext,
@@ -16,6 +15,22 @@ import {
 } from './running-task.ts'
 import { type Defer, isThenable, validateTask } from './task.ts'
 import { createTaskStack, type Order, type TaskStack } from './task-stack.ts'
+
+/** The companions let go this long before the function's deadline: past it a good answer would become a timeout. */
+const RELEASE_MARGIN_MS = 100
+
+/** How many tasks are named, each by itself or in a list; of more, a number is told. */
+const MAX_NAMES = 50
+
+/** How much of a task's name a list holds. */
+const MAX_NAME_LENGTH = 100
+
+/** Tasks by name, at most {@link MAX_NAMES}, and how many more there are. */
+type TaskList = { readonly names: readonly string[]; readonly more: number }
+
+/** For log lines: `"audit", "analytics" and 3 more`. */
+export const listTasks = ({ names, more }: TaskList): string =>
+  names.map(name => JSON.stringify(name)).join(', ') + (more > 0 ? ` and ${more} more` : '')
 
 export type InvocationOptions = {
   order: Order
@@ -33,10 +48,6 @@ export type InvocationHost = {
   readonly log: Log
   /** The async context in which this was called, to run a function in. */
   asyncContext(): AsyncContext
-  /** The tasks that would be lost now have changed. */
-  onTasks(invocation: Invocation): void
-  /** Whether anybody listens to that. */
-  isTold(): boolean
   onDefer(): void
   onSettled(invocation: Invocation): void
   /** Whether tasks that the deadline has kept from starting can still be run at the end of the environment. */
@@ -45,8 +56,6 @@ export type InvocationHost = {
   carry(task: CarriedTask, maxCarried: number): CarriedTask[]
   /** Hands out what has been carried so far, oldest first. */
   takeCarried(): CarriedTask[]
-  /** Where the environment is held, but the companion is still on its way. */
-  ready(invocation: Invocation): Promise<void> | undefined
   /** The response, where it is streamed and not yet accepted. */
   streaming(invocation: Invocation): Promise<void> | undefined
   /** Runs handed-off work until `deadline`, where there is some and this process is the one that runs it. */
@@ -65,6 +74,7 @@ export class Invocation {
   readonly isHeld: boolean
   /** Whether nothing but our promise keeps the process alive meanwhile, with no `next` of the client pending. */
   readonly isGated: boolean
+  readonly #companion: HeldInvocation | undefined
   readonly #request: Request
   readonly #host: InvocationHost
   readonly #options: InvocationOptions
@@ -96,7 +106,13 @@ export class Invocation {
 
   constructor(
     request: Request,
-    facts: { requestId: string; remainingTime: number; isHeld: boolean; isGated: boolean },
+    facts: {
+      requestId: string
+      remainingTime: number
+      isHeld: boolean
+      isGated: boolean
+      companion: (deadline: () => number) => HeldInvocation | undefined
+    },
     options: InvocationOptions,
     host: InvocationHost,
   ) {
@@ -109,6 +125,7 @@ export class Invocation {
     this.#deadline = Date.now() + facts.remainingTime
     this.#abortAt = this.#deadline - options.deadlineMargin
     this.#letGoAt = this.#deadline - RELEASE_MARGIN_MS
+    this.#companion = facts.companion(() => this.#deadline)
     this.#stack = createTaskStack({
       order: options.order,
       concurrency: options.concurrency,
@@ -128,7 +145,7 @@ export class Invocation {
   get unfinished(): TaskList {
     const running = [...this.#running]
     const entries = [...running.map(({ entry }) => entry), ...this.#stack.next(MAX_NAMES)].slice(0, MAX_NAMES)
-    const names = entries.map(({ label }) => label)
+    const names = entries.map(({ label }) => label.slice(0, MAX_NAME_LENGTH))
     return { names, more: running.length + this.#stack.size() - names.length }
   }
 
@@ -229,6 +246,7 @@ export class Invocation {
       if (report) await report
       const told = endHold?.()
       if (told) await told
+      this.#companion?.settle()
       this.#host.onSettled(this)
     }
   }
@@ -237,6 +255,7 @@ export class Invocation {
   #beginHold(): (() => Promise<void> | undefined) | undefined {
     if (!this.isHeld) return undefined
     const { requestId: awsRequestId, outcome } = this
+    this.#companion?.hold()
     const start = performance.now()
     const traced = trace('hold', () => ({ awsRequestId, outcome }))
     traced?.run(() => {})
@@ -271,8 +290,6 @@ export class Invocation {
   async #runAll(): Promise<void> {
     // Lets the client ask for its next invocation first, where it is not us that it waits for.
     if (!this.isGated) await turn()
-    const ready = this.#host.ready(this)
-    if (ready) await ready
     this.#tell()
     await this.#drain()
     // A rejection that a task left unhandled ends the process in this turn, while we still hold.
@@ -492,13 +509,13 @@ export class Invocation {
 
   /** Tells which tasks are left, where that has changed. Of very many, only when they are few again. */
   #tell(): void {
-    if (!this.#host.isTold() || this.#phase === 'settled' || (this.#phase === 'handler' && !this.isLeft)) return
+    if (!this.#companion || this.#phase === 'settled' || (this.#phase === 'handler' && !this.isLeft)) return
     const isMany = this.#running.size + this.#stack.size() > MAX_NAMES
     if (isMany && this.#told !== undefined) return
     const left = listTasks(this.unfinished)
     if (left === (this.#told ?? '')) return
     this.#told = left
-    this.#host.onTasks(this)
+    this.#companion.wouldLose(this.unfinished.names, left)
   }
 
   /** Waits no longer than until the companions let go. */

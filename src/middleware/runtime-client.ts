@@ -1,6 +1,7 @@
 // What the runtime client (AWS calls it RIC) tells of an invocation, without knowing that it does: when its response has
 // been posted. Its two generations tell by different things, and some tell nothing: then the hooks have to do.
 import type { AsyncLocalStorage } from 'node:async_hooks'
+import { isManagedInstances as isOnManagedInstances } from '../variables.ts'
 import type { ResponseStreams } from './response-streams.ts'
 
 /** One invocation as the runtime client runs it, the value of our AsyncLocalStorage. */
@@ -16,6 +17,10 @@ export type Scope<Invocation> = {
 export type RuntimeClient = {
   /** Whether `InvokeStore.run` can hold the environment, or why not although the environment says so. */
   readonly gate: { available: true; anomaly?: undefined } | { available: false; anomaly?: string }
+  /** Whether it tells the end of each invocation, also of those that never reach our `before`. */
+  readonly tellsEnds: boolean
+  /** The invocation in which this was looked at for the first time: its end is not told. `undefined` during init. */
+  readonly firstUsedIn: string | undefined
   /**
    * Whether it posts uncaught errors on the connection on which it waits for the next invocation. That can end the process
    * by SIGSEGV, with no `exit` event.
@@ -61,6 +66,9 @@ export const observeRuntimeClient = <Invocation>(options: RuntimeClientOptions<I
   const nodeVersion = Number(/^AWS_Lambda_nodejs(\d+)/.exec(variables.AWS_EXECUTION_ENV ?? '')?.[1])
   const saysRic4 = nodeVersion >= 24
   if (BEFORE_EXIT in globalThis) {
+    const firstUsedIn = (globalThis as Ric3Global)[REQUEST_ID]
+    // What it sets outside an invocation is not known now, and by that alone an end can be told.
+    if (firstUsedIn !== undefined) return { ...silentClient(undefined), firstUsedIn, mayCrash: true }
     return observeRic3(
       options,
       saysRic4
@@ -79,6 +87,8 @@ export const observeRuntimeClient = <Invocation>(options: RuntimeClientOptions<I
 
 const silentClient = (anomaly: string | undefined): RuntimeClient => ({
   gate: { available: false, ...(anomaly && { anomaly }) },
+  tellsEnds: false,
+  firstUsedIn: undefined,
   mayCrash: false,
   isBusy: () => undefined,
   willTell: () => false,
@@ -89,6 +99,7 @@ const silentClient = (anomaly: string | undefined): RuntimeClient => ({
 // posted. https://github.com/aws/aws-lambda-invoke-store-js
 
 type InvokeStore = {
+  hasContext?(): boolean
   run(this: InvokeStore, context: unknown, fn: () => unknown): unknown
   getRequestId(): string | undefined
 }
@@ -97,7 +108,7 @@ type AwsLambdaGlobal = typeof globalThis & { awslambda?: AwsLambda }
 
 const observeRic4 = <Invocation>(global: AwsLambda, options: RuntimeClientOptions<Invocation>): RuntimeClient => {
   const { scopes, onEnd } = options
-  const isManagedInstances = options.variables.AWS_LAMBDA_MAX_CONCURRENCY !== undefined
+  const isManagedInstances = isOnManagedInstances(options.variables)
   /** By request id, the invocations whose `run` has not ended. */
   const running = new Set<string>()
   let unfinished = 0
@@ -169,6 +180,8 @@ const observeRic4 = <Invocation>(global: AwsLambda, options: RuntimeClientOption
   }
   return {
     gate: { available: true },
+    tellsEnds: true,
+    firstUsedIn: current?.hasContext?.() ? requestIdIn(current) : undefined,
     mayCrash: false,
     isBusy: () => unfinished > 0,
     willTell: isInside,
@@ -242,6 +255,8 @@ const observeRic3 = <Invocation>(
 
   return {
     gate: { available: false, ...(anomaly && { anomaly }) },
+    tellsEnds: true,
+    firstUsedIn: undefined,
     mayCrash: true,
     isBusy: () => requestId !== undefined,
     willTell: id => requestId === id && listener !== idle,

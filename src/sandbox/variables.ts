@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
@@ -13,10 +12,9 @@ export type Variables = {
 
 /** The variables of the function's process and of external extensions. Nothing of the host's but PATH and TMPDIR. */
 export const createVariables = (settings: Settings, address: string): Variables => {
-  const socketFolder = process.platform === 'linux' ? undefined : mkdtempSync(join(tmpdir(), 'sandbox-'))
   const { node, layers, environment } = settings
   // On Lambda /tmp is the environment's own, from reset to reset. Here only what the package keeps there is.
-  const spool = join(tmpdir(), `sandbox-spool-${process.pid}-${randomUUID()}`)
+  const folder = mkdtempSync(join(tmpdir(), 'sandbox-'))
   const given = {
     PATH: [dirname(node), process.env.PATH, ...layers.map(layer => join(layer, 'bin'))].join(delimiter),
     TMPDIR: process.env.TMPDIR,
@@ -34,9 +32,8 @@ export const createVariables = (settings: Settings, address: string): Variables 
     LAMBDA_TASK_ROOT: settings.taskRoot,
     LAMBDA_RUNTIME_DIR: '/var/runtime',
     NODE_PATH: layers.map(layer => join(layer, 'nodejs', 'node_modules')).join(delimiter) || undefined,
-    // Abstract Unix sockets exist on Linux only; elsewhere a listener needs a path that is nobody else's.
-    POST_INVOKE_SOCKET: socketFolder && join(socketFolder, 's'),
-    POST_INVOKE_SPOOL: spool,
+    POST_INVOKE_FOLDER: folder,
+    POST_INVOKE_SPOOL: join(folder, 'spool'),
     // On Lambda the package finds its layer in /opt/extensions. Here layers stay where they are.
     POST_INVOKE_COMPANION: settings.extensions.has('post-invoke') ? 'layer' : undefined,
     ...environment,
@@ -48,7 +45,7 @@ export const createVariables = (settings: Settings, address: string): Variables 
     function: Object.fromEntries(all),
     extension: Object.fromEntries(all.filter(([name]) => !isFunctionOnly(name))),
     remove() {
-      for (const folder of [socketFolder, spool]) if (folder) rmSync(folder, { recursive: true, force: true })
+      rmSync(folder, { recursive: true, force: true })
     },
   }
 }

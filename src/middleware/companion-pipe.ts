@@ -1,0 +1,177 @@
+// The way to the companion's process: a pipe for short lines, and a file with what would be lost if this process were killed
+// now. What they hold is described at the head of the companion itself, src/extension/post-invoke.sh.
+import type { Socket } from 'node:net'
+import script from '../extension/post-invoke.sh'
+
+export type CompanionPipe = {
+  /** Writes one line. It never throws and never waits. */
+  write(line: string): void
+  /** Whether the companion's process is gone. */
+  isBroken(): boolean
+}
+
+/** Raised when a companion of the version before could no longer understand a line. It is part of the pipe's name. */
+export const PROTOCOL = 1
+
+/** How soon a full pipe is tried again. Its reader is stopped, and so the environment is held meanwhile. */
+const FULL_MS = 10
+
+/** How much may wait for a full pipe: there are two lines for an invocation, and none is released meanwhile. */
+const MAX_UNWRITTEN = 65_536
+
+/** How long the script may take to register. Lambda allows 10 s for all of Init. */
+const START_MS = 2_000
+
+const fs = () => process.getBuiltinModule('node:fs')
+
+/** Where both processes look. Environments that share a folder differ by the port of their API. */
+export const pipePath = (folder: string, runtimeApi: string, protocol: number | string = PROTOCOL): string =>
+  `${folder}/.middy-post-invoke-${protocol}-${runtimeApi.split(':').at(-1)}`
+
+/**
+ * Opens the pipe of the layer's companion. That this succeeds says that it is there: without a reader it fails with ENXIO.
+ *
+ * @param onBroken - Called once, when the companion's process turns out to be gone.
+ * @returns the pipe, or why there is none.
+ */
+export const openPipe = (path: string, onBroken: () => void): CompanionPipe | string => {
+  const { constants, openSync, fstatSync, closeSync } = fs()
+  try {
+    const fd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW)
+    const stats = fstatSync(fd)
+    if (stats.isFIFO() && stats.uid === process.getuid?.()) return createPipe(fd, () => true, onBroken)
+    closeSync(fd)
+    return `${path} is no pipe of this user`
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
+/**
+ * Starts the companion beside this process, as an internal extension, and waits until it has registered: an extension must
+ * have done so before the runtime client asks for its first invocation.
+ *
+ * @param events - What it registers for, as JSON without the brackets: `"INVOKE"`, or nothing.
+ * @returns the pipe, or why there is none.
+ */
+export const startCompanion = (events: string, runtimeApi: string, onBroken: () => void): CompanionPipe | string => {
+  const { spawn } = process.getBuiltinModule('node:child_process')
+  const { AWS_LAMBDA_LOG_FORMAT, POST_INVOKE_FOLDER } = process.env
+  try {
+    // --norc -p, in this order, and a bare environment: no start-up file of others runs in it.
+    const child = spawn('/bin/bash', ['--norc', '-p', '-c', script, 'middy-post-invoke', events], {
+      env: { AWS_LAMBDA_RUNTIME_API: runtimeApi, AWS_LAMBDA_LOG_FORMAT, POST_INVOKE_FOLDER, TZ: 'UTC0' },
+      // A process group of its own: what kills this one's must not kill its witness.
+      detached: true,
+      stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
+    })
+    child.on('error', () => {}) // told by the missing pid
+    if (child.pid === undefined) return 'bash cannot be started'
+    const socket = child.stdio[3] as Socket & { _handle: { fd: number } }
+    // RIC 3 waits for an empty event loop before it takes a streaming handler for done.
+    child.unref()
+    socket.unref()
+    socket.on('error', () => {}) // what follows is 'close'
+    const answer = readAnswer(socket._handle.fd)
+    if (answer !== 'ready') {
+      child.kill('SIGKILL')
+      socket.destroy()
+      return answer
+    }
+    const pipe = createPipe(socket._handle.fd, () => !socket.destroyed, onBroken)
+    socket.on('close', () => pipe.write(''))
+    return pipe
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
+/** Synchronously: on an event loop that turns meanwhile the runtime client would ask for its first invocation. */
+const readAnswer = (fd: number): string => {
+  const sleep = new Int32Array(new SharedArrayBuffer(4))
+  const buffer = Buffer.alloc(512)
+  const end = performance.now() + START_MS
+  let answer = ''
+  while (performance.now() < end) {
+    try {
+      const length = fs().readSync(fd, buffer)
+      answer += buffer.toString('utf8', 0, length)
+      if (length === 0 || answer.includes('\n')) return answer.split('\n')[0] || 'bash ended'
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+      Atomics.wait(sleep, 0, 0, 0.1)
+    }
+  }
+  return `no answer within ${START_MS} ms`
+}
+
+const createPipe = (fd: number, isOpen: () => boolean, onBroken: () => void): CompanionPipe => {
+  const { writeSync } = fs()
+  let isBroken = false
+  let unwritten = ''
+  let retry: NodeJS.Timeout | undefined
+
+  const flush = () => {
+    retry = undefined
+    try {
+      if (!isOpen() || unwritten.length > MAX_UNWRITTEN) throw new Error('nobody reads it')
+      // All that is written is ASCII: bytes are characters.
+      if (unwritten !== '') unwritten = unwritten.slice(writeSync(fd, unwritten))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') {
+        isBroken = true
+        unwritten = ''
+        onBroken()
+      }
+    }
+    if (unwritten !== '') retry = setTimeout(flush, FULL_MS).unref()
+  }
+
+  return {
+    write(line) {
+      if (isBroken) return
+      unwritten += line
+      if (!retry) flush()
+    },
+    isBroken: () => isBroken,
+  }
+}
+
+/**
+ * The file of last words: the lines that the companion logs when this process is gone, or when time is up. It survives this
+ * process, and writing it wakes nobody.
+ *
+ * @param onFailure - Called once when it cannot be written: then the companion has nothing to say.
+ * @returns writes what stands there from now on. The empty text: nothing would be lost.
+ */
+export const createLastWords = (path: string, onFailure: (reason: string) => void): ((text: string) => void) => {
+  let file: number | undefined
+  let length = 0
+  let hasFailed = false
+
+  const open = (): number => {
+    const { constants, openSync, fstatSync, ftruncateSync, closeSync } = fs()
+    const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK, 0o600)
+    const stats = fstatSync(fd)
+    if (stats.isFile() && stats.uid === process.getuid?.()) {
+      ftruncateSync(fd)
+      return fd
+    }
+    closeSync(fd)
+    throw new Error(`${path} is no file of this user`)
+  }
+
+  return text => {
+    if (hasFailed || (text === '' && length === 0)) return
+    try {
+      file ??= open()
+      const bytes = Buffer.from(text)
+      if (bytes.length > 0) fs().writeSync(file, bytes, 0, bytes.length, 0)
+      if (bytes.length < length) fs().ftruncateSync(file, bytes.length)
+      length = bytes.length
+    } catch (error) {
+      hasFailed = true
+      onFailure((error as Error).message)
+    }
+  }
+}

@@ -1,0 +1,226 @@
+// Which companion keeps the environment awake after the response, decided once, at init; and what it is told.
+import { finishedLine, type Log } from '../log.ts'
+import { type CompanionMode, isManagedInstances, readFolder } from '../variables.ts'
+import { version } from '../version.ts'
+import { type CompanionPipe, createLastWords, openPipe, PROTOCOL, pipePath, startCompanion } from './companion-pipe.ts'
+
+/** What the middleware asks of a companion, whichever it is. */
+export type Companion = {
+  /** For the log alone. */
+  readonly name: 'layer' | 'internal extension' | 'gate' | 'none'
+  /** Whether Lambda sends SIGTERM to the function's process on its account. */
+  readonly bringsSigterm: boolean
+  /** Whether an invocation is held by the promise that `InvokeStore.run` returns, and by nothing else. */
+  readonly isGate: boolean
+  /** Whether it runs what was handed off, once an invocation has settled. */
+  readonly runsHandedOff: boolean
+  /** Whether tasks of an invocation that begins now can run after its response. If not, they are awaited before it. */
+  holds(isGated: boolean): boolean
+  /**
+   * @param deadline - The function's, in milliseconds since the epoch.
+   * @returns `undefined` where it need be told nothing.
+   */
+  invocation(requestId: string, deadline: () => number): HeldInvocation | undefined
+  /** This function hands work off. */
+  expectHandedOff(): void
+}
+
+/** One invocation as a companion is told of it. */
+export type HeldInvocation = {
+  /** What would be lost if this process were killed now. Before the response has left, too. */
+  wouldLose(names: readonly string[], list: string): void
+  /** The response has left, and tasks begin to run. */
+  hold(): void
+  /** The response has left, and nothing is left to do. */
+  settle(): void
+}
+
+export type CompanionChoice = {
+  mode: CompanionMode
+  log: Log
+  /** Whether the runtime client is one whose `InvokeStore.run` can hold (RIC 4), or why it is not. */
+  gate: { available: true; anomaly?: undefined } | { available: false; anomaly?: string }
+  /** Whether the runtime client tells the end of each invocation. */
+  tellsEnds: boolean
+  isMainThread: boolean
+  variables: Readonly<Record<string, string | undefined>>
+}
+
+/** What a warning says of the consequence: which it is, each middleware's option decides. */
+export const withoutCompanionApplies = 'withoutCompanion applies (by default tasks are awaited before the answer)'
+
+const LAYER_FILE = '/opt/extensions/post-invoke'
+
+/**
+ * @returns a companion. Its name is `none` outside Lambda and on Managed Instances, where nothing freezes, and when none can
+ * be had. Only in the last case does `holds()` say `false`.
+ */
+export const chooseCompanion = (choice: CompanionChoice): Companion => {
+  const { mode, log, gate, variables, isMainThread } = choice
+  if (variables.AWS_LAMBDA_RUNTIME_API === undefined || isManagedInstances(variables)) return nothingToHold
+  if (mode === 'off') return noCompanion
+  if (!isMainThread) return inWorkerThread(log)
+  if (mode === 'auto' || mode === 'layer') {
+    const layer = useLayer(choice)
+    if (layer) return layer
+    if (mode === 'layer') return noCompanion
+  }
+  if (mode !== 'internal' && gate.available) return theGate(log)
+  if (mode !== 'internal' && gate.anomaly) log.warnOnce('gate', `${gate.anomaly}; an internal extension holds instead`)
+  return startInternalExtension(choice) ?? noCompanion
+}
+
+const noop = () => {}
+
+const none: Companion = {
+  name: 'none',
+  bringsSigterm: false,
+  isGate: false,
+  runsHandedOff: false,
+  holds: () => true,
+  invocation: () => undefined,
+  expectHandedOff: noop,
+}
+
+/** Never frozen: tasks run after the response all by themselves. */
+const nothingToHold = none
+
+const noCompanion: Companion = { ...none, holds: () => false }
+
+const inWorkerThread = (log: Log): Companion => ({
+  ...none,
+  holds() {
+    log.warnOnce('thread', `a worker thread has no companion of its own: ${withoutCompanionApplies}`)
+    return false
+  },
+})
+
+const theGate = (log: Log): Companion => ({
+  ...none,
+  name: 'gate',
+  isGate: true,
+  holds(isGated) {
+    if (!isGated) {
+      log.warnOnce(
+        'gate',
+        `this invocation runs outside InvokeStore.run, which was to hold the environment: ${withoutCompanionApplies}. POST_INVOKE_COMPANION=internal or the layer avoids this.`,
+      )
+    }
+    return isGated
+  },
+})
+
+/** The layer's pipe is there before the runtime starts. Without one there is no layer, or none that we could talk to. */
+const useLayer = (choice: CompanionChoice): Companion | undefined => {
+  const { mode, log, variables } = choice
+  const path = companionPath(variables)
+  const pipe = openPipe(path, () => log.error(`the layer's companion is gone: ${withoutCompanionApplies}`))
+  if (typeof pipe !== 'string') return isOtherVersion(log) ? noCompanion : tellingBy(pipe, choice, true)
+  if (mode !== 'layer' && !process.getBuiltinModule('node:fs').existsSync(LAYER_FILE)) return undefined
+  const other = protocolBeside(path)
+  const instead = mode === 'layer' ? withoutCompanionApplies : 'an embedded companion holds instead'
+  log.warnOnce(
+    'layer',
+    other === undefined
+      ? `the layer's companion cannot be reached (${pipe}): is the layer attached? Until it is, ${instead}.`
+      : `this package is version ${version} and speaks protocol ${PROTOCOL}, the layer speaks protocol ${other}: deploy both from one version. Until then ${instead}.`,
+  )
+  return undefined
+}
+
+/** @returns the protocol of a layer of another version. */
+const protocolBeside = (path: string): string | undefined => {
+  try {
+    const { basename, dirname } = process.getBuiltinModule('node:path')
+    const [start, end] = basename(path).split(`-${PROTOCOL}-`) as [string, string]
+    return process
+      .getBuiltinModule('node:fs')
+      .readdirSync(dirname(path))
+      .map(name => /^(.+)-(\d+)-(\d+)$/.exec(name) ?? [])
+      .find(([, before, protocol, port]) => before === start && port === end && protocol !== String(PROTOCOL))?.[2]
+  } catch {
+    return undefined
+  }
+}
+
+const startInternalExtension = (choice: CompanionChoice): Companion | undefined => {
+  const { log, variables } = choice
+  if (isOtherVersion(log)) return undefined
+  const pipe = startCompanion('"INVOKE"', variables.AWS_LAMBDA_RUNTIME_API as string, () =>
+    // Lambda cannot see that it is gone, and would wait for it in each invocation.
+    log.error('the internal extension is gone: this process ends after its next answer, for a new environment'),
+  )
+  if (typeof pipe !== 'string') return tellingBy(pipe, choice, false)
+  log.warnOnce('register', `no internal extension could be registered (${pipe}): ${withoutCompanionApplies}`)
+  return undefined
+}
+
+/**
+ * Registers an extension for nothing: Lambda sends SIGTERM to a process beside which there is one, and to no other.
+ * https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
+ *
+ * @returns why that failed, or `undefined`.
+ */
+export const registerForSigterm = (runtimeApi: string): string | undefined => {
+  const pipe = startCompanion('', runtimeApi, noop)
+  return typeof pipe === 'string' ? pipe : undefined
+}
+
+const companionPath = (variables: CompanionChoice['variables']) =>
+  pipePath(readFolder(variables), variables.AWS_LAMBDA_RUNTIME_API as string)
+
+const PIPE_OWNER = Symbol.for('middy-post-invoke/companion')
+
+/** A companion counts the invocations of one writer. Two versions of this package would release each other's. */
+const isOtherVersion = (log: Log): boolean => {
+  const global = globalThis as { [PIPE_OWNER]?: string }
+  global[PIPE_OWNER] ??= version
+  if (global[PIPE_OWNER] === version) return false
+  log.warnOnce(
+    'version',
+    `this package is version ${version}, and version ${global[PIPE_OWNER]} in the same process uses the companion already: ${withoutCompanionApplies}. Deploy one version.`,
+  )
+  return true
+}
+
+const tellingBy = (pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolean): Companion => {
+  const { log, variables, tellsEnds } = choice
+  const lastWords = createLastWords(`${companionPath(variables)}.tasks`, reason =>
+    log.warnOnce('last words', `what would be lost with this process cannot be written down (${reason})`),
+  )
+  let count = 0
+  pipe.write(tellsEnds ? 'open\n' : 'watch\n')
+
+  return {
+    name: isLayer ? 'layer' : 'internal extension',
+    bringsSigterm: true,
+    isGate: false,
+    runsHandedOff: isLayer,
+    holds: () => !pipe.isBroken(),
+    expectHandedOff: () => isLayer && pipe.write('work\n'),
+    invocation(requestId, deadline) {
+      let number: number | undefined
+      // In the order of their lines, not of their beginnings: what is not above the last number released is ignored.
+      const itsNumber = () => {
+        number ??= ++count
+        return number
+      }
+      return {
+        wouldLose(tasks, list) {
+          const line = (text: string) => finishedLine(text, { requestId, tasks })
+          lastWords(
+            list &&
+              line(`the function's process ended in the middle of request ${requestId}; unfinished: ${list}`) +
+                line(`released request ${requestId} before its deadline although it has not settled; unfinished: ${list}`),
+          )
+        },
+        hold: () => pipe.write(`hold ${itsNumber()} ${Math.round(deadline())}\n`),
+        settle() {
+          lastWords('')
+          pipe.write(`settled ${itsNumber()} ${/^[\w-]{0,36}/.exec(requestId)}\n`)
+          if (pipe.isBroken() && !isLayer) process.kill(process.pid, 'SIGKILL')
+        },
+      }
+    },
+  }
+}
