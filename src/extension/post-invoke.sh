@@ -1,0 +1,564 @@
+#!/bin/bash -p
+# The companion: it keeps a Lambda environment awake after the response, until the function's process says that the tasks
+# of the invocation have ended. -p keeps bash from running start-up files of others (BASH_ENV, ~/.bashrc).
+#
+# The rule of Lambda that it rests on: an invocation ends, and the environment may be frozen, when the runtime and each
+# extension registered for INVOKE have asked for their next event. So to hold is not to ask, and to release is to ask.
+#
+# It has three roles:
+#   /opt/extensions/post-invoke                         the layer's extension, started by Lambda
+#   bash --norc -p -c SCRIPT NAME '"INVOKE"' 3<>SOCKET  the internal extension, started by the function's process
+#   bash --norc -p -c SCRIPT NAME '' 3<>SOCKET          registered for no events: Lambda sends SIGTERM to the function's
+#                                                       process before it kills it if there is any extension at all
+#
+# The function's process writes short lines: to the layer through a FIFO, .middy-post-invoke-1-PORT in /tmp (or in
+# POST_INVOKE_FOLDER), where 1 is the number of this protocol and PORT that of the Runtime API; to the others through SOCKET.
+#   open                    its first line: it takes part, and counts its invocations from 1 on
+#   watch                   instead of open, or later: it cannot tell the end of each invocation. So each event is read as
+#                           it comes, and an invocation of which nothing is told is held until its deadline
+#   work                    it hands work off: from now on the layer looks into the spool
+#   hold NUMBER DEADLINE    invocation NUMBER runs tasks after its response, until DEADLINE (milliseconds since the epoch)
+#   settled NUMBER START    nothing is left to do for invocation NUMBER, whose request id begins with START
+# End-of-file means that the process is gone, or takes no part. Nothing is read from the Extensions API before one of these
+# lines has come: an event that stays unread in its connection wakes nobody while the function answers.
+# Over SOCKET one line goes back at the start: `ready`, or `failed REASON`.
+#
+# What a killed process can tell no more stands in the file beside the FIFO, .middy-post-invoke-1-PORT.tasks, as two
+# finished lines of log: the first for when that process is gone, the second for when time is up. In JSON they lack only
+# the time.
+
+if ((BASH_VERSINFO[0] < 5)); then # before anything that an older bash cannot read
+  message="bash 5.0 or later is needed, this is $BASH_VERSION"
+  if (($#)); then echo "failed $message" >&3; else echo "middy-post-invoke: $message" >&2; fi
+  exit 1
+fi
+
+# An emulator sends SIGTERM to all processes, and this one has something to say after it. A write to a closed connection is
+# an error that is looked at, not the end.
+trap '' TERM PIPE
+LC_ALL=C
+address=$AWS_LAMBDA_RUNTIME_API
+host=${address%:*} port=${address##*:}
+pipe=${POST_INVOKE_FOLDER:-/tmp}/.middy-post-invoke-1-$port
+tasks=$pipe.tasks
+margin=100 # milliseconds: so long before the deadline the environment is released, or a good answer becomes a timeout
+function_pid='' # that of the function's process, where it has started this one
+event=''        # what was read and not yet released
+pending=0       # how many requests for an event have not been answered
+block=0         # how much of an answer's head is read at once
+present=''      # whether a function's process takes part
+watch=''        # whether it has said so
+held=''         # the number of the invocation that runs tasks
+last=0          # the number of the one released last
+limit=()        # the options by which `read` ends in time
+exec {log}>&2 2>/dev/null # bash writes an error for each connection that is over: what matters is looked at
+
+# --- The log --------------------------------------------------------------------------------------------------------
+
+say() { # LINE
+  local now=$EPOCHREALTIME
+  if [[ $1 = \{* ]]; then
+    TZ=UTC0 printf '{"timestamp":"%(%FT%T)T.%.3sZ",%s\n' "${now%.*}" "${now#*.}" "${1#\{}" >&"$log"
+  elif [[ $1 ]]; then
+    printf '%s\n' "$1" >&"$log"
+  fi
+}
+
+complain() { # TEXT
+  [[ ${POST_INVOKE_LOG_LEVEL^^} = SILENT || ${AWS_LAMBDA_LOG_LEVEL^^} = FATAL ]] && return
+  if [[ ${AWS_LAMBDA_LOG_FORMAT^^} = JSON ]]; then
+    say "{\"level\":\"ERROR\",\"message\":\"middy-post-invoke: ${1//[\"\\[:cntrl:]]/}\"}"
+  else
+    say "middy-post-invoke: $1"
+  fi
+}
+
+# What the function's process has written for this case, `gone` or `late`. It filters by level itself.
+say_last_words() { # gone | late. Sets words
+  local text=''
+  words=''
+  [[ -f $tasks && -O $tasks && ! -L $tasks ]] || return
+  IFS= read -r -N 65536 text <"$tasks"
+  [[ $1 = late ]] && text=${text#*$'\n'}
+  words=${text%%$'\n'*}
+  say "$words"
+}
+
+# --- Time -----------------------------------------------------------------------------------------------------------
+
+is_number() { # before any arithmetic: bash evaluates what it finds there, a[$(command)] for instance
+  [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 ]]
+}
+
+# As an interval, and once: the clock may be set while the invocation runs, and deadlines are on the function's.
+limit_until() { # TIME, in milliseconds since the epoch
+  local left now=$EPOCHREALTIME
+  left=$(($1 - ${now/./} / 1000))
+  ((left > 0)) || left=1
+  ((left < 900000)) || left=900000 # no invocation is longer than 15 minutes
+  printf -v left '%d.%03d' $((left / 1000)) $((left % 1000))
+  limit=(-t "$left")
+}
+
+pause() { # SECONDS. Without a process for it: nobody ever writes to this socket, which is connected to nothing
+  [[ $never ]] || exec {never}<>"/dev/udp/$host/$port"
+  read -r -t "$1" -u "$never"
+}
+
+# --- The Extensions API ---------------------------------------------------------------------------------------------
+
+connect() { # anew. Fails where nobody listens any more: on Lambda that never is
+  local wait
+  pending=0
+  for wait in 0.02 0.1 0.5 1 2 2 ''; do
+    [[ $api ]] && exec {api}>&- && api=''
+    exec {api}<>"/dev/tcp/$host/$port" && return
+    [[ $wait && $identifier ]] || return
+    pause "$wait"
+  done
+}
+
+# One write for each request: a second small one would wait 40 ms for the first to be acknowledged.
+ask() { # for the next event
+  until printf '%s' "$next_request" >&"$api"; do connect || exit 1; done
+  ((pending += 1))
+}
+
+read_bytes() { # COUNT: adds them to answer
+  local bytes status
+  IFS= read -r -t 2 -N "$1" -u "$api" bytes
+  status=$?
+  answer+=$bytes
+  return "$status"
+}
+
+read_line() { # adds it to answer
+  local line
+  IFS= read -r -t 2 -u "$api" line && answer+=$line$'\n'
+}
+
+# An answer: sets head and body. It may be hours away, but once it has begun it comes within seconds. Fails where the
+# connection is of no use any more.
+read_answer() {
+  local answer=''
+  head='' body=''
+  until IFS= read -r ${function_pid:+-t 2} -N 1 -u "$api" answer; do
+    (($? > 128)) || return # more than 128: time is up
+    check_function
+  done
+  read_head && read_body && [[ ${head,,} != *$'\nconnection: close'* ]]
+}
+
+read_head() {
+  read_bytes 16 || return
+  # The rest in one block, as long as the last one was: bash reads lines byte by byte. Heads do not differ by as much as
+  # the shortest body, so this does not wait for more than there is.
+  if [[ $answer = $'HTTP/1.1 200 OK\r\n' ]] && ((block)); then read_bytes "$block" || return; fi
+  until [[ $answer = *$'\r\n\r\n'* ]]; do
+    ((${#answer} < 16384)) || return
+    read_line || return
+  done
+  head=${answer%%$'\r\n\r\n'*}
+  answer=${answer:${#head}+4}
+}
+
+read_body() {
+  local length=${head,,}
+  if [[ $length = *$'\ntransfer-encoding: chunked'* ]]; then read_chunks; return; fi
+  if [[ $length = *$'\ncontent-length:'* ]]; then
+    length=${length##*$'\ncontent-length:'} length=${length%%$'\r'*} length=${length//[!0-9]/}
+    ((${#length} < 7)) || return
+    length=$((10#0$length - ${#answer})) # 10#: zeros in front mean octal numbers
+    if ((length > 0)); then read_bytes "$length" || return; fi
+    body=$answer
+    return
+  fi
+  read_bytes 65536 # such an answer ends with its connection
+  body=$answer
+  return 1
+}
+
+read_chunks() {
+  local size rest=$answer
+  while :; do
+    answer=$rest rest=''
+    [[ $answer = *$'\n'* ]] || read_line || return
+    size=${answer%%[!0-9A-Fa-f]*} answer=${answer#*$'\n'}
+    [[ $size && ${#size} -lt 6 ]] || return
+    size=$((16#$size))
+    if ((size + 2 > ${#answer})); then read_bytes $((size + 2 - ${#answer})) || return; fi # and the end of the line
+    body+=${answer:0:size} rest=${answer:size+2}
+    ((size)) || return 0
+  done
+}
+
+# Sets event, however long that takes: an extension that exits is a crash, and one that stops asking stops the environment.
+next_event() {
+  local status failures=0 pauses=(0 0.05 0.1 0.2 0.5 1 2)
+  while :; do
+    ((pending)) || ask
+    if read_answer; then ((pending -= 1)); else connect || exit 1; fi
+    if [[ $head = HTTP/1.?' 200'* && $body = *'"eventType":'?( )'"'@(INVOKE|SHUTDOWN)'"'* ]]; then
+      event=$body block=$((${#head} > 94 ? ${#head} - 14 : 80))
+      # only in the layer: begin
+      [[ $event = *'"eventType":'?( )'"SHUTDOWN"'* ]] && shut_down
+      # only in the layer: end
+      return 0
+    fi
+    ((pending)) && continue
+    # A connection that is lost once, in a freeze for instance, is worth no word.
+    if [[ $head ]] && ((failures == 0)); then
+      describe_answer
+      complain "The next event cannot be had ($status), asking again"
+      failures=1
+    fi
+    pause "${pauses[failures]}"
+    check_function
+    ((failures < ${#pauses[@]} - 1)) && ((failures += 1))
+  done
+}
+
+describe_answer() { # sets status
+  status=${head%%$'\r'*} status=${status#HTTP/1.? }
+  status=${status:-no answer}
+}
+
+register() { # NAME EVENTS
+  local body_sent="{\"events\":[$2]}" is_over='' name
+  printf 'POST /2020-01-01/extension/register HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Name: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
+    "$address" "$1" "${#body_sent}" "$body_sent" >&"$api"
+  read_answer || is_over=1
+  [[ $head = HTTP/1.?' 200'* ]] || return
+  name=${head,,} name=${name%%$'\nlambda-extension-identifier:'*}
+  identifier=${head:${#name}+29} identifier=${identifier%%$'\r'*} identifier=${identifier# }
+  [[ $identifier ]] || return
+  printf -v next_request 'GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Identifier: %s\r\n\r\n' \
+    "$address" "$identifier"
+  if [[ $is_over ]]; then connect; fi
+}
+
+# --- The function's process -----------------------------------------------------------------------------------------
+
+# Reads its lines until something is to be done. Sets news: settled, late, gone or watch.
+listen() {
+  local kind number rest status
+  while :; do
+    read -r "${limit[@]}" -u "$lines" kind number rest
+    status=$?
+    if ((status > 128)); then
+      # Time is up. Or the process is, which has written meanwhile or is gone: a function that timed out, for instance.
+      if read -t 0 -u "$lines"; then limit=(-t 0.001); continue; fi
+      news=late
+      return
+    fi
+    if ((status)); then news=gone; return; fi
+    present=1
+    case $kind in
+      open) last=0 ;;
+      work) hands_off=1 ;;
+      watch)
+        watch=1
+        if [[ ! $event ]]; then news=watch; return; fi ;;
+      hold)
+        if is_number "$number" && ((number > last)) && is_number "$rest"; then
+          held=$number
+          limit_until $((rest - margin))
+        fi ;;
+      settled) # what is not above the last one released comes too late, or twice
+        if is_number "$number" && ((number > last)); then
+          last=$number start=$rest held=''
+          if [[ ! $event ]] || is_settled; then news=settled; return; fi
+          limit_by_event
+        fi ;;
+    esac
+  done
+}
+
+# Whether it is the event of the invocation that has settled. One whose event was lost with a connection would release
+# the next one else, and so on for ever.
+is_settled() { [[ $event = *"\"$start"* ]]; }
+
+# Until when the invocation of this event can be held.
+limit_by_event() {
+  end=${event#*'"deadlineMs":'} end=${end# } end=${end%%[!0-9]*}
+  if is_number "$end"; then end=$((end - margin)); else end=$((${EPOCHREALTIME/./} / 1000 + 900000)); fi
+  limit_until "$end"
+}
+
+function_is_gone() {
+  say_last_words gone
+  [[ $words || $held ]] && died=1
+  [[ $words ]] && : >"$tasks"
+  present='' watch='' held='' last=0 limit=()
+}
+
+# The internal extension has nobody left to hold for.
+end_with_function() {
+  function_is_gone
+  exit 0
+}
+
+check_function() { [[ ! $function_pid ]] || kill -0 "$function_pid" || end_with_function; }
+
+# --- Hold and release -----------------------------------------------------------------------------------------------
+
+hold() {
+  while :; do
+    if [[ $watch && ! $event ]]; then
+      next_event
+      limit_by_event
+    fi
+    listen
+    case $news in
+      settled) release ;;
+      late)
+        say_last_words late
+        # What is told of this invocation from now on is too late. Where the function watches, not every one is counted.
+        [[ $watch ]] && last=${held:-$last} || last=${held:-$((last + 1))}
+        held='' start=''
+        release ;;
+      gone) pass ;;
+    esac
+  done
+}
+
+release() {
+  local busy=''
+  # only in the layer: begin
+  if is_busy; then busy=1; fi
+  # only in the layer: end
+  if [[ ! $event ]]; then
+    # To read an event takes bash longer than to ask for the next one. So that comes first where the event is here.
+    [[ ! $busy ]] && read -t 0 -u "$api" && ask
+    next_event
+    if ! is_settled; then
+      limit_by_event
+      ((pending)) || return # and hold for this one
+      event=''
+      next_event
+    fi
+  fi
+  # only in the layer: begin
+  [[ $busy ]] && work
+  # only in the layer: end
+  ask_after_event
+}
+
+# Nobody takes part in this invocation, or does any longer.
+pass() {
+  [[ $function_pid ]] && end_with_function
+  [[ $present ]] && function_is_gone
+  if [[ ! $event ]]; then
+    next_event
+    limit_by_event
+    return # to listen once more: the process may have been started meanwhile
+  fi
+  if [[ $died ]]; then
+    pause 0.05 # in which Lambda notices, and sends nothing more to a process that is gone
+    died=''
+  fi
+  # only in the layer: begin
+  [[ $command ]] && work
+  # only in the layer: end
+  ask_after_event
+}
+
+ask_after_event() {
+  ((pending)) || ask
+  event='' limit=()
+}
+
+# only in the layer: begin
+# --- The worker: Node.js, for handed-off work and POST_INVOKE_COMMAND --------------------------------------------------
+# It is started when first needed. Each line to it is answered with its number, once it is done:
+#   NUMBER start            at Init, where there is a command
+#   NUMBER run UNTIL        run what waits in the spool, no longer than UNTIL (milliseconds since the epoch)
+#   NUMBER after UNTIL IS-OVER EVENT   run the command. IS-OVER: 1 where the invocation is known to have ended, else 0
+#   NUMBER last UNTIL       the environment ends: run both for the last time
+
+worker_grace=50   # milliseconds between the end that it is told and the one that it has
+worker_starts=4   # how many are left: one that ends again and again is of no use
+worker_number=0
+
+start_worker() {
+  local node=/var/lang/bin/node
+  ((worker_starts > 0)) || return
+  ((worker_starts -= 1))
+  hash node && node=${BASH_CMDS[node]} # bash looks it up by itself
+  if [[ ! -x $node ]]; then
+    complain "handed-off work waits: it needs Node.js, and there is none on PATH nor at $node"
+    worker_starts=0
+    return 1
+  fi
+  # Its lines are on file descriptor 3, so that what a job or a command prints goes to the log. It gets neither the
+  # connection nor the FIFO: an end that it kept open would hide that the other is closed.
+  coproc WORKER {
+    [[ $never ]] && exec {never}>&-
+    unset NODE_OPTIONS # these are the function's: a tracer would be loaded here too
+    POST_INVOKE_EXTENSION_IDENTIFIER=$identifier \
+      exec "$node" "${BASH_SOURCE[0]%/*}/../post-invoke/worker.cjs" 3>&1 >&"$log" 2>&1 {log}>&- {api}>&- {lines}<&-
+  }
+  worker=$WORKER_PID
+  exec {to_worker}>&"${WORKER[1]}"- {from_worker}<&"${WORKER[0]}"-
+}
+
+tell_worker() { # TEXT
+  [[ $worker ]] || start_worker || return
+  ((worker_number += 1))
+  printf '%s %s\n' "$worker_number" "$1" >&"$to_worker"
+}
+
+wait_for_worker() { # UNTIL. One that is late or gone is replaced by another when it is needed again.
+  local number=''
+  limit_until $(($1 + worker_grace))
+  while [[ $number != "$worker_number" ]]; do
+    if ! read -r "${limit[@]}" -u "$from_worker" number; then
+      end_worker
+      break
+    fi
+  done
+  limit=()
+}
+
+end_worker() {
+  kill -KILL "$worker"
+  wait "$worker"
+  exec {to_worker}>&- {from_worker}<&-
+  worker=''
+  [[ $has_complained ]] || complain 'the worker has ended or was late: handed-off work that it had waits in the spool'
+  has_complained=1
+}
+
+work() { # after an invocation
+  local is_over=0
+  limit_by_event
+  if [[ $news = settled ]]; then
+    is_over=1
+    if is_due && tell_worker "run $end"; then wait_for_worker "$end"; fi
+  fi
+  if [[ $command ]] && tell_worker "after $end $is_over ${event//[$'\r\n']/ }"; then
+    [[ $news = late ]] || wait_for_worker "$end" # its time is up: the worker only takes note
+  fi
+}
+
+is_busy() { [[ $command ]] || { [[ $news = settled ]] && is_due; }; }
+
+# Whether something in the spool is due. Names that are to be looked at begin with the time for it, in 13 digits.
+is_due() {
+  local name now=$EPOCHREALTIME
+  next_in_spool || return
+  name=${name:0:13}
+  [[ ${#name} = 13 && $name != *[!0-9]* ]] && ((10#$name <= ${now/./} / 1000))
+}
+
+next_in_spool() { # sets name
+  local entries
+  [[ $hands_off && -d $spool ]] || return
+  entries=("$spool"/[0-9]*) # sorted
+  name=${entries[0]##*/}
+  [[ $name != '[0-9]*' ]]
+}
+
+shut_down() {
+  local kind name
+  function_is_gone
+  while read -r -t 0.01 -u "$lines" kind _; do [[ $kind = work ]] && hands_off=1; done
+  limit_by_event
+  if [[ $command ]] || next_in_spool; then tell_worker "last $end" && wait_for_worker "$end"; fi
+  exit 0
+}
+
+# --- The layer's extension --------------------------------------------------------------------------------------------
+
+is_managed_instance() { # extensions are not given both variables everywhere
+  [[ $AWS_LAMBDA_MAX_CONCURRENCY || $AWS_LAMBDA_INITIALIZATION_TYPE = lambda-managed-instances ]]
+}
+
+# Always a new one: whatever has one of this name open, of an environment that is gone, shall not read these lines.
+make_fifo() {
+  [[ -e $pipe || -L $pipe ]] && command -p rm -f "$pipe"
+  command -p mkfifo -m 600 "$pipe"
+}
+
+open_fifo() {
+  local both
+  if [[ $pipe = /* && -p $pipe && -O $pipe && ! -L $pipe ]]; then
+    # To open one end waits for the other, but to open both does not.
+    exec {both}<>"$pipe" {lines}<"$pipe" {both}>&-
+  else
+    exec {lines}</dev/null
+    complain "no FIFO can be made at $pipe: nothing is held"
+  fi
+  [[ -f $tasks && -O $tasks && ! -L $tasks ]] && : >"$tasks" # of an environment that is gone
+}
+
+run_as_layer() {
+  local events='"INVOKE","SHUTDOWN"' name=${0##*/} fifo='' status
+  spool=${POST_INVOKE_SPOOL:-/tmp/middy-post-invoke}
+  command=$POST_INVOKE_COMMAND
+  if is_managed_instance; then
+    events='"SHUTDOWN"' # INVOKE is refused there, and nothing is ever frozen
+    [[ $command ]] && complain 'POST_INVOKE_COMMAND never runs on Managed Instances, where extensions are told of no invocation'
+    command=''
+  fi
+  # Attached, but switched off: registered all the same, or Init would never end.
+  case ${POST_INVOKE_COMPANION,,} in embedded | internal | off) events='' command='' ;; esac
+  # It has to be there before the runtime is started, which is when every extension has registered.
+  if [[ $events ]]; then
+    make_fifo &
+    fifo=$!
+  fi
+  connect
+  if [[ $fifo ]]; then
+    wait "$fifo"
+    open_fifo
+  else
+    exec {lines}</dev/null
+  fi
+  if ! register "$name" "$events" && ! { connect && register "$name" "$events"; }; then
+    describe_answer
+    complain "the companion cannot register as an extension: $status"
+    exit 1
+  fi
+  [[ $command ]] && start_command
+  ask
+  hold
+}
+
+start_command() { # before the first event is asked for, which ends Init
+  local now=$EPOCHREALTIME error
+  if tell_worker start; then
+    wait_for_worker $((${now/./} / 1000 + 5000))
+    return
+  fi
+  # Asked for, and impossible: better no environment than one in which it is missing without a word.
+  error='{"errorMessage":"POST_INVOKE_COMMAND needs Node.js, and there is none on PATH nor at /var/lang/bin/node","errorType":"Extension.NoNode","stackTrace":[]}'
+  printf 'POST /2020-01-01/extension/init/error HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Identifier: %s\r\nLambda-Extension-Function-Error-Type: Extension.NoNode\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
+    "$address" "$identifier" "${#error}" "$error" >&"$api"
+  read_answer
+  exit 1
+}
+
+# only in the layer: end
+# --- Started by the function's process ------------------------------------------------------------------------------
+
+run_as_child() { # EVENTS
+  local status
+  function_pid=$PPID
+  exec {lines}<&3 3<&-
+  if ! connect || ! register "$0" "$1"; then
+    describe_answer
+    printf 'failed %s\n' "$status" >&"$lines"
+    exit 1
+  fi
+  ask
+  printf 'ready\n' >&"$lines"
+  [[ $1 ]] && hold
+  while read -r -u "$lines"; do :; done # until the end of the process
+  end_with_function
+}
+
+(($#)) && run_as_child "$1"
+# only in the layer: begin
+run_as_layer
+# only in the layer: end
