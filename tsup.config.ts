@@ -2,13 +2,7 @@ import { readFileSync } from 'node:fs'
 import { isBuiltin } from 'node:module'
 import { resolve } from 'node:path'
 import { defineConfig } from 'tsup'
-
-/** The function's process needs the registration alone. Comments and the layer's part would stand in every user's bundle. */
-const registration = (script: string) =>
-  script
-    .slice(0, script.indexOf('\nname='))
-    .replace(/^ *#.*\n/gm, '')
-    .replace(/^ +/gm, '')
+import { childText } from './scripts/companion-text.ts'
 
 /** What the command line is bundled with. */
 const bundled = ['commander', 'yaml']
@@ -62,10 +56,10 @@ export default defineConfig([
         },
       },
       {
-        name: 'register.sh',
+        name: 'post-invoke.sh',
         setup(build) {
-          build.onLoad({ filter: /register\.sh$/ }, ({ path }) => ({
-            contents: registration(readFileSync(path, 'utf8')),
+          build.onLoad({ filter: /post-invoke\.sh$/ }, ({ path }) => ({
+            contents: childText(readFileSync(path, 'utf8')),
             loader: 'text',
           }))
         },
@@ -102,7 +96,6 @@ export default defineConfig([
     // The layer's companion: one CommonJS file, which Node starts faster than ESM; the thread in which it calls jobs; and
     // what runs a command.
     entry: {
-      companion: 'src/extension/layer.ts',
       command: 'src/extension/command.ts',
       'job-worker': 'src/hand-off/job-worker.ts',
     },

@@ -13,7 +13,7 @@ const layer = join(root, 'dist', 'layer')
 
 mkdirSync(join(layer, 'extensions'), { recursive: true })
 const registrar = join(layer, 'extensions', 'post-invoke')
-copyFileSync(join(root, 'src', 'extension', 'register.sh'), registrar)
+copyFileSync(join(root, 'src', 'extension', 'post-invoke.sh'), registrar)
 chmodSync(registrar, 0o755)
 
 const entries = {}
