@@ -5,7 +5,6 @@
  */
 export { PostInvokeError, type PostInvokeErrorCode } from './errors.ts'
 export type { LogFields, Logger } from './log.ts'
-export type { MetricsOptions } from './metrics.ts'
 export type {
   ChannelMessages,
   HoldMessage,
@@ -14,9 +13,14 @@ export type {
   TaskMessage,
   UnstartedTaskMessage,
 } from './middleware/channels.ts'
-export { defer } from './middleware/defer.ts'
-export { default } from './middleware/middy-middleware.ts'
-export { onShutdown, resource } from './middleware/on-shutdown.ts'
-export { type Context, type Options, postInvokeValidateOptions } from './middleware/post-invoke.ts'
-export type { OnShutdownOptions, ShutdownContext, ShutdownHook } from './middleware/shutdown.ts'
+export { defer, waitUntil } from './middleware/defer.ts'
+export {
+  type OnShutdownOptions,
+  onShutdown,
+  resource,
+  type ShutdownContext,
+  type ShutdownHook,
+} from './middleware/on-shutdown.ts'
+export { type Context, type Options, postInvokeValidateOptions } from './middleware/opener.ts'
+export { default } from './middleware/post-invoke.ts'
 export type { Defer, DeferOptions, Task, TaskContext } from './middleware/task.ts'

@@ -62,6 +62,24 @@ export const finishedLine = (text: string, fields: LogFields): string => {
   return `${JSON.stringify({ level: 'ERROR', message, ...fields })}\n`
 }
 
+/** For the last moments of a process: what stands in a full pipe, or is written later, is lost with it. */
+export const writeSynchronously = {
+  error(text: string, _error: unknown, fields: LogFields = {}): void {
+    const line = finishedLine(text, fields).replace(/^\{/, `{"timestamp":"${new Date().toISOString()}",`)
+    let rest = Buffer.from(line)
+    for (const end = performance.now() + FULL_PIPE_MS; rest.length > 0 && performance.now() < end; ) {
+      try {
+        rest = rest.subarray(process.getBuiltinModule('node:fs').writeSync(2, rest))
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return
+      }
+    }
+  },
+}
+
+/** How long a full pipe is tried again. */
+const FULL_PIPE_MS = 50
+
 export const createLog = (
   level: LogLevel = readLogLevel(),
   sink: LogSink = throughConsole,

@@ -7,9 +7,8 @@
 import type { Context } from 'aws-lambda'
 import { PostInvokeError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { OpenInvocation } from '../middleware/function-process.ts'
 import type { Invocation } from '../middleware/invocation.ts'
-import { currentInvocation, existingFunctionProcess, HANDED_OFF, type Shared } from '../middleware/shared.ts'
+import { existingProcess, HANDED_OFF, type HandedOffWork, type OpenedInvocation } from '../middleware/process.ts'
 import { readJobsModule, readOverflowQueue, readSpool, taskRoot } from '../variables.ts'
 import { ENTRY_VERSION, type Entry, MAX_ENTRY_BYTES } from './entry.ts'
 import type { JsonValue } from './json.ts'
@@ -91,7 +90,7 @@ export type HandOffMiddleware<Module extends Jobs> = {
  * ```
  */
 export const handOff: HandOff<any> = (work: unknown, ...rest: unknown[]): void => {
-  const invocation = currentInvocation()
+  const invocation = existingProcess()?.current()
   if (!invocation) {
     throw new PostInvokeError(
       'ERR_NO_INVOCATION',
@@ -135,7 +134,7 @@ const withHandOff = <
 >(): HandOffMiddleware<Module> => {
   work.configure()
   const handOffMiddlewareBefore: HandOffMiddleware<Module>['before'] = request => {
-    const open = (request.internal as Record<symbol, OpenInvocation | undefined>)[OPEN]
+    const open = (request.internal as { [OPENED]?: { current?: OpenedInvocation } })[OPENED]?.current
     if (!open) {
       throw new PostInvokeError(
         'ERR_NO_INVOCATION',
@@ -151,13 +150,13 @@ const withHandOff = <
 
 export default withHandOff
 
-const OPEN = Symbol.for('middy-post-invoke/open')
+const OPENED = Symbol.for('middy-post-invoke/opened')
 
 const numbers = new WeakMap<Invocation, number>()
 
 const accept = (invocation: Invocation, given: unknown, rest: readonly unknown[]): void => {
   const { requestId } = invocation
-  if (invocation.isSettled) {
+  if (invocation.isSettled()) {
     throw new PostInvokeError(
       'ERR_NO_INVOCATION',
       `Expected handOff() to be called before its invocation ends, got a call after request ${requestId} had settled. Await what hands off, in the handler or in a task.`,
@@ -182,7 +181,7 @@ const accept = (invocation: Invocation, given: unknown, rest: readonly unknown[]
   }
   work.write(text, invocation)
   numbers.set(invocation, number)
-  existingFunctionProcess()?.drainAtShutdown()
+  existingProcess()?.end.watch()
 }
 
 /** The spool of this process, and what runs it where the layer does not. */
@@ -284,5 +283,5 @@ const removeIfEmpty = (folder: string) => {
 const work = new LocalWork()
 if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) work.configure()
 
-;(globalThis as Shared)[HANDED_OFF] = work
-existingFunctionProcess()?.expectHandedOff()
+;(globalThis as { [HANDED_OFF]?: HandedOffWork })[HANDED_OFF] = work
+existingProcess()?.expectHandedOff()

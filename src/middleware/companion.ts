@@ -12,8 +12,8 @@ export type Companion = {
   readonly bringsSigterm: boolean
   /** Whether an invocation is held by the promise that `InvokeStore.run` returns, and by nothing else. */
   readonly isGate: boolean
-  /** Whether it runs what was handed off, once an invocation has settled. */
-  readonly runsHandedOff: boolean
+  /** Whether it is an external extension, the layer. It runs what was handed off, and shortens the shutdown. */
+  readonly isExternal: boolean
   /** Whether tasks of an invocation that begins now can run after its response. If not, they are awaited before it. */
   holds(isGated: boolean): boolean
   /**
@@ -38,10 +38,8 @@ export type HeldInvocation = {
 export type CompanionChoice = {
   mode: CompanionMode
   log: Log
-  /** Whether the runtime client is one whose `InvokeStore.run` can hold (RIC 4), or why it is not. */
-  gate: { available: true; anomaly?: undefined } | { available: false; anomaly?: string }
-  /** Whether the runtime client tells the end of each invocation. */
-  tellsEnds: boolean
+  /** Whether the runtime client's own promise can hold (RIC 4), and whether it tells the end of each invocation. */
+  client: { readonly hasGate: boolean; readonly tellsEnds: boolean }
   isMainThread: boolean
   variables: Readonly<Record<string, string | undefined>>
 }
@@ -56,7 +54,7 @@ const LAYER_FILE = '/opt/extensions/post-invoke'
  * be had. Only in the last case does `holds()` say `false`.
  */
 export const chooseCompanion = (choice: CompanionChoice): Companion => {
-  const { mode, log, gate, variables, isMainThread } = choice
+  const { mode, log, client, variables, isMainThread } = choice
   if (variables.AWS_LAMBDA_RUNTIME_API === undefined || isManagedInstances(variables)) return nothingToHold
   if (mode === 'off') return noCompanion
   if (!isMainThread) return inWorkerThread(log)
@@ -65,8 +63,7 @@ export const chooseCompanion = (choice: CompanionChoice): Companion => {
     if (layer) return layer
     if (mode === 'layer') return noCompanion
   }
-  if (mode !== 'internal' && gate.available) return theGate(log)
-  if (mode !== 'internal' && gate.anomaly) log.warnOnce('gate', `${gate.anomaly}; an internal extension holds instead`)
+  if (mode !== 'internal' && client.hasGate) return theGate(log)
   return startInternalExtension(choice) ?? noCompanion
 }
 
@@ -76,7 +73,7 @@ const none: Companion = {
   name: 'none',
   bringsSigterm: false,
   isGate: false,
-  runsHandedOff: false,
+  isExternal: false,
   holds: () => true,
   invocation: () => undefined,
   expectHandedOff: noop,
@@ -184,18 +181,18 @@ const isOtherVersion = (log: Log): boolean => {
 }
 
 const tellingBy = (pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolean): Companion => {
-  const { log, variables, tellsEnds } = choice
+  const { log, variables, client } = choice
   const lastWords = createLastWords(`${companionPath(variables)}.tasks`, reason =>
     log.warnOnce('last words', `what would be lost with this process cannot be written down (${reason})`),
   )
   let count = 0
-  pipe.write(tellsEnds ? 'open\n' : 'watch\n')
+  pipe.write(client.tellsEnds ? 'open\n' : 'watch\n')
 
   return {
     name: isLayer ? 'layer' : 'internal extension',
     bringsSigterm: true,
     isGate: false,
-    runsHandedOff: isLayer,
+    isExternal: isLayer,
     holds: () => !pipe.isBroken(),
     expectHandedOff: () => isLayer && pipe.write('work\n'),
     invocation(requestId, deadline) {

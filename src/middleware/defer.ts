@@ -1,6 +1,6 @@
 import { PostInvokeError } from '../errors.ts'
-import { currentInvocation } from './shared.ts'
-import type { Defer } from './task.ts'
+import { existingProcess, functionProcess, waitUntilIn } from './process.ts'
+import type { Defer, DeferOptions, Task } from './task.ts'
 
 /**
  * `context.defer()` for code that has no context at hand: a library, a helper many calls down. It belongs to the
@@ -20,13 +20,34 @@ import type { Defer } from './task.ts'
  * }
  * ```
  */
-export const defer: Defer = (task, options) => {
-  const invocation = currentInvocation()
+export const defer: Defer = (task: Task, options?: DeferOptions) => {
+  const invocation = existingProcess()?.current()
   if (!invocation) {
     throw new PostInvokeError(
       'ERR_NO_INVOCATION',
-      'Expected defer() to be called inside an invocation of a handler with the postInvoke() middleware, got a call outside of any. Call it in the handler, after `.use(postInvoke())`.',
+      'Expected defer() to be called in an invocation of a handler with postInvoke(), got a call outside.',
     )
   }
-  invocation.defer(task, options)
+  invocation.defer(task as () => unknown, options)
+}
+
+/**
+ * Defers a promise in the invocation in which this is called: the function that libraries take as an option of this name.
+ * It never throws. Outside of an invocation a warning is logged, once, and nothing waits for the promise.
+ *
+ * @param promise - Of work already under way.
+ *
+ * @example
+ * ```ts
+ * import { PostHog } from 'posthog-node'
+ * import { waitUntil } from 'middy-post-invoke'
+ *
+ * const posthog = new PostHog(key, { waitUntil })
+ * ```
+ */
+export const waitUntil = (promise: Promise<unknown>): void => {
+  const { log, current } = functionProcess()
+  const invocation = current()
+  if (invocation) waitUntilIn(invocation, promise)
+  else log.warnOnce('waitUntil', 'waitUntil() was called outside of an invocation: nothing waits for the promise')
 }

@@ -1,4 +1,4 @@
-import { existingFunctionProcess } from './shared.ts'
+import { existingProcess, waitUntilIn } from './process.ts'
 
 /** What frameworks of the web's `fetch(request, env, executionContext)` kind are given on other platforms. */
 export type ExecutionContext = {
@@ -42,6 +42,6 @@ export const withExecutionContext = <App extends { fetch: (...args: any[]) => un
 
 /** Of the invocation in which this is called; without one there is none, and the framework says so. */
 const executionContext = (): ExecutionContext | undefined => {
-  const waitUntil = existingFunctionProcess()?.waitUntil
-  return waitUntil && { waitUntil, passThroughOnException() {}, props: {} }
+  const invocation = existingProcess()?.current()
+  return invocation && { waitUntil: promise => waitUntilIn(invocation, promise), passThroughOnException() {}, props: {} }
 }

@@ -1,7 +1,34 @@
+// What still runs when Lambda ends the environment, after the tasks: hooks, and the disposal of resources. Only functions that
+// import it carry it.
 import { describe, PostInvokeError } from '../errors.ts'
-import { functionProcess } from './function-process.ts'
-import { type OnShutdownOptions, ownDisposal, readOptions, type ShutdownHook } from './shutdown.ts'
-import { isThenable } from './task.ts'
+import { trace } from './channels.ts'
+import { checkOptions, text, wholeNumber } from './options.ts'
+import { functionProcess } from './process.ts'
+import type { ShutdownHooks } from './process-end.ts'
+import { isRelayed, listenForRelay } from './signal-relay.ts'
+import { clearTimeout, isThenable, resolvers, timer, whenSettled } from './waits.ts'
+
+/** What a shutdown hook is given. */
+export type ShutdownContext = {
+  /**
+   * Aborted when the hook's `timeout` or the time of the whole shutdown is over; `signal.reason` is then a
+   * `PostInvokeError` with code `ERR_SHUTDOWN_TIMEOUT`.
+   */
+  readonly signal: AbortSignal
+  /** Milliseconds until Lambda ends the process. */
+  getRemainingTimeInMillis(): number
+}
+
+/** A function, or anything with `Symbol.asyncDispose` or `Symbol.dispose`: a connection pool, a file handle. */
+export type ShutdownHook = ((context: ShutdownContext) => unknown) | AsyncDisposable | Disposable
+
+/** How a shutdown hook is to run. All optional. */
+export type OnShutdownOptions = {
+  /** Names the hook in log lines. Default: the function's or the object's own name. */
+  name?: string | undefined
+  /** Milliseconds after which the hook's `signal` is aborted and the next one runs, above 0. Default: what is left. */
+  timeout?: number | undefined
+}
 
 /**
  * Runs a hook when Lambda ends the environment: last in, first out, after the tasks that have not run. Call it at module
@@ -25,7 +52,7 @@ import { isThenable } from './task.ts'
  * ```
  */
 export const onShutdown = (hook: ShutdownHook, options?: OnShutdownOptions): (() => void) =>
-  functionProcess().shutdown.add(hook, options)
+  add(hook, options)
 
 /**
  * Something that is made once, at its first use, and disposed of when Lambda ends the environment: last made, first
@@ -58,20 +85,13 @@ export const resource = <Resource>(
   options?: OnShutdownOptions,
 ): (() => Resource) => {
   if (typeof create !== 'function') {
-    throw new PostInvokeError(
-      'ERR_INVALID_HOOK',
-      `Expected a function that makes the resource, got ${describe(create)}.`,
-    )
+    throw invalidHook(`Expected a function that makes the resource, got ${describe(create)}.`, create)
   }
   if (dispose !== undefined && typeof dispose !== 'function') {
-    throw new PostInvokeError(
-      'ERR_INVALID_HOOK',
-      `Expected a function that disposes of the resource, got ${describe(dispose)}.`,
-    )
+    throw invalidHook(`Expected a function that disposes of the resource, got ${describe(dispose)}.`, dispose)
   }
-  const { name, timeout } = readOptions('resource()', options)
-  const { shutdown } = functionProcess()
-  shutdown.arm()
+  const { name, timeout } = check('resource()', options)
+  arm()
   let made: { readonly value: Resource } | undefined
   /** What asks for it from here on gets another one, and not one that is disposed of. */
   const disposing = (run: () => unknown) => () => {
@@ -85,7 +105,7 @@ export const resource = <Resource>(
     if (!isThenable(created)) {
       const run = disposalOf(created as Awaited<Resource>, dispose)
       made = { value: created }
-      shutdown.add(disposing(run), disposed, true)
+      add(disposing(run), disposed, true)
       return created
     }
     const value = Promise.resolve(created).then(resource => {
@@ -94,7 +114,7 @@ export const resource = <Resource>(
     }) as Resource & Promise<Awaited<Resource>>
     made = { value }
     // Made or not when the environment ends: what is on its way is waited for.
-    const withdraw = shutdown.add(
+    const withdraw = add(
       disposing(async () => disposalOf(await value, dispose)()),
       disposed,
       true,
@@ -113,8 +133,125 @@ const disposalOf = <Resource>(
 ): (() => unknown) => {
   const disposal = dispose ? () => dispose(resource) : ownDisposal(resource)
   if (disposal) return disposal
-  throw new PostInvokeError(
-    'ERR_INVALID_HOOK',
-    `Expected a resource with Symbol.asyncDispose or Symbol.dispose, or a function that disposes of it, got ${describe(resource)}.`,
+  throw invalidHook(
+    `Expected a resource with Symbol.asyncDispose or Symbol.dispose, or a function for it, got ${describe(resource)}.`,
+    resource,
   )
 }
+
+type Hook = {
+  readonly name: string
+  readonly run: (context: ShutdownContext) => unknown
+  readonly timeout: number
+  /** Whether it disposes of what `resource()` has made, and makes anew when it is asked for again. */
+  readonly isOfResource: boolean
+}
+
+/** The last one runs first. Copies of this package, as bundlers make them, have their own behind those of the first. */
+const hooks: Hook[] = []
+
+const arm = () => functionProcess().end.arm(shutdownHooks)
+
+const add = (hook: unknown, options: unknown, isOfResource = false): (() => void) => {
+  const { name, timeout } = check('onShutdown()', options)
+  const run = runOf(hook)
+  const added: Hook = {
+    name: name ?? (ownName(hook as object) || `hook ${hooks.length + 1}`),
+    run,
+    timeout: timeout ?? Number.POSITIVE_INFINITY,
+    isOfResource,
+  }
+  hooks.push(added)
+  arm()
+  return () => {
+    const index = hooks.indexOf(added)
+    if (index >= 0) hooks.splice(index, 1)
+  }
+}
+
+const shutdownHooks: ShutdownHooks = {
+  count: () => hooks.length,
+  async drain(left, keeps) {
+    const kept = keeps ? hooks.filter(({ isOfResource }) => !isOfResource) : []
+    const notRun: string[] = []
+    for (let hook = hooks.pop(); hook !== undefined; hook = hooks.pop()) {
+      if (left() > 0) await runHook(hook, left)
+      else notRun.push(hook.name)
+    }
+    hooks.push(...kept)
+    return notRun
+  },
+  relay(drain) {
+    if (!isRelayed()) return 'signals go to the main thread: NODE_OPTIONS=--import middy-post-invoke/preload relays them'
+    listenForRelay(drain)
+    return undefined
+  },
+}
+
+/** Never rejects: what fails is logged. */
+const runHook = async ({ name, run, timeout }: Hook, left: () => number): Promise<void> => {
+  const controller = new AbortController()
+  const limit = Math.min(timeout, left())
+  const traced = trace('hook', () => ({ name }))
+  const { promise, resolve: end } = resolvers<{ error: unknown } | undefined>()
+  // During a shutdown this may be all that keeps the event loop going.
+  const timeLimit = timer(limit, true, () => {
+    const error = new PostInvokeError(
+      'ERR_SHUTDOWN_TIMEOUT',
+      `Expected the shutdown hook ${JSON.stringify(name)} to end within ${Math.round(limit)} ms.`,
+    )
+    controller.abort(error)
+    end({ error })
+  })
+  try {
+    const given = { signal: controller.signal, getRemainingTimeInMillis: left }
+    const result = traced ? traced.run(() => run(given)) : run(given)
+    if (isThenable(result)) {
+      whenSettled(
+        result,
+        () => end(undefined),
+        error => end({ error }),
+      )
+    } else end(undefined)
+  } catch (error) {
+    end({ error })
+  }
+  const failure = await promise
+  clearTimeout(timeLimit)
+  traced?.end({ status: failure ? 'failed' : 'completed', ...failure })
+  if (failure) {
+    functionProcess().log.error(`shutdown hook ${JSON.stringify(name)} failed:`, failure.error, { hook: name })
+  }
+}
+
+const runOf = (hook: unknown): Hook['run'] => {
+  if (typeof hook === 'function') return hook as Hook['run']
+  const own = ownDisposal(hook)
+  if (own) return own
+  throw invalidHook(
+    `Expected a function, or an object with Symbol.asyncDispose or Symbol.dispose, to run at shutdown, got ${describe(hook)}.`,
+    hook,
+  )
+}
+
+/** How a value disposes of itself, if it can. */
+const ownDisposal = (value: unknown): (() => unknown) | undefined => {
+  const disposable = value as Partial<AsyncDisposable & Disposable> | null | undefined
+  const dispose = disposable?.[Symbol.asyncDispose] ?? disposable?.[Symbol.dispose]
+  return typeof dispose === 'function' ? () => dispose.call(disposable) : undefined
+}
+
+/** What the author of a hook calls it: a function by its name, an object by its own, or its class. */
+const ownName = (hook: { name?: unknown }): string | undefined => {
+  const { name } = hook
+  if (typeof name === 'string' && name !== '') return name
+  const className: unknown = typeof hook === 'object' ? hook.constructor?.name : undefined
+  return typeof className === 'string' && className !== 'Object' ? className : undefined
+}
+
+const rules = { name: text, timeout: wholeNumber(1) }
+
+const check = (call: string, options: unknown): OnShutdownOptions =>
+  options === undefined ? {} : checkOptions<OnShutdownOptions>(call, rules, options, invalidHook)
+
+const invalidHook = (message: string, data: unknown) => new PostInvokeError('ERR_INVALID_HOOK', message, data)

@@ -1,4 +1,4 @@
-import { existingFunctionProcess } from './shared.ts'
+import { existingProcess, waitUntilIn } from './process.ts'
 
 /** Where `waitUntil` of @vercel/functions, Next's `after()` and libraries made for Vercel look for their request. */
 const NAMES = ['@vercel/request-context', '@next/request-context']
@@ -14,6 +14,6 @@ export const provideRequestContext = (): void => {
 }
 
 const requestContext = (): { waitUntil(promise: unknown): void } | undefined => {
-  const waitUntil = existingFunctionProcess()?.waitUntil
-  return waitUntil && { waitUntil }
+  const invocation = existingProcess()?.current()
+  return invocation && { waitUntil: promise => waitUntilIn(invocation, promise) }
 }

@@ -2,24 +2,20 @@
 import type { AsyncResource } from 'node:async_hooks'
 import { PostInvokeError } from '../errors.ts'
 import { type TaskMessage, type Trace, trace } from './channels.ts'
-import { isThenable, type TaskContext, type ValidTask } from './task.ts'
+import type { TaskContext, ValidTask } from './task.ts'
+import { clearTimeout, isThenable, resolvers, timer, whenSettled } from './waits.ts'
 
 /** An aborted task has this long to clean up. Then it is reported and no longer waited for. */
 export const ABORT_GRACE_MS = 100
 
-/** What setTimeout can count, 24 days: past it, it fires at once. */
-export const MAX_TIMEOUT_MS = 2 ** 31 - 1
-
 /** What a task is told of the invocation that deferred it. */
-export type OriginFacts = Pick<TaskContext, 'awsRequestId' | 'outcome' | 'error'>
+export type InvocationFacts = Pick<TaskContext, 'awsRequestId' | 'outcome' | 'error'>
 
 export type TaskEntry = ValidTask & {
   /** Its name in log lines. */
   readonly label: string
-  /** How many its invocation had deferred with it. */
+  /** How many its invocation had deferred with it: 1 for the first. */
   readonly index: number
-  /** What it is told of its own invocation, where it runs in the time of another one. */
-  readonly carried?: OriginFacts
   /** Whether time was up already when it was deferred. */
   readonly isLate: boolean
   /** That in which the task was deferred. */
@@ -32,37 +28,28 @@ export type Failure = { readonly error: unknown }
 
 export type OnEnd = (failure: Failure | undefined) => Promise<void> | undefined
 
-/** A task as subscribers are told of it. */
-export const taskMessage = ({ label: name, index, carried }: TaskEntry, facts: OriginFacts) => ({
+/** A task as subscribers to the channels are told of it. */
+export const taskMessage = ({ label: name, index }: TaskEntry, facts: InvocationFacts, carried: boolean) => ({
   name,
   awsRequestId: facts.awsRequestId,
   index,
   outcome: facts.outcome,
-  carried: carried !== undefined,
+  carried,
 })
 
 export class RunningTask {
   readonly entry: TaskEntry
-  readonly #facts: OriginFacts
-  readonly #getRemainingTime: () => number
-  readonly #timeout: number | undefined
-  /** Whether a timer of ours has to keep the process alive. */
-  readonly #ref: boolean
+  readonly #facts: InvocationFacts
+  readonly #options: RunOptions
   #controller: AbortController | undefined
   #reason: PostInvokeError | undefined
   #end: ((failure?: Failure, status?: 'abandoned') => void) | undefined
   #trace: Trace<TaskMessage> | undefined
 
-  constructor(
-    entry: TaskEntry,
-    facts: OriginFacts,
-    options: { timeout: number | undefined; ref: boolean; getRemainingTimeInMillis: () => number },
-  ) {
+  constructor(entry: TaskEntry, facts: InvocationFacts, options: RunOptions) {
     this.entry = entry
     this.#facts = facts
-    this.#getRemainingTime = options.getRemainingTimeInMillis
-    this.#timeout = options.timeout
-    this.#ref = options.ref
+    this.#options = options
   }
 
   /**
@@ -70,10 +57,10 @@ export class RunningTask {
    *
    * @param onEnd - Called once, when the task has ended or is abandoned. What it returns is waited for.
    */
-  run(onEnd: OnEnd): Promise<void> | undefined {
+  run(onEnd: OnEnd): Promise<unknown> | undefined {
     const { asyncContext, task, label } = this.entry
-    const given = new GivenContext(this, label, this.#facts, this.#getRemainingTime)
-    const traced = trace('task', () => taskMessage(this.entry, this.#facts))
+    const given = new GivenContext(this, label, this.#facts, this.#options.getRemainingTimeInMillis)
+    const traced = trace('task', () => taskMessage(this.entry, this.#facts, this.#options.carried))
     this.#trace = traced
     let failure: Failure | undefined
     try {
@@ -84,12 +71,8 @@ export class RunningTask {
     } catch (error) {
       failure = { error }
     }
-    this.#tellEnd(failure)
+    this.#traceEnd(failure)
     return onEnd(failure)
-  }
-
-  #tellEnd(failure: Failure | undefined, status: TaskMessage['status'] = failure ? 'failed' : 'completed'): void {
-    this.#trace?.end({ status, ...failure })
   }
 
   abort(reason: PostInvokeError): void {
@@ -102,31 +85,6 @@ export class RunningTask {
     this.#end?.({ error: this.#reason ?? reason }, 'abandoned')
   }
 
-  #waitFor(result: PromiseLike<unknown>, onEnd: OnEnd): Promise<void> {
-    return new Promise(resolve => {
-      let timer: NodeJS.Timeout | undefined
-      const end = (failure?: Failure, status?: 'abandoned') => {
-        if (this.#end === undefined) return
-        this.#end = undefined
-        clearTimeout(timer)
-        this.#tellEnd(failure, status)
-        resolve(onEnd(failure))
-      }
-      this.#end = end
-      whenSettled(
-        result,
-        () => end(),
-        error => end({ error }),
-      )
-      if (this.#timeout === undefined) return
-      timer = this.#setTimer(() => {
-        const reason = this.#timeoutError()
-        this.abort(reason)
-        timer = this.#setTimer(() => this.abandon(reason), ABORT_GRACE_MS)
-      }, this.#timeout)
-    })
-  }
-
   /** Made when the task asks for it: most never do, and one costs more than the rest of a task's start. */
   get signal(): AbortSignal {
     if (!this.#controller) {
@@ -136,18 +94,46 @@ export class RunningTask {
     return this.#controller.signal
   }
 
-  #timeoutError(): PostInvokeError {
-    return new PostInvokeError(
-      'ERR_TASK_TIMEOUT',
-      `Expected the task ${JSON.stringify(this.entry.label)} to end within its timeout of ${this.#timeout} ms.`,
-    )
+  #traceEnd(failure: Failure | undefined, status: TaskMessage['status'] = failure ? 'failed' : 'completed'): void {
+    this.#trace?.end({ status, ...failure })
   }
 
-  #setTimer(fn: () => void, milliseconds: number): NodeJS.Timeout {
-    const timer = setTimeout(fn, Math.min(milliseconds, MAX_TIMEOUT_MS))
-    if (!this.#ref) timer.unref()
-    return timer
+  #waitFor(result: PromiseLike<unknown>, onEnd: OnEnd): Promise<unknown> {
+    const { timeout, keepsAlive } = this.#options
+    const { promise, resolve } = resolvers<unknown>()
+    let timeLimit: NodeJS.Timeout | undefined
+    this.#end = (failure, status) => {
+      this.#end = undefined
+      clearTimeout(timeLimit)
+      this.#traceEnd(failure, status)
+      resolve(onEnd(failure))
+    }
+    whenSettled(
+      result,
+      () => this.#end?.(),
+      error => this.#end?.({ error }),
+    )
+    if (timeout !== undefined) {
+      timeLimit = timer(timeout, keepsAlive, () => {
+        const reason = new PostInvokeError(
+          'ERR_TASK_TIMEOUT',
+          `Expected the task ${JSON.stringify(this.entry.label)} to end within its timeout of ${timeout} ms.`,
+        )
+        this.abort(reason)
+        timeLimit = timer(ABORT_GRACE_MS, keepsAlive, () => this.abandon(reason))
+      })
+    }
+    return promise
   }
+}
+
+export type RunOptions = {
+  readonly timeout: number | undefined
+  /** Whether a timer of ours has to keep the process alive. */
+  readonly keepsAlive: boolean
+  /** Whether an earlier deadline has kept it from starting. */
+  readonly carried: boolean
+  readonly getRemainingTimeInMillis: () => number
 }
 
 /** A class for its one getter: an object literal with a getter is made several times slower. */
@@ -159,7 +145,7 @@ class GivenContext implements TaskContext {
   readonly getRemainingTimeInMillis: () => number
   readonly #running: RunningTask
 
-  constructor(running: RunningTask, name: string, facts: OriginFacts, getRemainingTimeInMillis: () => number) {
+  constructor(running: RunningTask, name: string, facts: InvocationFacts, getRemainingTimeInMillis: () => number) {
     this.name = name
     this.awsRequestId = facts.awsRequestId
     this.outcome = facts.outcome
@@ -170,17 +156,5 @@ class GivenContext implements TaskContext {
 
   get signal(): AbortSignal {
     return this.#running.signal
-  }
-}
-
-/** A plain promise needs no other one around it, which is half of what a task costs. Any other `then` may do anything. */
-const whenSettled = (result: PromiseLike<unknown>, fulfilled: () => void, rejected: (error: unknown) => void) => {
-  try {
-    const isPlain = Object.getPrototypeOf(result) === Promise.prototype && !Object.hasOwn(result, 'then')
-    // Not Promise.resolve: it would hand back a promise whose own `then` may throw.
-    const promise = isPlain ? result : new Promise(adopt => adopt(result))
-    promise.then(fulfilled, rejected)
-  } catch (error) {
-    rejected(error)
   }
 }

@@ -1,5 +1,7 @@
 // The tasks of one invocation that wait to run: last in, first out (or first in, first out), a few at a time.
 
+import { type Resolvers, resolvers } from './waits.ts'
+
 export type Order = 'lifo' | 'fifo'
 
 export type TaskStack<Entry> = {
@@ -20,13 +22,13 @@ export type TaskStack<Entry> = {
 export const createTaskStack = <Entry>(options: {
   order: Order
   concurrency: number
-  run: (entry: Entry) => Promise<void> | undefined
+  run: (entry: Entry) => Promise<unknown> | undefined
 }): TaskStack<Entry> => {
   const entries: Entry[] = []
   /** First in, first out takes from here on, and forgets what it has taken. */
   let head = 0
   let workers = 0
-  let drained: PromiseWithResolvers<void> | undefined
+  let drained: Resolvers | undefined
 
   const take = (): Entry | undefined => {
     if (options.order === 'lifo') return entries.pop()
@@ -59,7 +61,7 @@ export const createTaskStack = <Entry>(options: {
       if (drained && workers < options.concurrency) work()
     },
     drain() {
-      drained ??= Promise.withResolvers()
+      drained ??= resolvers()
       const { promise } = drained
       // One worker even when nothing waits: it resolves the promise.
       const wanted = Math.min(options.concurrency, Math.max(1, entries.length - head))

@@ -1,6 +1,7 @@
 // What users write and give: a task, its options, and what it is handed when it runs.
 import { describe, PostInvokeError } from '../errors.ts'
-import { readCallOptions } from './call-options.ts'
+import { checkOptions, oneOf, text, wholeNumber } from './options.ts'
+import { isThenable, resolvers, whenSettled } from './waits.ts'
 
 /** What a task is called with. */
 export type TaskContext = {
@@ -30,7 +31,7 @@ export type Task = ((context: TaskContext) => unknown) | PromiseLike<unknown>
 
 /** How a task is to run. All optional. */
 export type DeferOptions = {
-  /** Names the task in log lines. Default: the function's own name. */
+  /** Names the task in log lines, which take 100 characters of it. Default: the function's own name. */
   name?: string | undefined
   /** Run it only when the invocation ended so. Default `'always'`. Not for promises, which run already. */
   on?: 'success' | 'error' | 'always' | undefined
@@ -38,14 +39,16 @@ export type DeferOptions = {
   timeout?: number | undefined
 }
 
-/**
- * Defers a task until after the response. Tasks can defer further tasks. One that fails is logged, and the others run all
- * the same.
- *
- * @throws PostInvokeError `ERR_INVALID_TASK` for what is no task or no options, `ERR_NO_INVOCATION` once the invocation
- * has settled.
- */
-export type Defer = (task: Task, options?: DeferOptions) => void
+/** Defers tasks until after the response. They can defer further ones. One that fails is logged, and the others still run. */
+export type Defer = {
+  /**
+   * @throws PostInvokeError `ERR_INVALID_TASK` for what is no task or no options, `ERR_NO_INVOCATION` once the invocation
+   * has settled.
+   */
+  (task: (context: TaskContext) => unknown, options?: DeferOptions): void
+  /** A promise is under way whatever the outcome, so it takes no `on`. */
+  (task: Task, options?: DeferOptions & { on?: 'always' | undefined }): void
+}
 
 export type ValidTask = {
   readonly task: (context: TaskContext) => unknown
@@ -56,55 +59,51 @@ export type ValidTask = {
   readonly promise: { hasSettled: boolean } | undefined
 }
 
+const rules = { name: text, on: oneOf('success', 'error', 'always'), timeout: wholeNumber(1) }
+
+/** How much of a name is used. */
+const MAX_NAME_LENGTH = 100
+
 /** Checks what `defer` was given, at the call: later nobody knows any more who gave it. */
 export const validateTask = (task: unknown, options: unknown): ValidTask => {
-  const { name, on = 'always', timeout } = readOptions(options)
-  if (isThenable(task)) {
-    if (on !== 'always') {
-      throw invalidTask(
-        `\`on: ${JSON.stringify(on)}\` needs a function: a promise is under way whatever the outcome`,
-        task,
-      )
-    }
-    const promise = { hasSettled: false }
-    // Handled from now on: it may reject long before it is its turn.
-    const outcome = new Promise(adopt => adopt(task)).then(
-      () => {
-        promise.hasSettled = true
-        return undefined
-      },
-      (error: unknown) => {
-        promise.hasSettled = true
-        return { error }
-      },
-    )
-    const waitForIt = async () => {
-      const failure = await outcome
-      if (failure) throw failure.error
-    }
-    return { task: waitForIt, name, on, timeout, promise }
+  const { name, on = 'always', timeout }: DeferOptions =
+    options === undefined ? {} : checkOptions<DeferOptions>('defer()', rules, options, invalidTask)
+  const isPromise = isThenable(task)
+  if (isPromise && on !== 'always') throw invalidTask(`Expected a function for \`on: '${on}'\`, got a promise.`, task)
+  if (!isPromise && (typeof task !== 'function' || isGenerator(task))) {
+    const given = typeof task === 'function' ? 'a generator function' : describe(task)
+    throw invalidTask(`Expected a function or a promise to defer, got ${given}.`, task)
   }
-  if (typeof task !== 'function') {
-    throw invalidTask(`Expected a function or a promise to defer, got ${describe(task)}. Wrap it: defer(() => …)`, task)
-  }
-  return { task: task as ValidTask['task'], name: name ?? (task.name || undefined), on, timeout, promise: undefined }
+  const common = { name: printable(name ?? (isPromise ? '' : task.name)), on, timeout }
+  return isPromise
+    ? { ...common, ...follow(task) }
+    : { ...common, task: task as ValidTask['task'], promise: undefined }
 }
 
-const OPTION_NAMES = ['name', 'on', 'timeout']
-
-const readOptions = (options: unknown): DeferOptions => {
-  const given: DeferOptions = readCallOptions('defer()', 'task', OPTION_NAMES, options, invalidTask)
-  const on: unknown = given.on
-  if (on !== undefined && on !== 'success' && on !== 'error' && on !== 'always') {
-    throw invalidTask(`Expected the task's \`on\` to be 'success', 'error' or 'always', got ${describe(on)}`, options)
+/** Handled from now on: it may reject long before it is its turn. */
+const follow = (given: PromiseLike<unknown>): Pick<ValidTask, 'task' | 'promise'> => {
+  const promise = { hasSettled: false }
+  const { promise: outcome, resolve } = resolvers<{ error: unknown } | undefined>()
+  const settle = (failure?: { error: unknown }) => {
+    promise.hasSettled = true
+    resolve(failure)
   }
-  return given
+  whenSettled(given, () => settle(), error => settle({ error }))
+  const waitForIt = async () => {
+    const failure = await outcome
+    if (failure) throw failure.error
+  }
+  return { task: waitForIt, promise }
 }
 
-const invalidTask = (message: string, data: unknown) => new PostInvokeError('ERR_INVALID_TASK', `${message}.`, data)
+/** It would make an iterator, and never run. */
+const isGenerator = (task: object) => String(Reflect.get(task, Symbol.toStringTag)).endsWith('GeneratorFunction')
 
-/** A promise of another realm or library is one too. */
-export const isThenable = (value: unknown): value is PromiseLike<unknown> =>
-  value !== null &&
-  (typeof value === 'object' || typeof value === 'function') &&
-  typeof (value as { then?: unknown }).then === 'function'
+/** Cut first, then without what would break a line of log or turn its direction. */
+const printable = (name: string): string | undefined =>
+  name.slice(0, MAX_NAME_LENGTH).replace(UNPRINTABLE, '\ufffd') || undefined
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const UNPRINTABLE = /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
+
+const invalidTask = (message: string, data: unknown) => new PostInvokeError('ERR_INVALID_TASK', message, data)

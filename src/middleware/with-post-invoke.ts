@@ -1,6 +1,6 @@
 import type { Handler, Context as LambdaContext } from 'aws-lambda'
 import { describe, PostInvokeError } from '../errors.ts'
-import { type Context, createOpen, type Options } from './post-invoke.ts'
+import { type Context, createOpener, type Options } from './opener.ts'
 
 /**
  * `postInvoke()` for a handler without Middy: what it defers runs after the response has left. The context gets `defer`.
@@ -58,7 +58,7 @@ export function withPostInvoke(
   if (typeof handler !== 'function') {
     throw new PostInvokeError('ERR_INVALID_HANDLER', `Expected a handler to wrap, got ${describe(handler)}.`, handler)
   }
-  const open = createOpen(options)
+  const open = createOpener(options)
   // No parameters to count: one with three would be taken for a callback's.
   const wrapped = async (...args: any[]): Promise<unknown> => {
     const [event, second, third] = args
@@ -72,6 +72,7 @@ export function withPostInvoke(
       return await result
     } catch (error) {
       request.error = error
+      opened.invocation.fail()
       throw error
     } finally {
       const before = opened.end()
@@ -85,5 +86,5 @@ export function withPostInvoke(
 const callsBack = () =>
   new PostInvokeError(
     'ERR_INVALID_HANDLER',
-    'Expected a handler that returns a promise, got one that takes a callback and returns nothing. Make it async: from nodejs24.x on Lambda itself has no callbacks.',
+    'Expected a handler that returns a promise, got one that takes a callback.',
   )

@@ -10,7 +10,9 @@ import timers from 'node:timers'
 import type { Context as LambdaContext } from 'aws-lambda'
 import { describe } from '../errors.ts'
 import type { Invocation } from '../middleware/invocation.ts'
-import { existingFunctionProcess } from '../middleware/shared.ts'
+import { existingProcess } from '../middleware/process.ts'
+import { timeUntil } from '../middleware/process-end.ts'
+import { now } from '../middleware/waits.ts'
 import { TestingError, type TestingErrorCode } from './error.ts'
 import { createLambdaContext } from './lambda-context.ts'
 import { type HookReport, type TaskReport, watchHooks, watchTasks } from './watch.ts'
@@ -149,12 +151,15 @@ export const send = <Event, Result>(
     error('HANDLER_TIMEOUT', `Expected the handler to answer within its timeout of ${timeout} ms`),
   )
   const settle = async () => {
-    await answered.catch(() => {})
+    let isLate = false
+    await answered.catch(thrown => {
+      isLate = thrown instanceof TestingError && thrown.code === 'HANDLER_TIMEOUT'
+    })
     try {
       const invocation = underWay.invocation()
       // As on Lambda: what a function that timed out has deferred runs at shutdown, if at all.
-      if (invocation && isInHandler(invocation)) return toSettled(watch.reports)
-      if (invocation) await bounded(invocation.depart(), timeout + GRACE_MS, () => notSettled(invocation))
+      if (invocation && isLate) return toSettled(watch.reports)
+      if (invocation) await bounded(invocation.leave(), timeout + GRACE_MS, () => notSettled(invocation))
       allUnderWay.delete(underWay)
       return toSettled(watch.reports)
     } finally {
@@ -162,7 +167,7 @@ export const send = <Event, Result>(
     }
   }
   const underWay: UnderWay = {
-    invocation: () => existingFunctionProcess()?.openContexts.get(context),
+    invocation: () => existingProcess()?.invocationOf(context),
     settled: settle(),
   }
   allUnderWay.add(underWay)
@@ -194,18 +199,15 @@ export const shutdown = async (options: FailuresOption = {}): Promise<ShutdownRe
   const { failures } = checked(options, ['failures'])
   const watchedTasks = watchTasks(() => true)
   const watchedHooks = watchHooks()
-  const drained = existingFunctionProcess()?.shutdown
-  const stay = drained?.hooks.filter(({ isOfResource }) => !isOfResource) ?? []
   try {
     for (const underWay of allUnderWay) {
       const invocation = underWay.invocation()
-      if (!invocation || !isInHandler(invocation)) continue
+      if (!invocation?.isOpen()) continue
       allUnderWay.delete(underWay)
-      await invocation.runAtShutdown(SHUTDOWN_TASKS_MS)
+      await invocation.drainIn(timeUntil(now() + SHUTDOWN_TASKS_MS), true)
     }
-    await drained?.drain()
+    await existingProcess()?.end.drain(true)
   } finally {
-    drained?.hooks.splice(0, Number.POSITIVE_INFINITY, ...stay)
     watchedTasks.stop()
     watchedHooks.stop()
   }
@@ -235,7 +237,7 @@ export const reset = async (): Promise<void> => {
   const settled = [...allUnderWay].map(underWay => underWay.settled)
   allUnderWay.clear()
   await Promise.allSettled(settled)
-  existingFunctionProcess()?.carried.splice(0)
+  existingProcess()?.carried.splice(0)
 }
 
 type UnderWay = { invocation(): Invocation | undefined; readonly settled: Promise<unknown> }
@@ -248,8 +250,6 @@ const GRACE_MS = 1_000
 
 /** For tasks of functions that timed out; of Lambda's 500 ms. */
 const SHUTDOWN_TASKS_MS = 300
-
-const isInHandler = ({ isInHandler, isLeft }: Invocation) => isInHandler && !isLeft
 
 /** Not the globals: runners put fakes in their place. */
 const { setTimeout: setRealTimeout, clearTimeout: clearRealTimeout } = timers
@@ -298,10 +298,10 @@ const throwFailures = (
 
 const FAILURES: readonly string[] = ['failed', 'abandoned', 'dropped', 'not run']
 
-const notSettled = ({ requestId, unfinished: { names } }: Invocation) =>
+const notSettled = ({ requestId, unfinished }: Invocation) =>
   error(
     'NOT_SETTLED',
-    `Expected the tasks of request ${requestId} to end before the function's deadline, but these are under way: ${names.map(quote).join(', ')}. They block the event loop, or setTimeout, setImmediate or Date are fakes`,
+    `Expected the tasks of request ${requestId} to end before the function's deadline, but these are under way: ${unfinished().names.map(quote).join(', ')}. They block the event loop, or setTimeout, setImmediate or Date are fakes`,
   )
 
 const checked = <Options extends object>(options: Options, names: readonly string[]): Options => {

@@ -1,0 +1,179 @@
+// The end of the process: what it says of unfinished tasks when it exits, and what still runs between SIGTERM and the end of
+// the environment. https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown
+import { PostInvokeError } from '../errors.ts'
+import { type Log, writeSynchronously } from '../log.ts'
+import { trace } from './channels.ts'
+import { type Companion, registerForSigterm } from './companion.ts'
+import { type Invocation, logUnfinished, type Time } from './invocation.ts'
+import { ABORT_GRACE_MS } from './running-task.ts'
+import type { RuntimeClient } from './runtime-client.ts'
+import { now } from './waits.ts'
+
+/** The hooks of `onShutdown()`, where it is imported. */
+export type ShutdownHooks = {
+  readonly count: () => number
+  /**
+   * Runs them.
+   *
+   * @param keeps - Whether they stay, but those of resources, for another time: in tests.
+   * @returns the names of those that there was no time for.
+   */
+  drain(left: () => number, keeps: boolean): Promise<string[]>
+  /** Brings SIGTERM to a worker thread. @returns why it will not come. */
+  relay(drain: () => Promise<void>): string | undefined
+}
+
+export type ProcessEnd = {
+  /** Whether an invocation has begun: what has to be registered had to be by then. */
+  hasBegun: boolean
+  /** From the first deferred task on: a process that ends while tasks are unfinished says so. */
+  watch(): void
+  /** Sees to it that SIGTERM comes, and runs the drain then. */
+  arm(hooks?: ShutdownHooks): void
+  /** Whether it would. */
+  isArmed(): boolean
+  /** What runs at SIGTERM: tasks, then hooks. It never rejects. */
+  drain(keepsHooks?: boolean): Promise<void>
+  /** Does without the drain, also where hooks have asked for it. */
+  disarm(): void
+}
+
+export type EndingProcess = {
+  readonly log: Log
+  readonly companion: Companion
+  readonly client: RuntimeClient
+  readonly variables: Readonly<Record<string, string | undefined>>
+  readonly isMainThread: boolean
+  /** Whether it takes one invocation at a time, on its main thread. */
+  readonly isAlone: boolean
+  /** The invocations that have tasks, those with carried ones last. */
+  unfinished(): readonly Invocation[]
+  /** Runs handed-off work, where this process is the one that runs it. */
+  handedOff(deadline: number): Promise<void> | undefined
+}
+
+/** Kept back of the time: for the last log lines, and for a signal that came late. */
+const MARGIN_MS = 50
+
+/** How much of the time tasks may take where hooks wait behind them. */
+const TASKS_SHARE = 0.6
+
+export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
+  const { log, companion, client, isMainThread, isAlone } = ending
+  const runtimeApi = ending.variables.AWS_LAMBDA_RUNTIME_API
+  /** More than one where bundlers have made copies of the module. */
+  const hooks = new Set<ShutdownHooks>()
+  let isWatching = false
+  let isArmed = false
+  let isDisarmed = false
+
+  /**
+   * A process must really end: while the runtime client's native call for the next invocation is pending, an exit waits for
+   * that call, and the next invocation dies in it.
+   */
+  const watch = () => {
+    if (isWatching) return
+    isWatching = true
+    process.on('exit', () => {
+      logAll('the process ends')
+      if (isAlone && client.isBusy() === false) process.kill(process.pid, 'SIGKILL')
+    })
+    if (client.mayCrash) {
+      // The client's own listeners, which come next, end the process. These handle nothing.
+      const warn = () => logAll('an uncaught error is about to end the process')
+      process.on('uncaughtExceptionMonitor', warn)
+      if (process.listenerCount('unhandledRejection') > 0) process.prependListener('unhandledRejection', warn)
+    }
+    // A function that times out is ended by SIGTERM too, where it comes by itself.
+    if (companion.bringsSigterm && !isDisarmed) arm()
+  }
+
+  const logAll = (what: string) => {
+    for (const invocation of ending.unfinished()) logUnfinished(writeSynchronously, what, invocation)
+  }
+
+  const arm = (given?: ShutdownHooks) => {
+    if (given) hooks.add(given)
+    if (isArmed) return
+    isArmed = true
+    const reason = listen()
+    if (reason !== undefined) log.warnOnce('sigterm', `no SIGTERM will come (${reason}): shutdown hooks will not run`)
+  }
+
+  /** @returns why SIGTERM will not come. */
+  const listen = (): string | undefined => {
+    if (!isMainThread) return [...hooks][0]?.relay(() => drain())
+    // First of all, for one that listens once is gone when it has been called.
+    process.prependOnceListener('SIGTERM', () => {
+      // Others who listen have their own end in mind, and may not be done: then Lambda ends the process.
+      const isLast = process.listenerCount('SIGTERM') === 0
+      drain().finally(() => {
+        if (!isLast) return
+        if (isAlone) process.kill(process.pid, 'SIGKILL') // process.exit() would wait, see above
+        if (runtimeApi === undefined) process.kill(process.pid, 'SIGTERM')
+      })
+    })
+    // Lambda sends it beside an extension only.
+    if (runtimeApi === undefined || companion.bringsSigterm || hasExternalExtension()) return undefined
+    if (end.hasBegun) return 'it was asked for after init, when nothing can be registered any more'
+    return registerForSigterm(runtimeApi)
+  }
+
+  const drain = async (keepsHooks = false): Promise<void> => {
+    if (isDisarmed) return
+    const budget = (hasExternalExtension() ? 300 : 500) - MARGIN_MS
+    const until = now() + budget
+    const left = () => Math.max(0, until - now())
+    let count = 0
+    for (const given of hooks) count += given.count()
+    const traced = trace('shutdown', () => ({ budget, hooks: count }))
+    traced?.run(() => {})
+    await drainTasks(count > 0 ? left() * TASKS_SHARE : left())
+    const notRun: string[] = []
+    for (const given of hooks) notRun.push(...(await given.drain(left, keepsHooks)))
+    if (notRun.length > 0) {
+      log.error(`the shutdown's time is over; not run: ${notRun.map(name => JSON.stringify(name)).join(', ')}`)
+    }
+    traced?.end({ notRun })
+  }
+
+  const drainTasks = async (milliseconds: number): Promise<void> => {
+    const until = now() + milliseconds
+    const invocations = ending.unfinished()
+    await Promise.all(invocations.map(invocation => invocation.drainIn(timeUntil(until), true)))
+    await ending.handedOff(Date.now() + until - now())
+    for (const invocation of invocations) logUnfinished(log, 'the environment ends', invocation)
+  }
+
+  const hasExternalExtension = (): boolean => {
+    if (companion.isExternal) return true
+    try {
+      return process.getBuiltinModule('node:fs').readdirSync('/opt/extensions').length > 0
+    } catch {
+      return false
+    }
+  }
+
+  const end: ProcessEnd = {
+    hasBegun: client.firstUsedIn !== undefined,
+    watch,
+    arm,
+    drain,
+    isArmed: () => isArmed && !isDisarmed,
+    disarm() {
+      isDisarmed = true
+    },
+  }
+  return end
+}
+
+/** The time of the shutdown, which belongs to no invocation. */
+export const timeUntil = (until: number): Time => ({
+  abortAt: until - Math.min(ABORT_GRACE_MS, (until - now()) / 2),
+  letGoAt: until,
+  deadline: until,
+  keepsAlive: true,
+  reason: () => new PostInvokeError('ERR_SHUTDOWN', 'Expected the tasks to end before their environment.'),
+  sums: { tasks: 0, failed: 0, carried: 0 },
+  onChange() {},
+})

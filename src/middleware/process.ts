@@ -1,0 +1,317 @@
+// What there is once in a function's process: its companion, what its runtime client tells, and the invocations that are
+// open. The middleware opens an invocation here; the client, or the hooks where it tells nothing, end it.
+import type { AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
+import { PostInvokeError } from '../errors.ts'
+import { createLog, type Log, type Logger } from '../log.ts'
+import { isManagedInstances, readCompanionMode } from '../variables.ts'
+import { version } from '../version.ts'
+import { type Companion, chooseCompanion, withoutCompanionApplies } from './companion.ts'
+import {
+  createInvocation,
+  type Invocation,
+  type InvocationHost,
+  type InvocationOptions,
+} from './invocation.ts'
+import { createProcessEnd, type ProcessEnd } from './process-end.ts'
+import { observeResponseStreams, type ResponseStreams } from './response-streams.ts'
+import { isRic3, observeRic3 } from './ric3.ts'
+import { isRic4, observeRic4 } from './ric4.ts'
+import { type RuntimeClient, type RuntimeClientOptions, type Scope, silentClient } from './runtime-client.ts'
+import { isThenable } from './waits.ts'
+
+export type WithoutCompanion = 'await' | 'detach' | 'throw'
+
+/** The parts of a Middy request that are read here. */
+export type OpenRequest = {
+  readonly context: LambdaFacts & { readonly lambdaContext?: LambdaFacts }
+  readonly error?: unknown
+}
+
+/** Of a durable execution they stand one level down. */
+type LambdaFacts = { readonly awsRequestId?: string; readonly getRemainingTimeInMillis?: () => number }
+
+/** An invocation as one `before` opened it. */
+export type OpenedInvocation = {
+  readonly invocation: Invocation
+  /** Whether only the caller knows the end, or has to wait for the tasks. */
+  readonly needsEnd: boolean
+  /**
+   * The handler of this request has ended. The answer waits for the promise, where nothing holds the environment after it.
+   *
+   * @param isGuessed - Whether hooks may still be running.
+   */
+  end(isGuessed?: boolean): Promise<void> | undefined
+}
+
+/** What the entry `hand-off` offers to the process, where it is loaded. */
+export type HandedOffWork = {
+  /**
+   * Runs what has been handed off in this process.
+   *
+   * @param invocation - What was kept back for it may be taken from now on. With `isLast` all may.
+   * @returns `undefined` where nothing waits. Never rejects.
+   */
+  run(log: Log, deadline: number, isLast?: boolean, invocation?: Invocation): Promise<void> | undefined
+}
+
+type Shared = { [PROCESS]?: FunctionProcess; [HANDED_OFF]?: HandedOffWork }
+
+const PROCESS = Symbol.for(`middy-post-invoke/${version}`)
+export const HANDED_OFF = Symbol.for(`middy-post-invoke/${version}/hand-off`)
+
+/** The one of this process, where a `postInvoke()` has made one. Copies of one version, as bundlers make them, share it. */
+export const existingProcess = (): FunctionProcess | undefined => (globalThis as Shared)[PROCESS]
+
+/** @param logger - Where its lines go from now on. */
+export const functionProcess = (logger?: Logger): FunctionProcess => {
+  const existing = existingProcess()
+  if (!existing) return ((globalThis as Shared)[PROCESS] = createProcess(logger))
+  if (logger) existing.log.use(logger)
+  return existing
+}
+
+/** Defers a promise as libraries hand it over: it never throws. */
+export const waitUntilIn = (invocation: Invocation, promise: unknown): void => {
+  try {
+    // Given as it is: it may reject before it is its turn.
+    invocation.defer(isThenable(promise) ? promise : () => promise, { name: 'waitUntil' })
+  } catch (error) {
+    existingProcess()?.log.error('a promise given to waitUntil() is not waited for:', error)
+  }
+}
+
+export type FunctionProcess = {
+  readonly log: ReturnType<typeof createLog>
+  readonly end: ProcessEnd
+  /** The invocation in which the caller runs, if it has not settled. */
+  current(): Invocation | undefined
+  open(request: OpenRequest, options: InvocationOptions & { withoutCompanion: WithoutCompanion }): OpenedInvocation
+  /** The invocation of a context, where its handler has not ended or its tasks are under way. Outside Lambda. */
+  invocationOf(context: object): Invocation | undefined
+  /** Those with tasks that the deadline has kept from starting. */
+  readonly carried: Invocation[]
+  /** This function hands work off. The layer looks for it from now on. */
+  expectHandedOff(): void
+}
+
+/** How long a stream that its handler broke off may take to arrive. */
+const STREAM_END_MS = 1_000
+
+const createProcess = (logger: Logger | undefined): FunctionProcess => {
+  const log = createLog()
+  if (logger) log.use(logger) // there may be something to say at once
+  const { AsyncLocalStorage, AsyncResource } = process.getBuiltinModule('node:async_hooks')
+  const scopes: AsyncLocalStorage<Scope> = new AsyncLocalStorage()
+  const variables = isChildProcess() ? {} : process.env
+  const isLambda = variables.AWS_LAMBDA_RUNTIME_API !== undefined
+  const isMainThread = isInMainThread()
+  /** Whether this process takes one invocation at a time, on its main thread. */
+  const isAlone = isLambda && isMainThread && !isManagedInstances(variables)
+  const mode = readCompanionMode()
+  const streams: ResponseStreams | undefined = isLambda ? observeResponseStreams() : undefined
+
+  const openInvocations = new Map<string, Invocation>()
+  /** Outside Lambda request ids are made up, and may all be the same. */
+  const openContexts = new WeakMap<object, Invocation>()
+
+  /** The runtime client has posted a response, or a failure, also of invocations that never reached our `before`. */
+  const onEnd = (requestId: string): Promise<void> | undefined => {
+    end.hasBegun = true
+    const accepted = streams?.accepted(requestId, STREAM_END_MS)
+    const invocation = openInvocations.get(requestId)
+    const settled = invocation?.leave()
+    if (!invocation) {
+      Promise.resolve(accepted).then(() => streams?.forget(requestId))
+      companion.invocation(requestId, Date.now)?.settle()
+    }
+    if (settled && companion.isGate) return settled
+    // RIC 4 does not wait for a stream that its handler broke off. Did it ask for `next` before that has arrived, Lambda
+    // would give it the same event again.
+    return accepted
+  }
+
+  const client: RuntimeClient = observeRuntimeClient({
+    scopes,
+    streams: { has: requestId => streams?.has(requestId) ?? false },
+    variables,
+    onEnd,
+    onBrokenGate() {
+      log.warnOnce(
+        'gate',
+        `the runtime client does not wait for InvokeStore.run, which was to hold the environment: ${withoutCompanionApplies}`,
+      )
+    },
+  })
+  const companion: Companion = chooseCompanion({ mode, log, client, variables, isMainThread })
+  log.debug(`companion: ${companion.name}`)
+
+  const carried: Invocation[] = []
+  const handedOff = () => (globalThis as Shared)[HANDED_OFF]
+  const end = createProcessEnd({
+    log,
+    companion,
+    client,
+    variables,
+    isMainThread,
+    isAlone,
+    unfinished: () => [...openInvocations.values(), ...carried],
+    handedOff: deadline =>
+      companion.isExternal ? undefined : handedOff()?.run(log, deadline, true),
+  })
+
+  const host: InvocationHost = {
+    log,
+    // What AsyncLocalStorage.snapshot() makes too, at a fifth of its time and a twentieth of its memory.
+    asyncContext: (): AsyncResource => new AsyncResource('middy-post-invoke', { requireManualDestroy: true }),
+    onDefer: () => isLambda && end.watch(),
+    handedOff: (invocation, deadline) =>
+      // The layer's companion runs it when this invocation has settled.
+      companion.isExternal && invocation.isHeld
+        ? undefined
+        : handedOff()?.run(log, deadline, false, invocation),
+    onSettled(invocation) {
+      const { requestId } = invocation
+      if (openInvocations.get(requestId) === invocation) openInvocations.delete(requestId)
+      streams?.forget(requestId)
+    },
+    canCarry: () => end.isArmed(),
+    carried,
+    streaming: requestId => streams?.accepted(requestId),
+  }
+
+  const open: FunctionProcess['open'] = (request, options) => {
+    end.hasBegun = true
+    const { context } = request
+    const requestId = context.awsRequestId ?? context.lambdaContext?.awsRequestId ?? ''
+    const joined = findOpen(requestId, context)
+    joined?.open()
+    const invocation = joined ?? create(request, requestId, options)
+    enterScope(requestId, invocation)
+    const mustAwait = !invocation.isHeld && options.withoutCompanion === 'await'
+    const willTell = client.willTell(invocation.requestId)
+    let hasEnded = false
+    const endRequest = (isGuessed?: boolean) => {
+      if (hasEnded) return
+      hasEnded = true
+      // Where the client tells nothing: it posts within two turns of the event loop after the handler, wrappers apart.
+      if (invocation.close() && !willTell) {
+        setImmediate(() => setImmediate(() => invocation.isOpen() && invocation.leave(isGuessed)))
+      }
+    }
+    return {
+      invocation,
+      needsEnd: mustAwait || !willTell,
+      end(isGuessed) {
+        const before = mustAwait && !isGuessed ? invocation.drainBeforeAnswer() : undefined
+        if (before) return before.then(() => endRequest())
+        endRequest(isGuessed)
+        return undefined
+      },
+    }
+  }
+
+  /** The invocation that this is a part of, where a Middy handler calls another one, with its context or one made up. */
+  const findOpen = (requestId: string, context: object): Invocation | undefined => {
+    if (!isLambda) {
+      const found = openContexts.get(context)
+      return found?.isOpen() ? found : undefined
+    }
+    // Where others run beside it, only what the client itself has set around an invocation tells whose it is.
+    const scope = scopes.getStore()
+    const current = isAlone || scope?.isRun ? scope?.invocation : undefined
+    return [openInvocations.get(requestId), current].find(invocation => invocation?.isOpen())
+  }
+
+  const create = (
+    request: OpenRequest,
+    requestId: string,
+    options: InvocationOptions & { withoutCompanion: WithoutCompanion },
+  ): Invocation => {
+    const isGated = client.isGated(requestId)
+    const isHeld = companion.holds(isGated) && requestId !== client.firstUsedIn
+    if (!isHeld && options.withoutCompanion === 'throw') {
+      throw new PostInvokeError(
+        'ERR_NO_COMPANION',
+        'Expected a companion to hold the environment after the response, got none: POST_INVOKE_COMPANION is off, or a warning in the log says why.',
+      )
+    }
+    const start = {
+      requestId,
+      remainingTime: remainingTimeOf(request.context),
+      isHeld,
+      isGated: isGated && companion.isGate,
+      companion: (deadline: () => number) => companion.invocation(requestId, deadline),
+    }
+    const invocation = createInvocation(request, start, options, host)
+    if (isLambda && requestId !== '') openInvocations.set(requestId, invocation)
+    else openContexts.set(request.context, invocation)
+    return invocation
+  }
+
+  /** Binds what the handler calls from here on to this invocation. */
+  const enterScope = (requestId: string, invocation: Invocation): void => {
+    const scope = scopes.getStore()
+    // The scope of the InvokeStore.run around this invocation; any other is left over from an earlier one.
+    if (scope && scope.requestId === requestId && scope.invocation === undefined) scope.invocation = invocation
+    else if (scope?.invocation !== invocation) {
+      // Within Lambda an inner handler joins the invocation, whatever its context is.
+      let outer = isLambda ? undefined : scope
+      while (outer && !outer.invocation?.isOpen()) outer = outer.outer
+      scopes.enterWith({ requestId, invocation, outer })
+    }
+  }
+
+  const expectHandedOff = () => companion.expectHandedOff()
+  if (HANDED_OFF in globalThis) expectHandedOff()
+
+  return {
+    log,
+    end,
+    open,
+    current() {
+      let scope = scopes.getStore()
+      // The outer handler goes on in the scope that an inner one has entered, also when that one is over.
+      while (scope?.outer && scope.invocation?.isSettled()) scope = scope.outer
+      return scope?.invocation
+    },
+    invocationOf: context => openContexts.get(context),
+    carried,
+    expectHandedOff,
+  }
+}
+
+/** Which client runs this function is seen at init by what it has put there by then. */
+const observeRuntimeClient = (options: RuntimeClientOptions): RuntimeClient => {
+  if (options.variables.AWS_LAMBDA_RUNTIME_API === undefined) return silentClient
+  if (isRic3()) return observeRic3(options)
+  return isRic4() ? observeRic4(options) : silentClient
+}
+
+/** @returns `Infinity` where there is none, or none to be had. */
+const remainingTimeOf = (context: OpenRequest['context']): number => {
+  try {
+    const remaining = context.getRemainingTimeInMillis
+      ? context.getRemainingTimeInMillis()
+      : context.lambdaContext?.getRemainingTimeInMillis?.()
+    return Number.isFinite(remaining) ? (remaining as number) : Number.POSITIVE_INFINITY
+  } catch {
+    return Number.POSITIVE_INFINITY
+  }
+}
+
+/** Told by a variable that children inherit. Set as the module loads, for a child may be forked before anything is used. */
+const isChildProcess = () => (process.env.POST_INVOKE_PID ?? String(process.pid)) !== String(process.pid)
+if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) process.env.POST_INVOKE_PID ??= String(process.pid)
+
+/**
+ * Asked without node:worker_threads, which takes 2 ms to load where nobody has loaded it: a worker cannot change the
+ * directory. https://nodejs.org/api/worker_threads.html#class-worker
+ */
+const isInMainThread = (): boolean => {
+  try {
+    process.chdir(process.cwd())
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ERR_WORKER_UNSUPPORTED_OPERATION'
+  }
+}

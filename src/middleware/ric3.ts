@@ -1,0 +1,61 @@
+// The runtime client of nodejs22.x. What it does when the event loop is empty stands in a global. It is set as an invocation
+// begins, and reset in the same turn in which the response is posted, after all that may be wrapped around the handler.
+// https://github.com/aws/aws-lambda-nodejs-runtime-interface-client
+import type { RuntimeClient, RuntimeClientOptions } from './runtime-client.ts'
+
+const BEFORE_EXIT = Symbol.for('aws.lambda.beforeExit')
+const REQUEST_ID = Symbol.for('aws.lambda.runtime.requestId')
+type Ric3Global = { [BEFORE_EXIT]?: () => void; [REQUEST_ID]?: string }
+
+export const isRic3 = (): boolean => BEFORE_EXIT in globalThis
+
+export const observeRic3 = ({ streams, onEnd }: RuntimeClientOptions): RuntimeClient => {
+  const global = globalThis as Ric3Global
+  let listener = global[BEFORE_EXIT]
+  const idle = listener // outside an invocation, as now at init, it does nothing
+  const firstUsedIn = global[REQUEST_ID]
+  let requestId: string | undefined
+  const client = { hasGate: false, firstUsedIn, mayCrash: true, isGated: () => false }
+  // What it sets outside an invocation cannot be known now, and by that alone an end could be told.
+  if (firstUsedIn !== undefined) {
+    return { ...client, tellsEnds: false, isBusy: () => undefined, willTell: () => false }
+  }
+
+  const end = () => {
+    if (requestId === undefined) return
+    // Set again in the same turn: the client now waits for an empty event loop. A callback's response is posted after
+    // that; a stream has left before, and the client only asks for the next invocation later.
+    if (listener !== idle && !streams.has(requestId)) return
+    const ended = requestId
+    requestId = undefined
+    onEnd(ended)
+  }
+  const endAfterEmptyLoop = () => {
+    listener = idle
+    end()
+  }
+  Object.defineProperty(global, BEFORE_EXIT, {
+    configurable: true,
+    enumerable: true,
+    get: () => listener,
+    set(next: (() => void) | undefined) {
+      if (next === idle || typeof next !== 'function') {
+        listener = next
+        setImmediate(end) // the post follows in this same turn of the event loop
+        return
+      }
+      requestId = global[REQUEST_ID]
+      listener = () => {
+        next() // the event loop has run empty: a callback's response is posted in the next turn
+        setImmediate(() => setImmediate(endAfterEmptyLoop))
+      }
+    },
+  })
+
+  return {
+    ...client,
+    tellsEnds: true,
+    isBusy: () => requestId !== undefined,
+    willTell: id => requestId === id && listener !== idle,
+  }
+}

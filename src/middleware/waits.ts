@@ -1,0 +1,64 @@
+// Waits that end. They are made of the promises that async functions return: what stands in `globalThis.Promise` may be
+// anybody's. The timers and the clock are those that were there at the start, before a test put fakes in their place.
+
+const { setTimeout, clearTimeout, setImmediate } = process.getBuiltinModule('node:timers')
+
+/** Milliseconds on a clock that nobody sets. */
+export const now: () => number = performance.now.bind(performance)
+
+/** What setTimeout can count, 24 days: past it, it fires at once. */
+const LONGEST_MS = 2 ** 31 - 1
+
+const NativePromise = (async () => {})().constructor as PromiseConstructor
+
+export type Resolvers<Value = void> = { promise: Promise<Value>; resolve: (value: Value) => void }
+
+/** A promise, and what resolves it. */
+export const resolvers = <Value = void>(): Resolvers<Value> => {
+  const made = {} as Resolvers<Value>
+  made.promise = new NativePromise(resolve => {
+    made.resolve = resolve
+  })
+  return made
+}
+
+/** One turn of the event loop. */
+export const turn = (): Promise<void> => new NativePromise(resolve => setImmediate(resolve))
+
+export { clearTimeout }
+
+/** @param keepsAlive - Whether the process may not end before: where nothing else keeps it, it would. */
+export const timer = (milliseconds: number, keepsAlive: boolean, fn: () => void): NodeJS.Timeout => {
+  const timeout = setTimeout(fn, Math.max(0, Math.min(milliseconds, LONGEST_MS)))
+  return keepsAlive ? timeout : timeout.unref()
+}
+
+/** Waits for `work`, but no longer than that. */
+export const atMost = async (milliseconds: number, keepsAlive: boolean, work: PromiseLike<unknown>): Promise<void> => {
+  const { promise, resolve } = resolvers()
+  const timeout = timer(milliseconds, keepsAlive, resolve)
+  try {
+    await NativePromise.race([work, promise])
+  } finally {
+    clearTimeout(timeout)
+  }
+}
+
+export const isThenable = (value: any): value is PromiseLike<unknown> =>
+  value !== null && (typeof value === 'object' || typeof value === 'function') && typeof value.then === 'function'
+
+/** Calls back when a promise has settled. A plain one needs no other around it; any other `then` may do anything. */
+export const whenSettled = (
+  result: PromiseLike<unknown>,
+  fulfilled: () => void,
+  rejected: (error: unknown) => void,
+): void => {
+  try {
+    const isPlain = Object.getPrototypeOf(result) === NativePromise.prototype && !Object.hasOwn(result, 'then')
+    // Not Promise.resolve: it would hand back a promise whose own `then` may throw.
+    const promise = isPlain ? result : new NativePromise(adopt => adopt(result))
+    promise.then(fulfilled, rejected)
+  } catch (error) {
+    rejected(error)
+  }
+}
