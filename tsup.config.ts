@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { isBuiltin } from 'node:module'
 import { resolve } from 'node:path'
 import { defineConfig } from 'tsup'
+import { childText } from './scripts/companion-text.ts'
 
 /** The function's process needs the registration alone. Comments and the layer's part would stand in every user's bundle. */
 const registration = (script: string) =>
@@ -70,6 +71,15 @@ export default defineConfig([
           }))
         },
       },
+      {
+        name: 'post-invoke.sh',
+        setup(build) {
+          build.onLoad({ filter: /\/post-invoke\.sh$/ }, ({ path }) => ({
+            contents: childText(readFileSync(path, 'utf8')),
+            loader: 'text',
+          }))
+        },
+      },
     ],
     removeNodeProtocol,
     dts: false,
@@ -99,10 +109,10 @@ export default defineConfig([
     sourcemap: false,
   },
   {
-    // The layer's companion: one CommonJS file, which Node starts faster than ESM; the thread in which it calls jobs; and
-    // what runs a command.
+    // What the layer's companion, a shell script, starts where there is work for Node.js: CommonJS, which starts faster than
+    // ESM; the thread in which it calls jobs; and what runs a command.
     entry: {
-      companion: 'src/extension/layer.ts',
+      worker: 'src/extension/worker.ts',
       command: 'src/extension/command.ts',
       'job-worker': 'src/hand-off/job-worker.ts',
     },

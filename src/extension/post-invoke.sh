@@ -491,16 +491,16 @@ is_managed_instance() { # extensions are not given both variables everywhere
   [[ $AWS_LAMBDA_MAX_CONCURRENCY || $AWS_LAMBDA_INITIALIZATION_TYPE = lambda-managed-instances ]]
 }
 
-# Always a new one: whatever has one of this name open, of an environment that is gone, shall not read these lines.
-make_fifo() {
-  [[ -e $pipe || -L $pipe ]] && command -p rm -f "$pipe"
-  command -p mkfifo -m 600 "$pipe"
-}
-
 open_fifo() {
   local both
-  if [[ $pipe = /* && -p $pipe && -O $pipe && ! -L $pipe ]]; then
+  if [[ $pipe = /* ]]; then
+    # Always a new one: whatever has the old one open, of an environment that is gone, shall not read these lines.
+    [[ -e $pipe || -L $pipe ]] && command -p rm -f "$pipe"
+    command -p mkfifo -m 600 "$pipe"
+  fi
+  if [[ -p $pipe && -O $pipe && ! -L $pipe ]]; then
     # To open one end waits for the other, but to open both does not.
+    # shellcheck disable=SC2094
     exec {both}<>"$pipe" {lines}<"$pipe" {both}>&-
   else
     exec {lines}</dev/null
@@ -510,7 +510,7 @@ open_fifo() {
 }
 
 run_as_layer() {
-  local events='"INVOKE","SHUTDOWN"' name=${0##*/} fifo='' status
+  local events='"INVOKE","SHUTDOWN"' name=${0##*/} status
   spool=${POST_INVOKE_SPOOL:-/tmp/middy-post-invoke}
   command=$POST_INVOKE_COMMAND
   if is_managed_instance; then
@@ -521,17 +521,8 @@ run_as_layer() {
   # Attached, but switched off: registered all the same, or Init would never end.
   case ${POST_INVOKE_COMPANION,,} in embedded | internal | off) events='' command='' ;; esac
   # It has to be there before the runtime is started, which is when every extension has registered.
-  if [[ $events ]]; then
-    make_fifo &
-    fifo=$!
-  fi
+  if [[ $events ]]; then open_fifo; else exec {lines}</dev/null; fi
   connect
-  if [[ $fifo ]]; then
-    wait "$fifo"
-    open_fifo
-  else
-    exec {lines}</dev/null
-  fi
   if ! register "$name" "$events" && ! { connect && register "$name" "$events"; }; then
     describe_answer
     complain "the companion cannot register as an extension: $status"
