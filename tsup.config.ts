@@ -4,6 +4,13 @@ import { resolve } from 'node:path'
 import { defineConfig } from 'tsup'
 import { childText } from './scripts/companion-text.ts'
 
+/** The function's process needs the registration alone. Comments and the layer's part would stand in every user's bundle. */
+const registration = (script: string) =>
+  script
+    .slice(0, script.indexOf('\nname='))
+    .replace(/^ *#.*\n/gm, '')
+    .replace(/^ +/gm, '')
+
 /** What the command line is bundled with. */
 const bundled = ['commander', 'yaml']
 
@@ -56,9 +63,18 @@ export default defineConfig([
         },
       },
       {
+        name: 'register.sh',
+        setup(build) {
+          build.onLoad({ filter: /register\.sh$/ }, ({ path }) => ({
+            contents: registration(readFileSync(path, 'utf8')),
+            loader: 'text',
+          }))
+        },
+      },
+      {
         name: 'post-invoke.sh',
         setup(build) {
-          build.onLoad({ filter: /post-invoke\.sh$/ }, ({ path }) => ({
+          build.onLoad({ filter: /\/post-invoke\.sh$/ }, ({ path }) => ({
             contents: childText(readFileSync(path, 'utf8')),
             loader: 'text',
           }))
@@ -93,9 +109,10 @@ export default defineConfig([
     sourcemap: false,
   },
   {
-    // The layer's companion: one CommonJS file, which Node starts faster than ESM; the thread in which it calls jobs; and
-    // what runs a command.
+    // What the layer's companion, a shell script, starts where there is work for Node.js: CommonJS, which starts faster than
+    // ESM; the thread in which it calls jobs; and what runs a command.
     entry: {
+      worker: 'src/extension/worker.ts',
       command: 'src/extension/command.ts',
       'job-worker': 'src/hand-off/job-worker.ts',
     },

@@ -1,4 +1,4 @@
-// Packs dist/layer (the registrar and the companion that it starts) into dist/layer.zip, byte for byte the same
+// Packs dist/layer (the companion script and the worker that it starts) into dist/layer.zip, byte for byte the same
 // for the same input: fixed times, fixed order, run bits kept.
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -12,9 +12,9 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const layer = join(root, 'dist', 'layer')
 
 mkdirSync(join(layer, 'extensions'), { recursive: true })
-const registrar = join(layer, 'extensions', 'post-invoke')
-copyFileSync(join(root, 'src', 'extension', 'post-invoke.sh'), registrar)
-chmodSync(registrar, 0o755)
+const companion = join(layer, 'extensions', 'post-invoke')
+copyFileSync(join(root, 'src', 'extension', 'post-invoke.sh'), companion)
+chmodSync(companion, 0o755)
 
 const entries = {}
 for (const name of readdirSync(layer, { recursive: true }).sort()) {

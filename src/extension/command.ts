@@ -2,10 +2,11 @@
 // when the runtime is done, and how it went. Loaded only where the variable is set.
 // https://docs.aws.amazon.com/lambda/latest/dg/telemetry-api.html
 import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { lookup } from 'node:dns/promises'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Log } from '../log.ts'
-import { forgetOldest } from './forget-oldest.ts'
 
 export type CommandSettings = {
   readonly command: string
@@ -37,6 +38,17 @@ const PATIENCE_MS = { first: 2_000, later: 100 }
 /** From the first signal to the last. */
 const GRACE_MS = 100
 
+/** The host under which Lambda reaches an extension. */
+const HOST = 'sandbox.localdomain'
+
+/** How long that name is looked up: Lambda has it in a file. Elsewhere a name server that does not answer would be waited for. */
+const LOOKUP_MS = 200
+
+/** What is told at once, at most: four times what is asked for below. And by how many, and for how long. */
+const MAX_BODY_BYTES = 1_048_576
+const MAX_CONNECTIONS = 8
+const RECEIVE_MS = 5_000
+
 /** Of how many requests the outcome is remembered: it may be told before the invocation is. */
 const REMEMBERED = 16
 
@@ -56,7 +68,8 @@ export const createCommand = async (
     const resolve = waiting.get(requestId)
     if (resolve) return resolve(outcome)
     outcomes.set(requestId, outcome)
-    forgetOldest(outcomes, REMEMBERED)
+    const [oldest] = outcomes.keys()
+    if (outcomes.size > REMEMBERED && oldest !== undefined) outcomes.delete(oldest)
   }
 
   const outcomeOf = (requestId: string, end: number) =>
@@ -148,25 +161,58 @@ const execute = ({ shell, command }: CommandSettings, variables: Record<string, 
     })
   })
 
-/** @returns the port at which events are told. */
-const listen = (hear: () => void, tell: (requestId: string, outcome: Outcome) => void) =>
-  new Promise<number>((resolve, reject) => {
-    const server = http.createServer((request, response) => {
-      let text = ''
-      request.setEncoding('utf8')
-      request.on('data', chunk => {
-        text += chunk
-      })
-      request.on('end', () => {
-        response.end()
-        hear()
-        for (const { requestId, status } of endsIn(text)) tell(requestId, status === 'success' ? 'response' : 'error')
-      })
+/**
+ * Takes what is told at an address that nobody else can know: whatever runs in this environment could send something here, or
+ * could be made to by a URL.
+ *
+ * @returns that address.
+ */
+const listen = async (hear: () => void, tell: (requestId: string, outcome: Outcome) => void): Promise<string> => {
+  const path = `/${randomUUID()}`
+  const server = http.createServer((request, response) => {
+    if (request.method !== 'POST' || request.url !== path) return refuse(request, response, 404)
+    const chunks: Buffer[] = []
+    let length = 0
+    request.on('data', (chunk: Buffer) => {
+      length += chunk.length
+      if (length > MAX_BODY_BYTES) return refuse(request, response, 413)
+      chunks.push(chunk)
     })
-    server.unref()
-    server.on('error', reject)
-    server.listen(0, () => resolve((server.address() as AddressInfo).port))
+    request.on('end', () => {
+      response.end()
+      hear()
+      for (const { requestId, status } of endsIn(Buffer.concat(chunks).toString())) {
+        tell(requestId, status === 'success' ? 'response' : 'error')
+      }
+    })
   })
+  server.maxConnections = MAX_CONNECTIONS
+  server.requestTimeout = RECEIVE_MS
+  server.unref()
+  const host = await ownAddress()
+  await new Promise<void>((resolve, reject) => {
+    server.on('error', reject)
+    server.listen(0, host, resolve)
+  })
+  return `http://${HOST}:${(server.address() as AddressInfo).port}${path}`
+}
+
+const refuse = (request: http.IncomingMessage, response: http.ServerResponse, status: number) => {
+  response.writeHead(status, { Connection: 'close' }).end(() => request.destroy())
+}
+
+/** That of {@link HOST}, which is reached from inside the environment alone; in an emulator loopback. */
+const ownAddress = async (): Promise<string> => {
+  const loopback = '127.0.0.1'
+  const named = lookup(HOST, { family: 4 }).then(
+    ({ address }) => address,
+    () => loopback,
+  )
+  const late = new Promise<string>(resolve => {
+    setTimeout(resolve, LOOKUP_MS, loopback).unref()
+  })
+  return Promise.race([named, late])
+}
 
 const endsIn = (text: string): { requestId: string; status: string }[] => {
   try {
@@ -180,14 +226,14 @@ const endsIn = (text: string): { requestId: string; status: string }[] => {
 }
 
 /** @returns why that failed, or `undefined`. */
-const subscribe = (port: number, identifier: string, runtimeApi: string) =>
+const subscribe = (uri: string, identifier: string, runtimeApi: string) =>
   new Promise<string | undefined>(resolve => {
     const { hostname, port: apiPort } = new URL(`http://${runtimeApi}`)
     const body = JSON.stringify({
       schemaVersion: '2022-12-13',
       types: ['platform'],
       buffering: { maxItems: 1_000, maxBytes: 262_144, timeoutMs: BUFFERING_MS },
-      destination: { protocol: 'HTTP', URI: `http://sandbox.localdomain:${port}` },
+      destination: { protocol: 'HTTP', URI: uri },
     })
     const request = http.request({
       ...{ host: hostname, port: apiPort || 80, method: 'PUT', path: '/2022-07-01/telemetry', agent: false },

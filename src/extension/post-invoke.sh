@@ -45,7 +45,8 @@ margin=100 # milliseconds: so long before the deadline the environment is releas
 function_pid='' # that of the function's process, where it has started this one
 event=''        # what was read and not yet released
 pending=0       # how many requests for an event have not been answered
-block=0         # how much of an answer's head is read at once
+block=''        # how much of an answer's head is read at once
+is_here=''      # whether an answer is expected to be there as a whole
 present=''      # whether a function's process takes part
 watch=''        # whether it has said so
 held=''         # the number of the invocation that runs tasks
@@ -124,58 +125,66 @@ ask() { # for the next event
   ((pending += 1))
 }
 
-read_bytes() { # COUNT: adds them to answer
-  local bytes status
-  IFS= read -r -t 2 -N "$1" -u "$api" bytes
-  status=$?
-  answer+=$bytes
-  return "$status"
-}
-
-read_line() { # adds it to answer
-  local line
-  IFS= read -r -t 2 -u "$api" line && answer+=$line$'\n'
-}
-
-# An answer: sets head and body. It may be hours away, but once it has begun it comes within seconds. Fails where the
-# connection is of no use any more.
+# An answer: sets head and body. It may be hours away, but the rest comes within seconds. Fails where the connection is of no
+# use any more.
 read_answer() {
-  local answer=''
+  local answer='' length patience=()
   head='' body=''
+  if [[ $is_here ]]; then
+    # No -t where nothing is waited for: with it, bash 5.2 makes two system calls for each byte, and the whole invocation
+    # would take three times as long.
+    IFS= read -r -N 17 -u "$api" answer || return
+  else
+    wait_for_answer || return
+  fi
+  # Most of the head in one block, for bash reads lines byte by byte: as much as there is in an answer that is empty, and else
+  # like the last one.
+  if [[ $answer = $'HTTP/1.1 200 OK\r\n' && $block ]]; then read_bytes "$block" || return; fi
+  until [[ $answer = *$'\r\n\r\n'* ]]; do read_line || return; done
+  head=${answer%%$'\r\n\r\n'*}
+  answer=${answer:${#head}+4}
+  length=${head,,}
+  if [[ $length = *$'\ncontent-length:'* ]]; then
+    length=${length##*$'\ncontent-length:'} length=${length%%$'\r'*} length=${length//[!0-9]/}
+    ((${#length} < 7)) || return
+    length=$((10#0$length - ${#answer})) # 10#, because zeros in front mean octal numbers
+    if ((length > 0)); then
+      [[ $is_here ]] && ! read -t 0 -u "$api" && patience=(-t 2)
+      read_bytes "$length" || return
+    fi
+    body=$answer
+  elif [[ $length = *$'\ntransfer-encoding: chunked'* ]]; then
+    patience=(-t 2)
+    read_chunks || return
+  else
+    patience=(-t 2)
+    read_bytes 65536 # it ends with its connection
+    body=$answer
+    return 1
+  fi
+  [[ $head != *$'\n'[Cc]onnection:\ [Cc]lose* ]]
+}
+
+wait_for_answer() {
   until IFS= read -r ${function_pid:+-t 2} -N 1 -u "$api" answer; do
     (($? > 128)) || return # more than 128: time is up
     check_function
   done
-  read_head && read_body && [[ ${head,,} != *$'\nconnection: close'* ]]
+  patience=(-t 2)
+  read_bytes 16
 }
 
-read_head() {
-  read_bytes 16 || return
-  # The rest in one block, as long as the last one was: bash reads lines byte by byte. Heads do not differ by as much as
-  # the shortest body, so this does not wait for more than there is.
-  if [[ $answer = $'HTTP/1.1 200 OK\r\n' ]] && ((block)); then read_bytes "$block" || return; fi
-  until [[ $answer = *$'\r\n\r\n'* ]]; do
-    ((${#answer} < 16384)) || return
-    read_line || return
-  done
-  head=${answer%%$'\r\n\r\n'*}
-  answer=${answer:${#head}+4}
+read_bytes() { # COUNT: adds them to answer
+  local bytes
+  IFS= read -r "${patience[@]}" -N "$1" -u "$api" bytes
+  set -- $?
+  answer+=$bytes
+  return "$1"
 }
 
-read_body() {
-  local length=${head,,}
-  if [[ $length = *$'\ntransfer-encoding: chunked'* ]]; then read_chunks; return; fi
-  if [[ $length = *$'\ncontent-length:'* ]]; then
-    length=${length##*$'\ncontent-length:'} length=${length%%$'\r'*} length=${length//[!0-9]/}
-    ((${#length} < 7)) || return
-    length=$((10#0$length - ${#answer})) # 10#: zeros in front mean octal numbers
-    if ((length > 0)); then read_bytes "$length" || return; fi
-    body=$answer
-    return
-  fi
-  read_bytes 65536 # such an answer ends with its connection
-  body=$answer
-  return 1
+read_line() { # adds it to answer
+  local line
+  ((${#answer} < 16384)) && IFS= read -r "${patience[@]}" -u "$api" line && answer+=$line$'\n'
 }
 
 read_chunks() {
@@ -198,12 +207,13 @@ next_event() {
   while :; do
     ((pending)) || ask
     if read_answer; then ((pending -= 1)); else connect || exit 1; fi
-    if [[ $head = HTTP/1.?' 200'* && $body = *'"eventType":'?( )'"'@(INVOKE|SHUTDOWN)'"'* ]]; then
-      event=$body block=$((${#head} > 94 ? ${#head} - 14 : 80))
+    if [[ $head = HTTP/1.?' 200'* ]]; then
+      event=$body block=$((${#head} - 15))
+      [[ $event = *'"eventType":'?( )'"INVOKE"'* ]] && return
       # only in the layer: begin
       [[ $event = *'"eventType":'?( )'"SHUTDOWN"'* ]] && shut_down
       # only in the layer: end
-      return 0
+      event=''
     fi
     ((pending)) && continue
     # A connection that is lost once, in a freeze for instance, is worth no word.
@@ -241,42 +251,45 @@ register() { # NAME EVENTS
 
 # Reads its lines until something is to be done. Sets news: settled, late, gone or watch.
 listen() {
-  local kind number rest status
-  while :; do
-    read -r "${limit[@]}" -u "$lines" kind number rest
-    status=$?
-    if ((status > 128)); then
-      # Time is up. Or the process is, which has written meanwhile or is gone: a function that timed out, for instance.
-      if read -t 0 -u "$lines"; then limit=(-t 0.001); continue; fi
-      news=late
-      return
-    fi
-    if ((status)); then news=gone; return; fi
+  local kind number rest
+  while read -r "${limit[@]}" -u "$lines" kind number rest || is_late $?; do
     present=1
     case $kind in
-      open) last=0 ;;
-      work) hands_off=1 ;;
-      watch)
-        watch=1
-        if [[ ! $event ]]; then news=watch; return; fi ;;
+      settled) # what is not above the last one released comes too late, or twice
+        if is_number "$number" && ((number > last)); then
+          last=$number start=$rest held=''
+          if [[ ! $event || $event = *"\"$start"* ]]; then
+            news=settled
+            return
+          fi
+          # The event of that invocation was lost, with a connection perhaps: this one belongs to the next.
+          limit_by_event
+        fi ;;
       hold)
         if is_number "$number" && ((number > last)) && is_number "$rest"; then
           held=$number
           limit_until $((rest - margin))
         fi ;;
-      settled) # what is not above the last one released comes too late, or twice
-        if is_number "$number" && ((number > last)); then
-          last=$number start=$rest held=''
-          if [[ ! $event ]] || is_settled; then news=settled; return; fi
-          limit_by_event
+      open) last=0 ;;
+      work) hands_off=1 ;;
+      watch)
+        watch=1
+        if [[ ! $event ]]; then
+          news=watch
+          return
         fi ;;
     esac
   done
 }
 
-# Whether it is the event of the invocation that has settled. One whose event was lost with a connection would release
-# the next one else, and so on for ever.
-is_settled() { [[ $event = *"\"$start"* ]]; }
+is_late() { # STATUS of read. Sets news, or else there is more to be read
+  kind=''
+  if (($1 <= 128)); then news=gone; return 1; fi
+  # Once more, when time is up: the process may have written, or be gone, because it has timed out for instance.
+  if read -t 0 -u "$lines"; then limit=(-t 0.001); return; fi
+  news=late
+  return 1
+}
 
 # Until when the invocation of this event can be held.
 limit_by_event() {
@@ -325,13 +338,17 @@ hold() {
 release() {
   local busy=''
   # only in the layer: begin
-  if is_busy; then busy=1; fi
+  if [[ $hands_off || $command ]] && is_busy; then busy=1; fi
   # only in the layer: end
   if [[ ! $event ]]; then
     # To read an event takes bash longer than to ask for the next one. So that comes first where the event is here.
-    [[ ! $busy ]] && read -t 0 -u "$api" && ask
+    if [[ ! $busy ]] && read -t 0 -u "$api"; then
+      is_here=1
+      ask
+    fi
     next_event
-    if ! is_settled; then
+    is_here=''
+    if [[ $event != *"\"$start"* ]]; then
       limit_by_event
       ((pending)) || return # and hold for this one
       event=''
@@ -434,7 +451,7 @@ work() { # after an invocation
   limit_by_event
   if [[ $news = settled ]]; then
     is_over=1
-    if is_due && tell_worker "run $end"; then wait_for_worker "$end"; fi
+    if [[ $hands_off ]] && is_due && tell_worker "run $end"; then wait_for_worker "$end"; fi
   fi
   if [[ $command ]] && tell_worker "after $end $is_over ${event//[$'\r\n']/ }"; then
     [[ $news = late ]] || wait_for_worker "$end" # its time is up: the worker only takes note
@@ -453,7 +470,7 @@ is_due() {
 
 next_in_spool() { # sets name
   local entries
-  [[ $hands_off && -d $spool ]] || return
+  [[ -d $spool ]] || return
   entries=("$spool"/[0-9]*) # sorted
   name=${entries[0]##*/}
   [[ $name != '[0-9]*' ]]
@@ -464,7 +481,7 @@ shut_down() {
   function_is_gone
   while read -r -t 0.01 -u "$lines" kind _; do [[ $kind = work ]] && hands_off=1; done
   limit_by_event
-  if [[ $command ]] || next_in_spool; then tell_worker "last $end" && wait_for_worker "$end"; fi
+  if [[ $command ]] || { [[ $hands_off ]] && next_in_spool; }; then tell_worker "last $end" && wait_for_worker "$end"; fi
   exit 0
 }
 
@@ -474,16 +491,16 @@ is_managed_instance() { # extensions are not given both variables everywhere
   [[ $AWS_LAMBDA_MAX_CONCURRENCY || $AWS_LAMBDA_INITIALIZATION_TYPE = lambda-managed-instances ]]
 }
 
-# Always a new one: whatever has one of this name open, of an environment that is gone, shall not read these lines.
-make_fifo() {
-  [[ -e $pipe || -L $pipe ]] && command -p rm -f "$pipe"
-  command -p mkfifo -m 600 "$pipe"
-}
-
 open_fifo() {
   local both
-  if [[ $pipe = /* && -p $pipe && -O $pipe && ! -L $pipe ]]; then
+  if [[ $pipe = /* ]]; then
+    # Always a new one: whatever has the old one open, of an environment that is gone, shall not read these lines.
+    [[ -e $pipe || -L $pipe ]] && command -p rm -f "$pipe"
+    command -p mkfifo -m 600 "$pipe"
+  fi
+  if [[ -p $pipe && -O $pipe && ! -L $pipe ]]; then
     # To open one end waits for the other, but to open both does not.
+    # shellcheck disable=SC2094
     exec {both}<>"$pipe" {lines}<"$pipe" {both}>&-
   else
     exec {lines}</dev/null
@@ -493,7 +510,7 @@ open_fifo() {
 }
 
 run_as_layer() {
-  local events='"INVOKE","SHUTDOWN"' name=${0##*/} fifo='' status
+  local events='"INVOKE","SHUTDOWN"' name=${0##*/} status
   spool=${POST_INVOKE_SPOOL:-/tmp/middy-post-invoke}
   command=$POST_INVOKE_COMMAND
   if is_managed_instance; then
@@ -504,17 +521,8 @@ run_as_layer() {
   # Attached, but switched off: registered all the same, or Init would never end.
   case ${POST_INVOKE_COMPANION,,} in embedded | internal | off) events='' command='' ;; esac
   # It has to be there before the runtime is started, which is when every extension has registered.
-  if [[ $events ]]; then
-    make_fifo &
-    fifo=$!
-  fi
+  if [[ $events ]]; then open_fifo; else exec {lines}</dev/null; fi
   connect
-  if [[ $fifo ]]; then
-    wait "$fifo"
-    open_fifo
-  else
-    exec {lines}</dev/null
-  fi
   if ! register "$name" "$events" && ! { connect && register "$name" "$events"; }; then
     describe_answer
     complain "the companion cannot register as an extension: $status"

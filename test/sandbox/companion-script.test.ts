@@ -1,6 +1,6 @@
 // The companion script by itself: what it does with each line of the function's process and each answer of the API.
 import { afterEach, describe, expect, it } from '@jest/globals'
-import { type Companion, IDENTIFIER, invoke, inAMinute, startCompanion, shutdown, type StartOptions } from '../support/companion-script.ts'
+import { type Companion, invoke, inAMinute, startCompanion, shutdown, type StartOptions } from '../support/companion-script.ts'
 import { until } from '../unit/helpers.ts'
 
 const TEST_MS = 30_000
