@@ -54,15 +54,6 @@ export default defineConfig([
     external: ['../layer/post-invoke/runner.cjs', './layer/post-invoke/runner.cjs'],
     esbuildPlugins: [
       {
-        // Not in index.js: see src/metrics.ts.
-        name: 'metrics',
-        setup(build) {
-          build.onResolve({ filter: /\/metrics\.ts$/ }, ({ kind }) =>
-            kind === 'dynamic-import' ? { path: './metrics.js', external: true } : undefined,
-          )
-        },
-      },
-      {
         name: 'register.sh',
         setup(build) {
           build.onLoad({ filter: /register\.sh$/ }, ({ path }) => ({
