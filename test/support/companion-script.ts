@@ -112,7 +112,13 @@ export const invoke = (requestId: string, deadlineMs: unknown = inAMinute()) => 
   },
 })
 
-export const shutdown = { eventType: 'SHUTDOWN', shutdownReason: 'SPINDOWN', deadlineMs: inAMinute() }
+export const shutdown = {
+  eventType: 'SHUTDOWN',
+  shutdownReason: 'SPINDOWN',
+  get deadlineMs() {
+    return inAMinute()
+  },
+}
 
 export type Role = 'layer' | 'internal' | 'sigterm'
 
