@@ -51,7 +51,7 @@ present=''      # whether a function's process takes part
 watch=''        # whether it has said so
 held=''         # the number of the invocation that runs tasks
 last=0          # the number of the one released last
-limit=()        # the options by which `read` ends in time
+limit=()        # the options by which `read` ends in time, at limit_end
 exec {log}>&2 2>/dev/null # bash writes an error for each connection that is over: what matters is looked at
 
 # --- The log --------------------------------------------------------------------------------------------------------
@@ -94,6 +94,7 @@ is_number() { # before any arithmetic: bash evaluates what it finds there, a[$(c
 # As an interval, and once: the clock may be set while the invocation runs, and deadlines are on the function's.
 limit_until() { # TIME, in milliseconds since the epoch
   local left now=$EPOCHREALTIME
+  limit_end=$1
   left=$(($1 - ${now/./} / 1000))
   ((left > 0)) || left=1
   ((left < 900000)) || left=900000 # no invocation is longer than 15 minutes
@@ -110,7 +111,7 @@ pause() { # SECONDS. Without a process for it: nobody ever writes to this socket
 
 connect() { # anew. Fails where nobody listens any more: on Lambda that never is
   local wait
-  pending=0
+  pending=0 is_here=''
   for wait in 0.02 0.1 0.5 1 2 2 ''; do
     [[ $api ]] && exec {api}>&- && api=''
     exec {api}<>"/dev/tcp/$host/$port" && return
@@ -279,6 +280,7 @@ listen() {
           return
         fi ;;
     esac
+    [[ ${limit[*]} ]] && limit_until "$limit_end"
   done
 }
 
@@ -286,7 +288,10 @@ is_late() { # STATUS of read. Sets news, or else there is more to be read
   kind=''
   if (($1 <= 128)); then news=gone; return 1; fi
   # Once more, when time is up: the process may have written, or be gone, because it has timed out for instance.
-  if read -t 0 -u "$lines"; then limit=(-t 0.001); return; fi
+  if read -t 0 -u "$lines"; then
+    limit_end=1
+    return
+  fi
   news=late
   return 1
 }
@@ -348,11 +353,9 @@ release() {
     fi
     next_event
     is_here=''
-    if [[ $event != *"\"$start"* ]]; then
-      limit_by_event
-      ((pending)) || return # and hold for this one
-      event=''
-      next_event
+    if ((!pending)) && [[ $event != *"\"$start"* ]]; then
+      limit_by_event # it is that of the next invocation, which is held from here on
+      return
     fi
   fi
   # only in the layer: begin

@@ -43,7 +43,9 @@ const main = () => {
 
   const answer = async (line: string) => {
     const [number, kind, ...words] = line.split(' ')
-    await obey(kind, words).catch(error => log.error('the worker has failed; handed-off work waits in the spool', error))
+    await obey(kind, words).catch(error =>
+      log.error('the worker has failed; handed-off work waits in the spool', error),
+    )
     writeSync(ANSWERS, `${number}\n`)
   }
 

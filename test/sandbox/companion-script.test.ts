@@ -1,6 +1,15 @@
 // The companion script by itself: what it does with each line of the function's process and each answer of the API.
 import { afterEach, describe, expect, it } from '@jest/globals'
-import { type Companion, invoke, inAMinute, startCompanion, shutdown, type StartOptions } from '../support/companion-script.ts'
+import {
+  answerWith,
+  type Companion,
+  IDENTIFIER,
+  inAMinute,
+  invoke,
+  type StartOptions,
+  shutdown,
+  startCompanion,
+} from '../support/companion-script.ts'
 import { until } from '../unit/helpers.ts'
 
 const TEST_MS = 30_000
@@ -10,29 +19,715 @@ afterEach(async () => {
   await cleanUp.disposeAsync()
   cleanUp = new AsyncDisposableStack()
 })
-const start = (options?: StartOptions) => startCompanion(cleanUp, options)
-const asks = (companion: Companion, count: number) =>
-  until(() => companion.api.asked() >= count, `it asks for event ${count}`)
 
-describe.each(['layer', 'internal'] as const)('%s', role => {
-  it('holds until settled', async () => {
-    const companion = await start({ role })
-    const func = companion.connect()
-    func.say('open')
-    for (let n = 1; n <= 3; n++) {
-      await companion.api.answer(invoke(`r${n}-x`))
-      func.say(`hold ${n} ${inAMinute()}`)
-      await new Promise(r => setTimeout(r, 30))
-      expect(companion.api.asked()).toBe(n)
-      func.say(`settled ${n} r${n}-x`)
-      await asks(companion, n + 1)
+const start = (options?: StartOptions) => startCompanion(cleanUp, options)
+
+/** It has asked for so many events, and for no more. */
+const asks = async ({ api }: Companion, count: number) => {
+  await until(() => api.asked() >= count, `it asks for event ${count}`)
+  expect(api.asked()).toBe(count)
+}
+
+/** It holds: it asks for nothing. So long we look; one that does ask is seen for certain only after that. */
+const holds = async ({ api }: Companion, count: number) => {
+  await new Promise(resolve => setTimeout(resolve, 60))
+  expect(api.asked()).toBe(count)
+}
+
+/** The event of the first invocation is lost with its connection: it asks for one on another, and is waiting for it now. */
+const loseFirst = async ({ api }: Companion, say: (...lines: string[]) => void, begin = 'r1') => {
+  await api.cut()
+  say('open', `settled 1 ${begin}`)
+  await until(() => api.asked() === 2, 'it asks on another connection')
+}
+
+const GONE = 'middy-post-invoke: the process is gone; unfinished: "audit"'
+const LATE = 'middy-post-invoke: time is up; unfinished: "audit"'
+
+describe.each(['layer', 'internal'] as const)('the lines of the function, to the %s extension', role => {
+  it(
+    'hold and settled: the next event is asked for when the invocation has settled',
+    async () => {
+      const companion = await start({ role })
+      const { say } = companion.connect()
+      say('open')
+      for (let number = 1; number <= 3; number++) {
+        await companion.api.answer(invoke(`r${number}`))
+        say(`hold ${number} ${inAMinute()}`)
+        await holds(companion, number)
+        say(`settled ${number} r${number}`)
+        await asks(companion, number + 1)
+      }
+      expect(companion.lines()).toEqual([])
+      expect(companion.replies()).toEqual(role === 'layer' ? [] : ['ready'])
+    },
+    TEST_MS,
+  )
+
+  it(
+    'settled before the event has come',
+    async () => {
+      const companion = await start({ role })
+      const { say } = companion.connect()
+      say('open', 'settled 1 r1')
+      await holds(companion, 1)
+      await companion.api.answer(invoke('r1'))
+      await asks(companion, 2)
+      await companion.api.answer(invoke('r2'))
+      await holds(companion, 2)
+      say('settled 2 r2')
+      await asks(companion, 3)
+    },
+    TEST_MS,
+  )
+
+  it(
+    'settled twice, or too late, is ignored',
+    async () => {
+      const companion = await start({ role })
+      const { say } = companion.connect()
+      await companion.api.answer(invoke('r1'))
+      say('open', 'settled 1 r1', 'settled 1 r1', 'settled 1 r1')
+      await asks(companion, 2)
+      await companion.api.answer(invoke('r1')) // Lambda's retries carry the same request id
+      say('settled 1 r1', 'hold 1 1')
+      await holds(companion, 2)
+      say('settled 2 r1')
+      await asks(companion, 3)
+    },
+    TEST_MS,
+  )
+
+  it(
+    'hold is released before its deadline, which is logged, and the late settled is ignored',
+    async () => {
+      const companion = await start({ role })
+      const { say } = companion.connect()
+      companion.writeLastWords(GONE, LATE)
+      await companion.api.answer(invoke('r1'))
+      say('open', `hold 1 ${Date.now() + 150}`)
+      await asks(companion, 2)
+      expect(companion.lines()).toEqual([LATE])
+      await companion.api.answer(invoke('r2'))
+      say('settled 1 r1')
+      await holds(companion, 2)
+      say('settled 2 r2')
+      await asks(companion, 3)
+    },
+    TEST_MS,
+  )
+
+  it(
+    'other lines do not put off the end of a hold',
+    async () => {
+      const companion = await start({ role })
+      const { say } = companion.connect()
+      await companion.api.answer(invoke('r1'))
+      say('open', `hold 1 ${Date.now() + 600}`)
+      const timer = setInterval(() => say('settled 0 x', 'whatever'), 50)
+      cleanUp.defer(() => clearInterval(timer))
+      await asks(companion, 2)
+    },
+    TEST_MS,
+  )
+
+  it(
+    'a deadline that has passed, and nothing written since: it is released at once',
+    async () => {
+      const companion = await start({ role })
+      await companion.api.answer(invoke('r1'))
+      companion.connect().say('open', 'hold 1 1000')
+      await asks(companion, 2)
+    },
+    TEST_MS,
+  )
+
+  it(
+    'what is no line of ours is ignored, and is never evaluated',
+    async () => {
+      const companion = await start({ role })
+      const { say } = companion.connect()
+      await companion.api.answer(invoke('r1'))
+      say(
+        'open',
+        '',
+        'nonsense',
+        'settled',
+        'settled 0 r1',
+        'settled -1 r1',
+        'settled 01 r1',
+        'settled 1x r1',
+        'settled a[$(kill $$)] r1',
+        'settled 99999999999999999999 r1',
+        `hold 1 a[$(kill $$)]`,
+        'hold $(kill $$) 1000',
+        'hold 1',
+        'hold 1 0',
+        'SETTLED 1 r1',
+        'settled\\ 1 r1',
+      )
+      await holds(companion, 1)
+      say('settled 1 r1')
+      await asks(companion, 2)
+      expect(companion.lines()).toEqual([])
+    },
+    TEST_MS,
+  )
+
+  it.each(['r-1', '8476a536-e9f4'])(
+    'the event after one that was lost with a connection is not released for it (start of the id: %j)',
+    async begin => {
+      const companion = await start({ role })
+      const { say } = companion.connect()
+      await loseFirst(companion, say, begin)
+      await companion.api.answer(invoke('of the second one'))
+      await holds(companion, 2)
+      say('settled 2 of')
+      await asks(companion, 3)
+    },
+    TEST_MS,
+  )
+
+  it.each([
+    '"quoted"',
+    "it's",
+    'back\\slash',
+    '$(kill $$)',
+    '`kill $$`',
+    '*',
+    '"eventType":"SHUTDOWN"',
+    'SHUTDOWN',
+    'é',
+  ])(
+    'request ids may hold anything: %j',
+    async requestId => {
+      const companion = await start({ role })
+      const { say } = companion.connect()
+      say('open')
+      for (let number = 1; number <= 2; number++) {
+        await companion.api.answer(invoke(requestId))
+        say(`settled ${number} ${/^[A-Za-z0-9-]*/.exec(requestId)?.[0]}`)
+        await asks(companion, number + 1)
+      }
+    },
+    TEST_MS,
+  )
+
+  it(
+    'a line that is cut in two is one line',
+    async () => {
+      const companion = await start({ role: 'internal' })
+      await companion.api.answer(invoke('r1'))
+      const socket = companion.process.stdio[3] as unknown as { write(text: string): void }
+      for (const part of ['op', 'en\nsett', 'led 1', ' r1', '\n']) {
+        socket.write(part)
+        await new Promise(resolve => setTimeout(resolve, 10))
+      }
+      await asks(companion, 2)
+    },
+    TEST_MS,
+  )
+
+  it(
+    'watch: each event is read at once, and held until its deadline where nothing is told of it',
+    async () => {
+      const companion = await start({ role })
+      const { say } = companion.connect()
+      say('watch')
+      await companion.api.answer(invoke('r1', Date.now() + 300))
+      await asks(companion, 2)
+      await companion.api.answer(invoke('r2'))
+      await holds(companion, 2)
+      say('settled 1 r1') // of the one before, too late
+      await holds(companion, 2)
+      say('settled 2 r2')
+      await asks(companion, 3)
+      await companion.api.answer(invoke('r3'))
+      say(`hold 3 ${Date.now() + 200}`)
+      await asks(companion, 4)
+    },
+    TEST_MS,
+  )
+
+  it(
+    'watch, told with an event in hand',
+    async () => {
+      const companion = await start({ role })
+      const { say } = companion.connect()
+      await loseFirst(companion, say, 'lost')
+      await companion.api.answer(invoke('r2'))
+      await holds(companion, 2)
+      say('watch', 'settled 2 r2')
+      await asks(companion, 3)
+      await companion.api.answer(invoke('r3', Date.now() + 200))
+      await asks(companion, 4)
+    },
+    TEST_MS,
+  )
+})
+
+describe('the layer, as functions come and go', () => {
+  it(
+    'releases each event of a function that takes no part',
+    async () => {
+      const companion = await start()
+      for (let number = 1; number <= 3; number++) {
+        await companion.api.answer(invoke(`r${number}`))
+        await asks(companion, number + 1)
+      }
+      expect(companion.lines()).toEqual([])
+    },
+    TEST_MS,
+  )
+
+  it(
+    'holds for one that takes part from its second invocation on',
+    async () => {
+      const companion = await start()
+      await companion.api.answer(invoke('r1'))
+      await asks(companion, 2)
+      const { say } = companion.connect()
+      say('open', 'settled 1 r1')
+      await companion.api.answer(invoke('r2'))
+      await holds(companion, 2)
+      say('settled 2 r2')
+      await asks(companion, 3)
+    },
+    TEST_MS,
+  )
+
+  it(
+    'counts anew for the process after the one that is gone, and says nothing where nothing was lost',
+    async () => {
+      const companion = await start()
+      const first = companion.connect()
+      for (let number = 1; number <= 2; number++) {
+        await companion.api.answer(invoke(`r${number}`))
+        first.say(number === 1 ? 'open' : 'more', `settled ${number} r${number}`)
+        await asks(companion, number + 1)
+      }
+      first.end()
+      await companion.api.answer(invoke('r3'))
+      await asks(companion, 4)
+      const second = companion.connect()
+      second.say('open')
+      await companion.api.answer(invoke('r4'))
+      await holds(companion, 4)
+      second.say('settled 1 r4')
+      await asks(companion, 5)
+      expect(companion.lines()).toEqual([])
+    },
+    TEST_MS,
+  )
+})
+
+describe('last words', () => {
+  const killed = async (role: 'layer' | 'internal' | 'sigterm', env: Record<string, string> = {}, gone = GONE) => {
+    const companion = await start({ role, env })
+    const { say, end } = companion.connect()
+    if (role !== 'sigterm') {
+      await companion.api.answer(invoke('r1'))
+      say('open', `hold 1 ${inAMinute()}`)
     }
-    if (role === 'layer') {
+    companion.writeLastWords(gone, LATE)
+    await new Promise(resolve => setTimeout(resolve, 30))
+    process.kill(companion.pid, 'SIGTERM') // as the emulator does
+    end()
+    await until(() => companion.lines().length > 0, 'it says so')
+    return companion
+  }
+
+  it(
+    'of a process that is gone are logged once, and the environment is released',
+    async () => {
+      const companion = await killed('layer')
+      await asks(companion, 2)
       await companion.api.answer(shutdown)
-      func.end()
-    } else func.end()
-    expect(await companion.ended).toBe(0)
-    expect(companion.lines()).toEqual([])
-    if (role === 'internal') expect(companion.replies()).toEqual(['ready'])
-  }, TEST_MS)
+      expect(await companion.ended).toBe(0)
+      expect(companion.lines()).toEqual([GONE])
+    },
+    TEST_MS,
+  )
+
+  it.each(['internal', 'sigterm'] as const)(
+    'are logged by the %s extension, which ends then',
+    async role => {
+      const companion = await killed(role)
+      expect(await companion.ended).toBe(0)
+      expect(companion.lines()).toEqual([GONE])
+    },
+    TEST_MS,
+  )
+
+  it.each(['layer', 'internal', 'sigterm'] as const)(
+    'in JSON get the time (%s)',
+    async role => {
+      const { lines } = await killed(
+        role,
+        { AWS_LAMBDA_LOG_FORMAT: 'JSON', TZ: 'Asia/Tokyo' },
+        '{"level":"ERROR","a":"}"}',
+      )
+      const { timestamp, ...rest } = JSON.parse(lines()[0] as string)
+      expect(rest).toEqual({ level: 'ERROR', a: '}' })
+      expect(timestamp).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+      expect(Math.abs(Date.parse(timestamp) - Date.now())).toBeLessThan(TEST_MS)
+    },
+    TEST_MS,
+  )
+
+  it(
+    'are logged at SHUTDOWN, with the process still there',
+    async () => {
+      const companion = await start()
+      const { say } = companion.connect()
+      await companion.api.answer(invoke('r1'))
+      say('open', 'settled 1 r1')
+      await asks(companion, 2)
+      companion.writeLastWords(GONE)
+      say('settled 2 r2')
+      await companion.api.answer(shutdown)
+      expect(await companion.ended).toBe(0)
+      expect(companion.lines()).toEqual([GONE])
+    },
+    TEST_MS,
+  )
+
+  it(
+    'of an environment that is gone are not those of this one',
+    async () => {
+      const { writeFileSync } = await import('node:fs')
+      const companion = await start({ prepare: fifo => writeFileSync(`${fifo}.tasks`, `${GONE}\n\n`) })
+      await companion.api.answer(shutdown)
+      expect(await companion.ended).toBe(0)
+      expect(companion.lines()).toEqual([])
+    },
+    TEST_MS,
+  )
+
+  it.each([
+    ['of another kind: a folder', 'mkdir "$1"'],
+    ['of another kind: a FIFO that would be waited for', 'mkfifo "$1"'],
+    ['a symbolic link', `echo "${GONE}" >"$1.real"; ln -s "$1.real" "$1"`],
+  ])(
+    'are not read from what is %s',
+    async (_, command) => {
+      const { execFileSync } = await import('node:child_process')
+      const companion = await start()
+      const { say, end } = companion.connect()
+      await companion.api.answer(invoke('r1'))
+      say('open', `hold 1 ${inAMinute()}`)
+      execFileSync('/bin/sh', ['-c', command, 'sh', companion.tasks])
+      end()
+      await asks(companion, 2)
+      await companion.api.answer(shutdown)
+      expect(await companion.ended).toBe(0)
+      expect(companion.lines()).toEqual([])
+    },
+    TEST_MS,
+  )
+
+  it(
+    'are logged, not those for when time is up, where the process is gone when time is up',
+    async () => {
+      const companion = await start({ role: 'internal' })
+      const { say, end } = companion.connect()
+      companion.writeLastWords(GONE, LATE)
+      await companion.api.answer(invoke('r1'))
+      await new Promise(resolve => setTimeout(resolve, 30))
+      process.kill(companion.pid, 'SIGSTOP')
+      say('open', `hold 1 ${Date.now() + 101}`)
+      await new Promise(resolve => setTimeout(resolve, 50))
+      end()
+      await new Promise(resolve => setTimeout(resolve, 20))
+      process.kill(companion.pid, 'SIGCONT')
+      expect(await companion.ended).toBe(0)
+      expect(companion.lines()).toEqual([GONE])
+    },
+    TEST_MS,
+  )
+})
+
+describe.each(['layer', 'internal'] as const)('what the API answers, to the %s extension', role => {
+  const event = JSON.stringify(invoke('r1'))
+  const whole = answerWith(event)
+  const bodyAt = whole.indexOf('{')
+  const noDate = `HTTP/1.1 200 OK\r\nContent-Length: ${event.length}\r\n\r\n${event}`
+  const chunked = (...chunks: string[]) =>
+    `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${[...chunks, ''].map(chunk => `${chunk.length.toString(16)}\r\n${chunk}\r\n`).join('')}`
+
+  /** The first event is answered as given, the second as usual. Both are let go when they have settled. */
+  const survives = async (answer: (companion: Companion) => Promise<unknown>, asked: number, settled = 1) => {
+    const companion = await start({ role })
+    const { say } = companion.connect()
+    say('open')
+    await answer(companion)
+    say(`settled ${settled} r${settled}`)
+    await until(() => companion.api.asked() >= asked, 'it asks again')
+    await companion.api.answer(invoke(`r${settled + 1}`))
+    await holds(companion, asked)
+    say(`settled ${settled + 1} r${settled + 1}`)
+    await asks(companion, asked + 1)
+    return companion
+  }
+
+  it.each<[string, string[]]>([
+    ['in one piece', [whole]],
+    ['in two: head and body', [whole.slice(0, bodyAt), whole.slice(bodyAt)]],
+    ['cut in its first line', [whole.slice(0, 5), whole.slice(5)]],
+    ['cut in its head', [whole.slice(0, 40), whole.slice(40)]],
+    ['cut before the end of the head', [whole.slice(0, bodyAt - 1), whole.slice(bodyAt - 1)]],
+    ['cut in its body', [whole.slice(0, bodyAt + 30), whole.slice(bodyAt + 30)]],
+    ['byte by byte, nearly', whole.match(/.{1,37}/gs) as string[]],
+    ['with a short head', [noDate]],
+    ['with headers in lower case', [whole.replace(/^[A-Z].*:/gm, name => name.toLowerCase())]],
+    ['with headers in capitals', [whole.replace(/^[A-Z].*:/gm, name => name.toUpperCase())]],
+    ['with spaces in its JSON', [answerWith(JSON.stringify(invoke('r1'), null, 2))]],
+    ['in one chunk', [chunked(event)]],
+    ['in chunks, cut anywhere', [chunked(event.slice(0, 20), event.slice(20, 21), event.slice(21))]],
+    ['in chunks that come one by one', chunked(event.slice(0, 33), event.slice(33)).match(/.{1,29}/gs) as string[]],
+  ])(
+    'an event %s',
+    async (_, parts) => {
+      const companion = await survives(({ api }) => api.send(...parts), 2)
+      expect(companion.lines()).toEqual([])
+    },
+    TEST_MS,
+  )
+
+  it.each<[string, string]>([
+    ['that closes its connection', whole.replace('HTTP/1.1 200 OK\r\n', 'HTTP/1.1 200 OK\r\nConnection: close\r\n')],
+    ['without a length', `HTTP/1.0 200 OK\r\n\r\n${event}`],
+  ])(
+    'an event %s',
+    async (_, bytes) => {
+      const companion = await start({ role })
+      const { say } = companion.connect()
+      await loseFirst(companion, say)
+      ;(await companion.api.send(bytes)).end()
+      await asks(companion, 3)
+      await companion.api.answer(invoke('r2'))
+      say('settled 2 r2')
+      await asks(companion, 4)
+      expect(companion.lines()).toEqual([])
+    },
+    TEST_MS,
+  )
+
+  it.each<[string, string]>([
+    ['nothing', answerWith('')],
+    ['no JSON', answerWith('<html>')],
+    ['null', answerWith('null')],
+    ['an array', answerWith('[]')],
+    ['of a kind to come', answerWith({ eventType: 'THAW' })],
+    ['an INVOKE with the status 202', answerWith(event, '202 Accepted')],
+    ['a refusal', answerWith('{}', '403 Forbidden')],
+    ['a failure', answerWith('{"errorMessage":"\\"x\\""}', '500 Internal "Server" Error')],
+  ])(
+    'is no event: %s. It is asked for again, and that is said once',
+    async (_, bytes) => {
+      const companion = await start({ role, env: { AWS_LAMBDA_LOG_FORMAT: 'JSON' } })
+      const { say } = companion.connect()
+      say('open', 'settled 1 r1')
+      for (let time = 1; time <= 3; time++) await companion.api.send(bytes)
+      await companion.api.answer(event)
+      await asks(companion, 5)
+      expect(companion.lines().map(line => JSON.parse(line).message)).toEqual([
+        expect.stringMatching(/^middy-post-invoke: The next event cannot be had \(\d{3} [^"]*\), asking again$/),
+      ])
+    },
+    TEST_MS,
+  )
+
+  it.each<[string, string]>([
+    ['a refusal', answerWith('{}', '403 Forbidden')],
+    ['an empty one', answerWith('')],
+  ])(
+    'is no event where one was to be released at once: %s',
+    async (_, bytes) => {
+      const companion = await survives(async ({ api }) => {
+        await api.send(bytes)
+        await new Promise(resolve => setTimeout(resolve, 30))
+        const answered = until(() => api.asked() === 2, 'it asks').then(() => api.answer(event))
+        cleanUp.defer(() => answered)
+      }, 3)
+      expect(companion.lines().length).toBeLessThanOrEqual(1)
+    },
+    TEST_MS,
+  )
+
+  it.each<[string, string]>([
+    ['no HTTP', 'SSH-2.0-OpenSSH_9.6\r\n\r\n'],
+    ['a head without an end', `HTTP/1.1 200 OK\r\n${'X: y\r\n'.repeat(4_000)}`],
+    ['one line without an end', `HTTP/1.1 200 OK\r\nX: ${'y'.repeat(30_000)}`],
+    ['an absurd length', 'HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n'],
+    ['no length', 'HTTP/1.1 200 OK\r\nContent-Length: a[$(kill $$)]\r\n\r\n'],
+    ['absurd chunks', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFF\r\n'],
+    ['chunks that are none', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n\r\n'],
+    ['a part of a head', 'HTTP/1.1 200 OK\r\nContent-Le'],
+    ['a part of an event', whole.slice(0, bodyAt + 50)],
+    ['one byte', 'H'],
+  ])(
+    'that is garbage, or stalls, is given up within seconds: %s',
+    async (_, bytes) => {
+      const companion = await start({ role })
+      const { say } = companion.connect()
+      await loseFirst(companion, say)
+      await companion.api.send(bytes)
+      await companion.api.answer(event) // asked for on another connection
+      await asks(companion, 4)
+    },
+    TEST_MS,
+  )
+
+  it(
+    'a connection that is lost, with an INVOKE unread or without, is replaced by another',
+    async () => {
+      const companion = await start({ role })
+      const { say } = companion.connect()
+      say('open')
+      const socket = await companion.api.send(whole)
+      socket.resetAndDestroy()
+      say('settled 1 r1')
+      await asks(companion, 2)
+      await companion.api.answer(invoke('r2'))
+      await holds(companion, 2)
+      say('settled 2 r2')
+      await asks(companion, 3)
+      await companion.api.cut()
+      say('settled 3 r3')
+      await asks(companion, 4)
+      expect(companion.lines()).toEqual([])
+    },
+    TEST_MS,
+  )
+
+  it(
+    'ends, without a word, when nobody listens there any more',
+    async () => {
+      const companion = await start({ role })
+      const { say } = companion.connect()
+      say('open', 'settled 1 r1')
+      await new Promise(resolve => setTimeout(resolve, 30))
+      companion.api.close()
+      expect(await companion.ended).toBe(1)
+      expect(companion.lines()).toEqual([])
+    },
+    TEST_MS,
+  )
+})
+
+describe('deadlines of events', () => {
+  it.each<[string, unknown]>([
+    ['none', undefined],
+    ['null', null],
+    ['a text', 'soon'],
+    ['an object', {}],
+    ['one that no timer can count', 1e15],
+    ['negative', -1],
+  ])(
+    'one that is %s is no end',
+    async (_, deadlineMs) => {
+      const companion = await start()
+      const { say } = companion.connect()
+      say('watch')
+      await companion.api.answer({ ...invoke('r1'), deadlineMs })
+      await holds(companion, 1)
+      say('settled 1 r1')
+      await asks(companion, 2)
+    },
+    TEST_MS,
+  )
+})
+
+describe('SHUTDOWN ends it at once, with nothing to complain of', () => {
+  it.each<[unknown, unknown]>([
+    ['SPINDOWN', inAMinute()],
+    ['timeout', inAMinute()],
+    ['Failure', inAMinute()],
+    [undefined, undefined],
+    [7, 'soon'],
+    ['SPINDOWN', -1],
+  ])(
+    'for the reason %p, with the deadline %p',
+    async (shutdownReason, deadlineMs) => {
+      const companion = await start()
+      await companion.api.answer({ eventType: 'SHUTDOWN', shutdownReason, deadlineMs })
+      expect(await companion.ended).toBe(0)
+      expect(companion.api.asked()).toBe(1)
+      expect(companion.lines()).toEqual([])
+    },
+    TEST_MS,
+  )
+})
+
+describe('frozen and thawed', () => {
+  const freeze = async ({ pid }: Companion) => {
+    process.kill(pid, 'SIGSTOP')
+    await new Promise(resolve => setTimeout(resolve, 50))
+    process.kill(pid, 'SIGCONT')
+  }
+
+  it.each(['layer', 'internal'] as const)(
+    'at each point of an invocation (%s)',
+    async role => {
+      const companion = await start({ role })
+      const { say } = companion.connect()
+      const points = 5
+      say('open')
+      for (let number = 1; number <= points; number++) {
+        const at = async (point: number) => void (point === number && (await freeze(companion)))
+        await at(1)
+        await companion.api.answer(invoke(`r${number}`))
+        await at(2)
+        say(`hold ${number} ${inAMinute()}`)
+        await at(3)
+        say(`settled ${number} r${number}`)
+        await at(4)
+        await asks(companion, number + 1)
+        await at(5)
+      }
+      expect(companion.lines()).toEqual([])
+    },
+    TEST_MS,
+  )
+
+  it(
+    'for longer than a hold may last, with its connection lost meanwhile',
+    async () => {
+      const companion = await start()
+      const { say } = companion.connect()
+      companion.writeLastWords(GONE, LATE)
+      await companion.api.answer(invoke('r1'))
+      say('open', `hold 1 ${Date.now() + 1_000}`)
+      await new Promise(resolve => setTimeout(resolve, 50))
+      process.kill(companion.pid, 'SIGSTOP')
+      ;(companion.api.requests.at(-1) as { socket: { resetAndDestroy(): void } }).socket.resetAndDestroy()
+      await new Promise(resolve => setTimeout(resolve, 1_100))
+      process.kill(companion.pid, 'SIGCONT')
+      await asks(companion, 2)
+      await companion.api.answer(invoke('r2'))
+      say('settled 2 r2')
+      await until(() => companion.api.asked() >= 3, 'it goes on')
+    },
+    TEST_MS,
+  )
+})
+
+describe('an API that is gone, and a function that is', () => {
+  it(
+    'the internal extension ends where its function is gone, also while it waits for the API',
+    async () => {
+      const companion = await start({ role: 'internal' })
+      const { say, end } = companion.connect()
+      say('open', 'settled 1 r1') // whose event never comes
+      await new Promise(resolve => setTimeout(resolve, 50))
+      end()
+      // Its parent lives, so it asks for the event that Lambda owes it, and sees the end then.
+      await companion.api.answer(invoke('r1'))
+      expect(await companion.ended).toBe(0)
+      expect(companion.api.requests[0]?.head).toContain('Lambda-Extension-Name: middy-post-invoke')
+      expect(companion.api.requests[1]?.head).toContain(`Lambda-Extension-Identifier: ${IDENTIFIER}`)
+    },
+    TEST_MS,
+  )
 })

@@ -106,10 +106,19 @@ export const invoke = (requestId: string, deadlineMs: unknown = inAMinute()) => 
   deadlineMs,
   requestId,
   invokedFunctionArn: 'arn:aws:lambda:eu-west-1:123456789012:function:f',
-  tracing: { type: 'X-Amzn-Trace-Id', value: 'Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=1' },
+  tracing: {
+    type: 'X-Amzn-Trace-Id',
+    value: 'Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=1',
+  },
 })
 
-export const shutdown = { eventType: 'SHUTDOWN', shutdownReason: 'SPINDOWN', deadlineMs: inAMinute() }
+export const shutdown = {
+  eventType: 'SHUTDOWN',
+  shutdownReason: 'SPINDOWN',
+  get deadlineMs() {
+    return inAMinute()
+  },
+}
 
 export type Role = 'layer' | 'internal' | 'sigterm'
 
@@ -181,9 +190,11 @@ export const startCompanion = async (cleanUp: AsyncDisposableStack, options: Sta
   })
   let reply = ''
   const socket = child.stdio[3] as Duplex | undefined
-  socket?.on('error', () => {}).on('data', text => {
-    reply += text
-  })
+  socket
+    ?.on('error', () => {})
+    .on('data', text => {
+      reply += text
+    })
   const ended = new Promise<number | string>(resolve => {
     child.on('close', (code, signal) => resolve(code ?? String(signal)))
   })
@@ -207,7 +218,10 @@ export const startCompanion = async (cleanUp: AsyncDisposableStack, options: Sta
     replies: () => lines(reply),
     connect() {
       if (socket) {
-        return { say: (...said) => said.forEach(line => socket.write(`${line}\n`)), end: () => socket.destroy() }
+        return {
+          say: (...said) => void socket.write(said.map(line => `${line}\n`).join('')),
+          end: () => socket.destroy(),
+        }
       }
       const descriptor = openSync(fifo, constants.O_WRONLY | constants.O_NONBLOCK)
       let isOpen = true
@@ -216,7 +230,7 @@ export const startCompanion = async (cleanUp: AsyncDisposableStack, options: Sta
         isOpen = false
       }
       cleanUp.defer(end)
-      return { say: (...said) => said.forEach(line => writeSync(descriptor, `${line}\n`)), end }
+      return { say: (...said) => void writeSync(descriptor, said.map(line => `${line}\n`).join('')), end }
     },
     writeLastWords: (gone, late = '') => writeFileSync(`${fifo}.tasks`, `${gone}\n${late}\n`, { mode: 0o600 }),
   }
