@@ -33,8 +33,8 @@ export type Log = {
   debug(message: string, fields?: LogFields): void
   warn(message: string, error?: unknown, fields?: LogFields): void
   error(message: string, error?: unknown, fields?: LogFields): void
-  /** Warns of one thing (`topic`) no more than once in the life of this process. */
-  warnOnce(topic: string, message: string): void
+  /** Warns of one thing no more than once in the life of this process. The line begins with its code. */
+  warnOnce(code: `WARN_${string}`, message: string): void
 }
 
 export type LogSink = (method: LogMethod, message: string, fields: LogFields) => void
@@ -109,10 +109,10 @@ export const createLog = (
     debug: (message, fields) => write('debug', message, undefined, fields),
     warn: (message, error, fields) => write('warn', message, error, fields),
     error: (message, error, fields) => write('error', message, error, fields),
-    warnOnce: (topic, message) => {
-      if (said.has(topic)) return
-      said.add(topic)
-      write('warn', message)
+    warnOnce: (code, message) => {
+      if (said.has(code)) return
+      said.add(code)
+      write('warn', `${code}, ${message}`)
     },
     use(given) {
       logger = given === console ? undefined : given

@@ -44,9 +44,6 @@ export type CompanionChoice = {
   variables: Readonly<Record<string, string | undefined>>
 }
 
-/** What a warning says of the consequence: which it is, each middleware's option decides. */
-export const withoutCompanionApplies = 'withoutCompanion applies (by default tasks are awaited before the answer)'
-
 const LAYER_FILE = '/opt/extensions/post-invoke'
 
 /**
@@ -87,7 +84,7 @@ const noCompanion: Companion = { ...none, holds: () => false }
 const inWorkerThread = (log: Log): Companion => ({
   ...none,
   holds() {
-    log.warnOnce('thread', `a worker thread has no companion of its own: ${withoutCompanionApplies}`)
+    log.warnOnce('WARN_WORKER_THREAD', 'a worker thread has no companion')
     return false
   },
 })
@@ -98,10 +95,7 @@ const theGate = (log: Log): Companion => ({
   isGate: true,
   holds(isGated) {
     if (!isGated) {
-      log.warnOnce(
-        'gate',
-        `this invocation runs outside InvokeStore.run, which was to hold the environment: ${withoutCompanionApplies}. POST_INVOKE_COMPANION=internal or the layer avoids this.`,
-      )
+      log.warnOnce('WARN_GATE', 'this invocation runs outside InvokeStore.run, which was to hold the environment')
     }
     return isGated
   },
@@ -111,17 +105,17 @@ const theGate = (log: Log): Companion => ({
 const useLayer = (choice: CompanionChoice): Companion | undefined => {
   const { mode, log, variables } = choice
   const path = companionPath(variables)
-  const pipe = openPipe(path, () => log.error(`the layer's companion is gone: ${withoutCompanionApplies}`))
+  const pipe = openPipe(path, () => log.warnOnce('WARN_LAYER_GONE', "the layer's companion is gone"))
   if (typeof pipe !== 'string') return isOtherVersion(log) ? noCompanion : tellingBy(pipe, choice, true)
   if (mode !== 'layer' && !process.getBuiltinModule('node:fs').existsSync(LAYER_FILE)) return undefined
   const other = protocolBeside(path)
-  const instead = mode === 'layer' ? withoutCompanionApplies : 'an embedded companion holds instead'
-  log.warnOnce(
-    'layer',
-    other === undefined
-      ? `the layer's companion cannot be reached (${pipe}): is the layer attached? Until it is, ${instead}.`
-      : `this package is version ${version} and speaks protocol ${PROTOCOL}, the layer speaks protocol ${other}: deploy both from one version. Until then ${instead}.`,
-  )
+  if (other === undefined) log.warnOnce('WARN_NO_LAYER', `the layer's companion cannot be reached (${pipe})`)
+  else {
+    log.warnOnce(
+      'WARN_LAYER_VERSION',
+      `the layer speaks protocol ${other}, version ${version} of the package protocol ${PROTOCOL}: deploy both from one version`,
+    )
+  }
   return undefined
 }
 
@@ -145,10 +139,10 @@ const startInternalExtension = (choice: CompanionChoice): Companion | undefined 
   if (isOtherVersion(log)) return undefined
   const pipe = startCompanion('"INVOKE"', variables.AWS_LAMBDA_RUNTIME_API as string, () =>
     // Lambda cannot see that it is gone, and would wait for it in each invocation.
-    log.error('the internal extension is gone: this process ends after its next answer, for a new environment'),
+    log.warnOnce('WARN_INTERNAL_GONE', 'the internal extension is gone: this process ends after its next answer'),
   )
   if (typeof pipe !== 'string') return tellingBy(pipe, choice, false)
-  log.warnOnce('register', `no internal extension could be registered (${pipe}): ${withoutCompanionApplies}`)
+  log.warnOnce('WARN_NOT_REGISTERED', `no internal extension could be registered (${pipe})`)
   return undefined
 }
 
@@ -173,17 +167,14 @@ const isOtherVersion = (log: Log): boolean => {
   const global = globalThis as { [PIPE_OWNER]?: string }
   global[PIPE_OWNER] ??= version
   if (global[PIPE_OWNER] === version) return false
-  log.warnOnce(
-    'version',
-    `this package is version ${version}, and version ${global[PIPE_OWNER]} in the same process uses the companion already: ${withoutCompanionApplies}. Deploy one version.`,
-  )
+  log.warnOnce('WARN_TWO_VERSIONS', `version ${global[PIPE_OWNER]} in the same process uses the companion, not ${version}`)
   return true
 }
 
 const tellingBy = (pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolean): Companion => {
   const { log, variables, client } = choice
   const lastWords = createLastWords(`${companionPath(variables)}.tasks`, reason =>
-    log.warnOnce('last words', `what would be lost with this process cannot be written down (${reason})`),
+    log.warnOnce('WARN_LAST_WORDS', `what would be lost with this process cannot be written down (${reason})`),
   )
   let count = 0
   pipe.write(client.tellsEnds ? 'open\n' : 'watch\n')

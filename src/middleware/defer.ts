@@ -49,5 +49,5 @@ export const waitUntil = (promise: Promise<unknown>): void => {
   const { log, current } = functionProcess()
   const invocation = current()
   if (invocation) waitUntilIn(invocation, promise)
-  else log.warnOnce('waitUntil', 'waitUntil() was called outside of an invocation: nothing waits for the promise')
+  else log.warnOnce('WARN_WAIT_UNTIL', 'waitUntil() was called outside of an invocation')
 }

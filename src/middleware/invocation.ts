@@ -326,7 +326,7 @@ export const createInvocation = (
   const carry = (entries: readonly TaskEntry[]) => {
     const list = toList(entries)
     log.warn(
-      `tasks of request ${requestId} could not start before the function's deadline, and are carried over to what runs next in this environment, if anything does: ${listTasks(list)}`,
+      `tasks of request ${requestId} could not start before the function's deadline, and are carried over: ${listTasks(list)}`,
       undefined,
       { requestId, tasks: list.names },
     )
@@ -345,7 +345,7 @@ export const createInvocation = (
     for (let index = 0; index < entries.length; index += MAX_NAMES) {
       const list = toList(entries.slice(index, index + MAX_NAMES))
       log.error(
-        `tasks of request ${requestId} have not been started before the function's deadline: ${listTasks(list)}`,
+        `tasks of request ${requestId} could not start before the function's deadline: ${listTasks(list)}`,
         undefined,
         { requestId, tasks: list.names },
       )
@@ -357,7 +357,7 @@ export const createInvocation = (
           entry,
           new PostInvokeError(
             'ERR_TASK_DEADLINE',
-            `Expected the task ${JSON.stringify(entry.label)} to start before the function's deadline, got none of its time.`,
+            `Expected the task ${JSON.stringify(entry.label)} to start before the function's deadline.`,
           ),
         )
       }),
@@ -490,7 +490,7 @@ export const createInvocation = (
       if (isShutdown && state === 'open') {
         shutdownError = new PostInvokeError(
           'ERR_SHUTDOWN',
-          `Expected request ${requestId} to end before its environment: the function timed out, or was shut down.`,
+          `Expected request ${requestId} to end before its environment.`,
         )
       }
       await drain(lent)

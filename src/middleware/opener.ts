@@ -127,7 +127,7 @@ export const createOpener = (options: Options = {}): ((request: OpenRequest) => 
       // Not enumerable: a context is compared in users' tests, and copied.
       Object.defineProperty(request.context, 'defer', { configurable: true, writable: true, value: defer })
     } catch {
-      host.log.warnOnce('context', 'the context is frozen and gets no defer: import { defer } instead')
+      host.log.warnOnce('WARN_FROZEN_CONTEXT', 'the context is frozen and gets no defer()')
     }
     return opened
   }

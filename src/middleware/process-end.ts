@@ -97,7 +97,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
     if (isArmed) return
     isArmed = true
     const reason = listen()
-    if (reason !== undefined) log.warnOnce('sigterm', `no SIGTERM will come (${reason}): shutdown hooks will not run`)
+    if (reason !== undefined) log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come, and no shutdown hook run (${reason})`)
   }
 
   /** @returns why SIGTERM will not come. */

@@ -5,7 +5,7 @@ import { PostInvokeError } from '../errors.ts'
 import { createLog, type Log, type Logger } from '../log.ts'
 import { isManagedInstances, readCompanionMode } from '../variables.ts'
 import { version } from '../version.ts'
-import { type Companion, chooseCompanion, withoutCompanionApplies } from './companion.ts'
+import { type Companion, chooseCompanion } from './companion.ts'
 import {
   createInvocation,
   type Invocation,
@@ -136,10 +136,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     variables,
     onEnd,
     onBrokenGate() {
-      log.warnOnce(
-        'gate',
-        `the runtime client does not wait for InvokeStore.run, which was to hold the environment: ${withoutCompanionApplies}`,
-      )
+      log.warnOnce('WARN_GATE', 'the runtime client does not wait for InvokeStore.run, which was to hold the environment')
     },
   })
   const companion: Companion = chooseCompanion({ mode, log, client, variables, isMainThread })
@@ -232,7 +229,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     if (!isHeld && options.withoutCompanion === 'throw') {
       throw new PostInvokeError(
         'ERR_NO_COMPANION',
-        'Expected a companion to hold the environment after the response, got none: POST_INVOKE_COMPANION is off, or a warning in the log says why.',
+        'Expected a companion to hold the environment after the response, got none.',
       )
     }
     const start = {
