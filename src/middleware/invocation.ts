@@ -310,17 +310,23 @@ export const createInvocation = (
     })
   }
 
-  /** Once for all that time was up for: they are carried over, the first time, or dropped. */
-  const giveUpUnstarted = async (): Promise<void> => {
+  /**
+   * Once for all that time was up for: they are carried over, the first time, or dropped. Which of the two is decided at once.
+   *
+   * @returns what else has to be waited for.
+   */
+  const giveUpUnstarted = (): Promise<void> => {
     const entries = unstarted.concat(stack.takeAll())
     unstarted = []
-    // The work of a settled promise is done: it counts as run, with its own outcome.
-    await all(entries.filter(isDone).map(start))
     const waiting = entries.filter(entry => !isDone(entry))
-    if (waiting.length === 0) return
-    const { onDeadline = host.canCarry() ? 'carry' : 'drop' } = options
-    if (onDeadline === 'carry' && state === 'left' && isHeld && !isShuttingDown) carry(waiting)
-    else await drop(waiting)
+    // The work of a settled promise is done: it counts as run, with its own outcome.
+    const waits = entries.filter(isDone).map(start)
+    if (waiting.length > 0) {
+      const { onDeadline = host.canCarry() ? 'carry' : 'drop' } = options
+      if (onDeadline === 'carry' && state === 'left' && isHeld && !isShuttingDown) carry(waiting)
+      else waits.push(drop(waiting))
+    }
+    return all(waits)
   }
 
   const carry = (entries: readonly TaskEntry[]) => {
