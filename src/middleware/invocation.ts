@@ -422,6 +422,7 @@ export const createInvocation = (
     await drain(time)
     while (isHeld && host.carried.length > 0 && now() < time.abortAt) {
       guest = host.carried.shift()
+      tellUnfinished()
       await guest?.drainIn(time, false)
       guest = undefined
     }
