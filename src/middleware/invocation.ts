@@ -343,6 +343,7 @@ export const createInvocation = (
     let tooMany = -options.maxCarried
     for (const other of host.carried) tooMany += other.size()
     for (const other of host.carried) tooMany -= tooMany > 0 ? other.dropOldest(tooMany) : 0
+    while (host.carried[0]?.size() === 0) host.carried.shift()
     state = 'carried'
   }
 
@@ -508,6 +509,7 @@ export const createInvocation = (
       const entries = stack.takeAll().sort((a, b) => a.index - b.index)
       void drop(entries.slice(0, count))
       for (const entry of entries.slice(count)) stack.push(entry)
+      if (stack.size() === 0) state = 'settled'
       return Math.min(count, entries.length)
     },
     size: stack.size,
