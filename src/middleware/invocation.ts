@@ -146,6 +146,7 @@ export const createInvocation = (
   let shutdownError: PostInvokeError | undefined
   let deferred = 0
   let isGuessed = false
+  let lateFailures = 0
   let leaving: Promise<void> | undefined
   /** Whose carried tasks run in our time. */
   let guest: Invocation | undefined
@@ -259,8 +260,8 @@ export const createInvocation = (
 
   /** Never throws, and its promise never rejects. */
   const callOnTaskError = (entry: TaskEntry, error: unknown): Promise<void> | undefined => {
-    // It may defer again and again: what is deferred when time is up goes without.
-    if (!options.onTaskError || entry.isLate) return undefined
+    // Of what is deferred when time is up no more than this: it could defer again and again.
+    if (!options.onTaskError || (entry.isLate && ++lateFailures > MAX_NAMES)) return undefined
     const { label } = entry
     const failed = (hookError: unknown) =>
       log.error(`onTaskError failed for task ${JSON.stringify(label)} of request ${requestId}:`, hookError, {
