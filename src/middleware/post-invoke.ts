@@ -107,6 +107,7 @@ const watchEnd = (request: Request, opened: OpenedInvocation): void => {
         error = value
         readsBeforeAnswer = 0
         if (isInOnError) {
+          opened.fail()
           opened.end(true)
         } else {
           isInOnError = isReset // Middy resets `response` before it assigns what was thrown
