@@ -34,12 +34,13 @@ const postInvoke = (options: Options = {}): middy.MiddlewareObj<unknown, any, Er
     if (opened.current.needsEnd) watchEnd(request, opened.current)
   }
 
-  const postInvokeMiddlewareAfter = (request: Request): Promise<void> | undefined => openedBy(request).current?.end()
+  const postInvokeMiddlewareAfter = (request: Request): Promise<void> | undefined =>
+    asMiddyAwaits(openedBy(request).current?.end())
 
   // It runs also when a `before` ahead of ours threw: then nothing is open.
   const postInvokeMiddlewareOnError = (request: Request): Promise<void> | undefined => {
     openedBy(request).current?.fail()
-    return openedBy(request).current?.end()
+    return asMiddyAwaits(openedBy(request).current?.end())
   }
 
   return {
@@ -48,6 +49,10 @@ const postInvoke = (options: Options = {}): middy.MiddlewareObj<unknown, any, Er
     onError: postInvokeMiddlewareOnError,
   }
 }
+
+/** It takes what is no `instanceof Promise` for a response, and others may have replaced that. */
+const asMiddyAwaits = (work: Promise<void> | undefined): Promise<void> | undefined =>
+  work === undefined || work instanceof Promise ? work : new Promise(resolve => resolve(work))
 
 type Request = middy.Request<unknown, any, Error, Context>
 
