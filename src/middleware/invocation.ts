@@ -83,8 +83,10 @@ export type Invocation = {
   readonly requestId: string
   readonly isHeld: boolean
   readonly defer: Defer
-  /** Whether its response has not left: further handlers can join it. */
+  /** Whether its response has not left. */
   isOpen(): boolean
+  /** Whether hooks of its requests are still to run: further handlers can join it. */
+  isInHandler(): boolean
   isSettled(): boolean
   /** A handler called inside of the handler opens it once more. */
   open(): void
@@ -467,6 +469,7 @@ export const createInvocation = (
     isHeld,
     defer,
     isOpen: () => state === 'open',
+    isInHandler: () => state === 'open' && openRequests > 0,
     isSettled: () => state === 'settled',
     open() {
       openRequests++

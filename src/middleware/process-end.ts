@@ -46,8 +46,9 @@ export type EndingProcess = {
   readonly isMainThread: boolean
   /** Whether it takes one invocation at a time, on its main thread. */
   readonly isAlone: boolean
-  /** The invocations that have tasks, those with carried ones last. */
-  unfinished(): readonly Invocation[]
+  readonly open: ReadonlyMap<string, Invocation>
+  /** Those with tasks that the deadline has kept from starting, the oldest first. */
+  readonly carried: Invocation[]
   /** Runs handed-off work, where this process is the one that runs it. */
   handedOff(deadline: number): Promise<void> | undefined
 }
@@ -89,7 +90,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
   }
 
   const logAll = (what: string) => {
-    for (const invocation of ending.unfinished()) logUnfinished(writeSynchronously, what, invocation)
+    for (const invocation of [...ending.open.values(), ...ending.carried]) logUnfinished(writeSynchronously, what, invocation)
   }
 
   const arm = (given?: ShutdownHooks) => {
@@ -139,7 +140,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
 
   const drainTasks = async (milliseconds: number): Promise<void> => {
     const until = now() + milliseconds
-    const invocations = ending.unfinished()
+    const invocations = [...ending.open.values(), ...ending.carried.splice(0)]
     await Promise.all(invocations.map(invocation => invocation.drainIn(timeUntil(until), true)))
     await ending.handedOff(Date.now() + until - now())
     for (const invocation of invocations) logUnfinished(log, 'the environment ends', invocation)

@@ -151,7 +151,8 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     variables,
     isMainThread,
     isAlone,
-    unfinished: () => [...openInvocations.values(), ...carried],
+    open: openInvocations,
+    carried,
     handedOff: deadline =>
       companion.isExternal ? undefined : handedOff()?.run(log, deadline, true),
   })
@@ -192,7 +193,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
       hasEnded = true
       // Where the client tells nothing: it posts within two turns of the event loop after the handler, wrappers apart.
       if (invocation.close() && !willTell) {
-        setImmediate(() => setImmediate(() => invocation.isOpen() && invocation.leave(isGuessed)))
+        setImmediate(() => setImmediate(() => invocation.isInHandler() || invocation.leave(isGuessed)))
       }
     }
     return {
@@ -211,7 +212,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
   const findOpen = (requestId: string, context: object): Invocation | undefined => {
     if (!isLambda) {
       const found = openContexts.get(context)
-      return found?.isOpen() ? found : undefined
+      return found?.isInHandler() ? found : undefined
     }
     // Where others run beside it, only what the client itself has set around an invocation tells whose it is.
     const scope = scopes.getStore()
@@ -253,7 +254,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     else if (scope?.invocation !== invocation) {
       // Within Lambda an inner handler joins the invocation, whatever its context is.
       let outer = isLambda ? undefined : scope
-      while (outer && !outer.invocation?.isOpen()) outer = outer.outer
+      while (outer && !outer.invocation?.isInHandler()) outer = outer.outer
       scopes.enterWith({ requestId, invocation, outer })
     }
   }
