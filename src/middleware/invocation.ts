@@ -19,7 +19,7 @@ import {
 } from './running-task.ts'
 import { type Defer, validateTask } from './task.ts'
 import { createTaskStack, type Order } from './task-stack.ts'
-import { atMost, clearTimeout, isThenable, now, timer, turn, whenSettled } from './waits.ts'
+import { all, atMost, clearTimeout, isThenable, now, timer, turn, whenSettled } from './waits.ts'
 
 export type InvocationOptions = {
   order: Order
@@ -255,7 +255,10 @@ export const createInvocation = (
     if (!failure) return undefined
     const { label } = task.entry
     time.sums.failed++
-    log.error(`task ${JSON.stringify(label)} of request ${requestId} failed:`, failure.error, { task: label, requestId })
+    log.error(`task ${JSON.stringify(label)} of request ${requestId} failed:`, failure.error, {
+      task: label,
+      requestId,
+    })
     return callOnTaskError(task.entry, failure.error)
   }
 
@@ -408,8 +411,7 @@ export const createInvocation = (
     host.onSettled(invocation)
   }
 
-  const hasWork = () =>
-    now() < time.abortAt && (stack.size() > 0 || (isHeld && host.carried.length > 0))
+  const hasWork = () => now() < time.abortAt && (stack.size() > 0 || (isHeld && host.carried.length > 0))
 
   const runAll = async (): Promise<void> => {
     // Lets the client ask for its next invocation first, where it is not us that it waits for.
@@ -525,10 +527,6 @@ export const logUnfinished = (log: Pick<Log, 'error'>, what: string, { requestId
 }
 
 const isDone = ({ promise }: TaskEntry) => promise?.hasSettled === true
-
-const all = async (waits: readonly (PromiseLike<unknown> | undefined)[]): Promise<void> => {
-  for (const wait of waits) if (wait) await wait
-}
 
 const swallow = async (work: PromiseLike<unknown>) => {
   try {

@@ -7,7 +7,7 @@ import { type Companion, registerForSigterm } from './companion.ts'
 import { type Invocation, logUnfinished, type Time } from './invocation.ts'
 import { ABORT_GRACE_MS } from './running-task.ts'
 import type { RuntimeClient } from './runtime-client.ts'
-import { now } from './waits.ts'
+import { all, now } from './waits.ts'
 
 /** The hooks of `onShutdown()`, where it is imported. */
 export type ShutdownHooks = {
@@ -90,7 +90,8 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
   }
 
   const logAll = (what: string) => {
-    for (const invocation of [...ending.open.values(), ...ending.carried]) logUnfinished(writeSynchronously, what, invocation)
+    for (const invocation of [...ending.open.values(), ...ending.carried])
+      logUnfinished(writeSynchronously, what, invocation)
   }
 
   const arm = (given?: ShutdownHooks) => {
@@ -98,7 +99,8 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
     if (isArmed) return
     isArmed = true
     const reason = listen()
-    if (reason !== undefined) log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come, and no shutdown hook run (${reason})`)
+    if (reason !== undefined)
+      log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come, and no shutdown hook run (${reason})`)
   }
 
   /** @returns why SIGTERM will not come. */
@@ -141,7 +143,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
   const drainTasks = async (milliseconds: number): Promise<void> => {
     const until = now() + milliseconds
     const invocations = [...ending.open.values(), ...ending.carried.splice(0)]
-    await Promise.all(invocations.map(invocation => invocation.drainIn(timeUntil(until), true)))
+    await all(invocations.map(invocation => invocation.drainIn(timeUntil(until), true)))
     await ending.handedOff(Date.now() + until - now())
     for (const invocation of invocations) logUnfinished(log, 'the environment ends', invocation)
   }

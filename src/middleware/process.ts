@@ -6,18 +6,13 @@ import { createLog, type Log, type Logger } from '../log.ts'
 import { isManagedInstances, readCompanionMode } from '../variables.ts'
 import { version } from '../version.ts'
 import { type Companion, chooseCompanion } from './companion.ts'
-import {
-  createInvocation,
-  type Invocation,
-  type InvocationHost,
-  type InvocationOptions,
-} from './invocation.ts'
+import { createInvocation, type Invocation, type InvocationHost, type InvocationOptions } from './invocation.ts'
 import { createProcessEnd, type ProcessEnd } from './process-end.ts'
 import { observeResponseStreams, type ResponseStreams } from './response-streams.ts'
 import { isRic3, observeRic3 } from './ric3.ts'
 import { isRic4, observeRic4 } from './ric4.ts'
 import { type RuntimeClient, type RuntimeClientOptions, type Scope, silentClient } from './runtime-client.ts'
-import { isThenable } from './waits.ts'
+import { isThenable, turn } from './waits.ts'
 
 export type WithoutCompanion = 'await' | 'detach' | 'throw'
 
@@ -121,7 +116,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     const invocation = openInvocations.get(requestId)
     const settled = invocation?.leave()
     if (!invocation) {
-      Promise.resolve(accepted).then(() => streams?.forget(requestId))
+      void accepted?.then(() => streams?.forget(requestId))
       companion.invocation(requestId, Date.now)?.settle()
     }
     if (settled && companion.isGate) return settled
@@ -136,7 +131,10 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     variables,
     onEnd,
     onBrokenGate() {
-      log.warnOnce('WARN_GATE', 'the runtime client does not wait for InvokeStore.run, which was to hold the environment')
+      log.warnOnce(
+        'WARN_GATE',
+        'the runtime client does not wait for InvokeStore.run, which was to hold the environment',
+      )
     },
   })
   const companion: Companion = chooseCompanion({ mode, log, client, variables, isMainThread })
@@ -153,8 +151,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     isAlone,
     open: openInvocations,
     carried,
-    handedOff: deadline =>
-      companion.isExternal ? undefined : handedOff()?.run(log, deadline, true),
+    handedOff: deadline => (companion.isExternal ? undefined : handedOff()?.run(log, deadline, true)),
   })
 
   const host: InvocationHost = {
@@ -164,9 +161,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     onDefer: () => isLambda && end.watch(),
     handedOff: (invocation, deadline) =>
       // The layer's companion runs it when this invocation has settled.
-      companion.isExternal && invocation.isHeld
-        ? undefined
-        : handedOff()?.run(log, deadline, false, invocation),
+      companion.isExternal && invocation.isHeld ? undefined : handedOff()?.run(log, deadline, false, invocation),
     onSettled(invocation) {
       const { requestId } = invocation
       if (openInvocations.get(requestId) === invocation) openInvocations.delete(requestId)
@@ -193,7 +188,9 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
       hasEnded = true
       // Where the client tells nothing: it posts within two turns of the event loop after the handler, wrappers apart.
       if (invocation.close() && !willTell) {
-        setImmediate(() => setImmediate(() => invocation.isInHandler() || invocation.leave(isGuessed)))
+        void turn()
+          .then(turn)
+          .then(() => invocation.isInHandler() || invocation.leave(isGuessed))
       }
     }
     return {
