@@ -59,10 +59,10 @@ export const existingProcess = (): FunctionProcess | undefined => (globalThis as
 
 /** @param logger - Where its lines go from now on. */
 export const functionProcess = (logger?: Logger): FunctionProcess => {
-  const existing = existingProcess()
-  if (!existing) return ((globalThis as Shared)[PROCESS] = createProcess(logger))
-  if (logger) existing.log.use(logger)
-  return existing
+  const shared: Shared = globalThis
+  if (logger) shared[PROCESS]?.log.use(logger)
+  shared[PROCESS] ??= createProcess(logger)
+  return shared[PROCESS]
 }
 
 /** Defers a promise as libraries hand it over: it never throws. */
@@ -182,15 +182,18 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     enterScope(requestId, invocation)
     const mustAwait = !invocation.isHeld && options.withoutCompanion === 'await'
     const willTell = client.willTell(invocation.requestId)
+    const departSoon = async (isGuessed = false) => {
+      await turn()
+      await turn()
+      if (!invocation.isInHandler()) await invocation.leave(isGuessed)
+    }
     let hasEnded = false
     const endRequest = (isGuessed?: boolean) => {
       if (hasEnded) return
       hasEnded = true
       // Where the client tells nothing: it posts within two turns of the event loop after the handler, wrappers apart.
       if (invocation.close() && !willTell) {
-        void turn()
-          .then(turn)
-          .then(() => invocation.isInHandler() || invocation.leave(isGuessed))
+        void departSoon(isGuessed)
       }
     }
     return {
