@@ -59,7 +59,7 @@ export const existingProcess = (): FunctionProcess | undefined => (globalThis as
 
 /** @param logger - Where its lines go from now on. */
 export const functionProcess = (logger?: Logger): FunctionProcess => {
-  const shared: Shared = globalThis
+  const shared = globalThis as Shared
   if (logger) shared[PROCESS]?.log.use(logger)
   shared[PROCESS] ??= createProcess(logger)
   return shared[PROCESS]
