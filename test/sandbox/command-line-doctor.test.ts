@@ -159,7 +159,7 @@ describe('post-invoke doctor', () => {
     })
     await postInvoke(folder, ['layer', '--out', 'layer'])
     expect((await examine(folder)).lines).toEqual([])
-    appendFileSync(join(folder, 'layer/post-invoke/companion.cjs'), '//')
+    appendFileSync(join(folder, 'layer/post-invoke/worker.cjs'), '//')
     expect((await examine(folder)).lines).toEqual(['problem layer'])
   })
 

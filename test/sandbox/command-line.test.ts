@@ -72,7 +72,7 @@ describe('post-invoke layer', () => {
     const { code, stdout } = await postInvoke(folder, ['layer', '--out', 'opt', '--for', 'container'])
     expect([code, stdout]).toEqual([0, expect.stringContaining('COPY opt/ /opt/')])
     expect(statSync(join(folder, 'opt/extensions/post-invoke')).mode & 0o777).toBe(0o755)
-    expect(existsSync(join(folder, 'opt/post-invoke/companion.cjs'))).toBe(true)
+    expect(existsSync(join(folder, 'opt/post-invoke/worker.cjs'))).toBe(true)
     expect(existsSync(join(folder, 'opt/extensions/other'))).toBe(true)
     expect(stdout).not.toContain('terraform')
   })
