@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, it } from '@jest/globals'
+import { transform } from 'esbuild'
 import { version } from '../../src/version.ts'
 import { run } from '../package/packed.ts'
 import { postInvoke, useFolders } from '../support/command-line.ts'
@@ -50,6 +51,44 @@ it('the lines for Terraform are HCL', async () => {
   const { code, stdout, stderr } = await python(folder, ['-c', script, terraform])
   expect([code, stderr]).toEqual([0, ''])
   expect(stdout).toContain('post-invoke-layer.zip')
+})
+
+it.each(['sst', 'pulumi'])('the lines for %s publish the layer, and name it', async tool => {
+  const folder = makeFolder(files)
+  const text: string = (await snippets(folder))[tool]
+  const { code } = await transform(text.replaceAll(/^import .*$/gm, ''), { loader: 'ts' })
+  const made: Record<string, unknown>[] = []
+  class FileArchive {
+    path: string
+    constructor(path: string) {
+      this.path = path
+    }
+  }
+  class LayerVersion {
+    arn = 'the-arn'
+    constructor(_name: string, given: Record<string, unknown>) {
+      made.push(given)
+    }
+  }
+  class SstFunction extends LayerVersion {}
+  const asset = { FileArchive }
+  const run = new Function(
+    'aws',
+    'pulumi',
+    '$util',
+    'sst',
+    `${code}; return typeof layers === 'undefined' ? undefined : layers`,
+  )
+  const layers =
+    run({ lambda: { LayerVersion } }, { asset }, { asset }, { aws: { Function: SstFunction } }) ?? made[1]?.layers
+  expect(layers).toEqual(['the-arn'])
+  expect(made[0]).toEqual({
+    layerName: 'middy-post-invoke',
+    description: `middy-post-invoke ${version}`,
+    code: new FileArchive('post-invoke-layer.zip'),
+    compatibleRuntimes: ['nodejs22.x', 'nodejs24.x'],
+    compatibleArchitectures: ['x86_64', 'arm64'],
+  })
 })
 
 it('the line for a container image is one of a Dockerfile', async () => {

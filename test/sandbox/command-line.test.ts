@@ -63,7 +63,9 @@ describe('post-invoke layer', () => {
     for (const part of [
       '--zip-file fileb://post-invoke-layer.zip',
       'ContentUri: post-invoke-layer.zip',
-      "Code.fromAsset('post-invoke-layer.zip')",
+      "from 'middy-post-invoke/cdk'",
+      "new $util.asset.FileArchive('post-invoke-layer.zip')",
+      "new pulumi.asset.FileArchive('post-invoke-layer.zip')",
       'artifact: post-invoke-layer.zip',
       'filebase64sha256("post-invoke-layer.zip")',
       'COPY ',
