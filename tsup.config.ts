@@ -49,6 +49,7 @@ export default defineConfig([
       'sandbox/runtime-client': 'src/sandbox/runtime-client.ts',
       'cli/observer': 'src/cli/observer.ts',
       'cli/probe': 'src/cli/probe.ts',
+      'cli/verify-function': 'src/cli/verify-function.ts',
     },
     format: 'esm',
     target: 'node22',

@@ -6,6 +6,7 @@ import { CommandError, EXIT_USAGE, explainUnexpected, Interrupted, UsageError } 
 import { addInvokeCommand } from './cli/invoke.ts'
 import { addLayerCommand } from './cli/layer.ts'
 import { addTemplateCommand } from './cli/sam-template.ts'
+import { addVerifyCommand } from './cli/verify.ts'
 import { version } from './version.ts'
 
 const main = async (argv: readonly string[]): Promise<number> => {
@@ -24,6 +25,7 @@ const main = async (argv: readonly string[]): Promise<number> => {
   addDoctorCommand(program, finish)
   addLayerCommand(program, finish)
   addTemplateCommand(program, finish)
+  addVerifyCommand(program, finish)
   for (const command of [program, ...program.commands])
     command.exitOverride().configureHelp({ showGlobalOptions: false })
   try {

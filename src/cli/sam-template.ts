@@ -10,11 +10,13 @@ import { prepareFile } from './out-file.ts'
 import { fromHere, layerZip } from './package-files.ts'
 import { yaml } from './quote.ts'
 import { seconds } from './values.ts'
+import { writeVerifyTemplate } from './verify-template.ts'
 
 const RUNTIMES = ['nodejs22.x', 'nodejs24.x'] as const
 
 type TemplateOptions = {
-  readonly out: string
+  readonly out?: string
+  readonly verify?: boolean
   readonly layer?: string
   readonly embedded?: boolean
   readonly runtime: (typeof RUNTIMES)[number]
@@ -34,8 +36,12 @@ export const addTemplateCommand = (program: Command, _finish: (code: number) => 
     .description(
       'Writes a SAM template for a handler, with the layer. TypeScript is built by `sam build` with esbuild.',
     )
-    .argument('<file>', HANDLER_ARGUMENT)
-    .option('-o, --out <path>', 'where to write it; - prints it', 'template.yaml')
+    .argument('[file]', HANDLER_ARGUMENT)
+    .option(
+      '-o, --out <path>',
+      'where to write it; - prints it (default: template.yaml; with --verify, the folder post-invoke-verify)',
+    )
+    .option('--verify', 'functions for `post-invoke verify` in place of a handler')
     .addOption(
       new Option(
         '--layer <path>',
@@ -54,8 +60,15 @@ export const addTemplateCommand = (program: Command, _finish: (code: number) => 
     .action(template)
 }
 
-const template = (given: string, options: TemplateOptions) => {
-  const { out, force = false } = options
+const template = (given: string | undefined, options: TemplateOptions) => {
+  const { force = false } = options
+  if (options.verify) {
+    if (given !== undefined) throw new UsageError('Expected no FILE with --verify, which brings a function of its own.')
+    writeVerifyTemplate(options.out ?? 'post-invoke-verify', force)
+    return
+  }
+  if (given === undefined) throw new UsageError(`Expected FILE, ${HANDLER_ARGUMENT}, or --verify.`)
+  const { out = 'template.yaml' } = options
   const handler = findHandler(given)
   if (stemOf(handler.file).includes('.')) {
     throw new UsageError(
@@ -108,7 +121,10 @@ const findLayer = ({ project }: HandlerFile, folder: string): string => {
   return installed ?? join(folder, DEFAULT_ZIP)
 }
 
-type SamOptions = Omit<TemplateOptions, 'layer'> & { readonly folder: string; readonly layer: string | undefined }
+type SamOptions = Omit<TemplateOptions, 'layer' | 'out'> & {
+  readonly folder: string
+  readonly layer: string | undefined
+}
 
 const samTemplate = (handler: HandlerFile, { folder, layer, runtime, timeout, url }: SamOptions): string => {
   const fromTemplate = (path: string) => relative(folder, resolve(path)) || '.'

@@ -1,5 +1,5 @@
 // What `post-invoke layer` and `post-invoke template` write, read by the tools that it is written for.
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, it } from '@jest/globals'
 import { transform } from 'esbuild'
@@ -35,6 +35,18 @@ it.each([
     stdout: '',
     stderr: '',
   })
+})
+
+it('the template of functions to verify satisfies cfn-lint, and names what lies beside it', async () => {
+  const folder = makeFolder()
+  await succeed(folder, ['template', '--verify'])
+  const kit = join(folder, 'post-invoke-verify')
+  const lint = [join(pythonTools(), 'bin', 'cfn-lint'), 'template.yaml']
+  expect(await python(kit, lint)).toEqual({ code: 0, stdout: '', stderr: '' })
+  const text = readFileSync(join(kit, 'template.yaml'), 'utf8')
+  const paths = [...text.matchAll(/(?:CodeUri|ContentUri): (\S+)/g)].map(([, path = '']) => join(kit, path))
+  expect(paths.map(path => existsSync(path))).toEqual([true, true])
+  expect(text.match(/FunctionName: post-invoke-verify-nodejs2[24]-(embedded|layer)/g)).toHaveLength(4)
 })
 
 it('would not satisfy it with a resource that there is not', async () => {

@@ -30,6 +30,7 @@ describe('the tarball', () => {
         'dist/cli.js',
         'dist/cli/observer.js',
         'dist/cli/probe.js',
+        'dist/cli/verify-function.js',
         'dist/handler.js',
         'dist/index.js',
         'dist/job-handler.js',

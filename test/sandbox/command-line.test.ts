@@ -16,7 +16,7 @@ describe('post-invoke', () => {
     expect(help).toEqual({ code: 0, stdout: expect.stringContaining('Usage: post-invoke'), stderr: '' })
     expect(help.stdout).toContain('Exit codes:')
     expect(await postInvoke(folder, ['--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
-    for (const command of ['invoke', 'doctor', 'layer', 'template']) {
+    for (const command of ['invoke', 'doctor', 'layer', 'template', 'verify']) {
       expect(help.stdout).toContain(`\n  ${command} `)
       const { code, stdout } = await postInvoke(folder, [command, '--help'])
       expect([code, stdout]).toEqual([0, expect.stringContaining(`Usage: post-invoke ${command}`)])
@@ -34,7 +34,9 @@ describe('post-invoke', () => {
     ['an unknown option', ['layer', '--jsno'], "unknown option '--jsno'\n(Did you mean --json?)"],
     ['an unknown tool', ['layer', '--for', 'sma'], 'Allowed choices are aws-cli, sam,'],
     ['too many arguments', ['layer', 'x'], 'too many arguments'],
-    ['a missing argument', ['template'], "missing required argument 'file'"],
+    ['a missing argument', ['invoke'], "missing required argument 'file'"],
+    ['no handler', ['template'], 'Expected FILE, the handler: '],
+    ['a handler that would not be used', ['template', 'a.ts', '--verify'], 'Expected no FILE with --verify'],
     ['a wrong number', ['template', 'a.ts', '--timeout', 'x'], 'Expected seconds, above 0 and at most 900.'],
     ['a file that is not there', ['template', 'a.ts'], 'got "a.ts". There is no such file in'],
     ['options that exclude each other', ['template', 'a.ts', '--layer', 'x', '--embedded'], 'cannot be used with'],
