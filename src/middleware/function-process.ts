@@ -135,6 +135,13 @@ export class FunctionProcess {
     return this.#shutdown
   }
 
+  /** There will be work after a response, deferred or handed off: this process must not end as if there were none. */
+  expectWork(): void {
+    if (!this.#isLambda || this.#watchesExit) return
+    this.#watchExit()
+    this.drainAtShutdown()
+  }
+
   /** Where SIGTERM comes by itself, it is made use of. */
   drainAtShutdown(): void {
     if (this.#companion.bringsSigterm && !this.#ignoresSigterm) this.shutdown.arm()
@@ -317,11 +324,7 @@ export class FunctionProcess {
   readonly #host: InvocationHost = {
     log: this.#log,
     asyncContext: () => this.#asyncContext(),
-    onDefer: () => {
-      if (!this.#isLambda || this.#watchesExit) return
-      this.#watchExit()
-      this.drainAtShutdown()
-    },
+    onDefer: () => this.expectWork(),
     handedOff: (invocation, deadline) =>
       // The layer's companion runs it when this invocation has settled.
       this.#companion.kind === 'layer' && invocation.isHeld
