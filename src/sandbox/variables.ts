@@ -37,6 +37,8 @@ export const createVariables = (settings: Settings, address: string): Variables 
     // Abstract Unix sockets exist on Linux only; elsewhere a listener needs a path that is nobody else's.
     POST_INVOKE_SOCKET: socketFolder && join(socketFolder, 's'),
     POST_INVOKE_SPOOL: spool,
+    // On Lambda it is always /var/task, and extensions are not told.
+    POST_INVOKE_TASK_ROOT: settings.taskRoot,
     // On Lambda the package finds its layer in /opt/extensions. Here layers stay where they are.
     POST_INVOKE_COMPANION: settings.extensions.has('post-invoke') ? 'layer' : undefined,
     ...environment,
