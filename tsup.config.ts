@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { isBuiltin } from 'node:module'
 import { resolve } from 'node:path'
+import { buildSync } from 'esbuild'
 import { defineConfig } from 'tsup'
 
 /** The function's process needs the registration alone. Comments and the layer's part would stand in every user's bundle. */
@@ -9,6 +10,20 @@ const registration = (script: string) =>
     .slice(0, script.indexOf('\nname='))
     .replace(/^ *#.*\n/gm, '')
     .replace(/^ +/gm, '')
+
+/** A module with all that it imports, as one CommonJS script. */
+const scriptOf = (path: string): string => {
+  const { outputFiles } = buildSync({
+    entryPoints: [path],
+    bundle: true,
+    write: false,
+    minify: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node22',
+  })
+  return outputFiles[0]?.text ?? ''
+}
 
 /** What the command line is bundled with. */
 const bundled = ['commander', 'yaml']
@@ -99,12 +114,10 @@ export default defineConfig([
     sourcemap: false,
   },
   {
-    // The layer's companion: one CommonJS file, which Node starts faster than ESM; the thread in which it calls jobs; and
-    // what runs a command.
+    // The layer's companion: one CommonJS file, which Node starts faster than ESM; and what runs a command.
     entry: {
       companion: 'src/extension/layer.ts',
       command: 'src/extension/command.ts',
-      'job-worker': 'src/hand-off/job-worker.ts',
     },
     external: ['./command.cjs', './runner.cjs'],
     ...inLayer,
@@ -114,6 +127,17 @@ export default defineConfig([
     entry: { runner: 'src/hand-off/runner.ts' },
     noExternal: ['undici'],
     esbuildPlugins: [
+      {
+        // The thread in which jobs are called: the text of a script of its own.
+        name: 'text',
+        setup(build) {
+          build.onResolve({ filter: /\?text$/ }, ({ path, resolveDir }) => ({
+            path: resolve(resolveDir, path.slice(0, -'?text'.length)),
+            namespace: 'text',
+          }))
+          build.onLoad({ filter: /^/, namespace: 'text' }, ({ path }) => ({ contents: scriptOf(path), loader: 'text' }))
+        },
+      },
       {
         // Bundlers take it into functions that are ES modules, where there is no `require`.
         name: 'built-in modules',

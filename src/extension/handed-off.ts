@@ -26,7 +26,7 @@ export class HandedOff {
    * @param isLast - Whether the environment ends then.
    */
   run(end: number, isLast?: boolean): Promise<void> | undefined {
-    if (this.#spool === undefined || !hasWaiting(this.#spool)) return undefined
+    if (this.#spool === undefined || !hasWaiting(this.#spool, isLast)) return undefined
     try {
       this.#runner ??= load({
         spool: this.#spool,

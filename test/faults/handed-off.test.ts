@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from '@jest/globals'
 import type { SentInvocation } from '../../src/sandbox/types.ts'
 import { keyOf, type Row, readRows, writeRows, writesDocs } from '../support/fault-table.ts'
-import { type HandOffRun, startHandOff, waiting } from '../support/hand-off-suite.ts'
+import { type HandOffRun, plant, startHandOff, waiting } from '../support/hand-off-suite.ts'
 import { realClient } from '../support/require-runtime-clients.ts'
 import { type CompanionName, eventually } from '../support/run.ts'
 
@@ -45,8 +45,7 @@ const faults: readonly Fault[] = [
   {
     injected: 'The spool holds what is no entry',
     spool(path) {
-      mkdirSync(path, { mode: 0o700 })
-      writeFileSync(join(path, '000000000-000000-1-a.json'), '{"half')
+      plant(path, '{"half')
       return () => {}
     },
   },
