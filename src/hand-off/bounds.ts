@@ -24,11 +24,14 @@ export const CONCURRENCY = 8
 export const PER_LANE = { unknown: 2, answered: 6 }
 
 /** How long a hold waits for handed-off work where nobody has said so: a part of the time left, and milliseconds. */
-const BUDGET = { part: 1 / 4, cap: 5_000 }
+const BUDGET = { part: 1 / 4, least: 1_000, most: 5_000 }
 
 /** @param given - `POST_INVOKE_HAND_OFF_BUDGET`. */
-export const budgetOf = (left: number, given: number | undefined): number =>
-  Math.min(left, given ?? Math.min(left * BUDGET.part, BUDGET.cap))
+export const budgetOf = (left: number, given: number | undefined): number => {
+  // The first request of a process loads undici first, which takes a small function most of a second.
+  const least = Math.min(BUDGET.least, left / 2)
+  return Math.min(left, given ?? Math.min(Math.max(left * BUDGET.part, least), BUDGET.most))
+}
 
 /** @returns after how many milliseconds what has failed so often is due again: never sooner than asked, and not all at once. */
 export const delayAfter = (attempts: number, retry: RetryOptions | undefined, retryAfter = 0): number => {

@@ -100,7 +100,10 @@ type Settings = RunnerOptions & {
 }
 
 /** What this process has taken, and what it says. */
-type Taken = { readonly entry: Entry; readonly claim: Claim; readonly isGivenUp?: boolean }
+type Taken = { readonly entry: Entry; readonly claim: Claim }
+
+/** Of those that are to go to the queue, what becomes of one that the queue does not take. */
+type ForQueue = Taken & { readonly isGivenUp?: boolean; readonly isUnbegun?: boolean }
 
 class Run {
   readonly #settings: Settings
@@ -113,7 +116,7 @@ class Run {
   /** Tokens of what was begun in this run. */
   readonly #tried = new Set<string>()
   /** For the overflow queue. */
-  readonly #forQueue: Taken[] = []
+  readonly #forQueue: ForQueue[] = []
   /** Begun and out of time: described, for the log. */
   readonly #unfinished: string[] = []
   /** Tokens of what could not be taken: somebody else was faster, or the file system refuses. */
@@ -159,7 +162,7 @@ class Run {
   async toEnd(): Promise<void> {
     try {
       await this.#runAll()
-      await this.#overflow()
+      if (this.#settings.overflowQueueUrl !== undefined) await this.#overflow(this.#settings.overflowQueueUrl)
       await this.#nameWhatIsLeft()
       this.#nameWhatIsStrange()
     } catch (error) {
@@ -345,10 +348,18 @@ class Run {
   }
 
   /** What the queue has taken is no longer ours. */
-  async #overflow(): Promise<void> {
-    const { overflowQueueUrl, log } = this.#settings
-    const all = this.#forQueue.splice(0)
-    if (overflowQueueUrl === undefined || all.length === 0) return
+  async #overflow(overflowQueueUrl: string): Promise<void> {
+    const { log } = this.#settings
+    const unbegun = this.#unbegun().flatMap((piece): ForQueue[] => {
+      const claim = piece.isTaken ? undefined : this.#spool.take(piece, this.#leaseEnd)
+      if (!claim) return []
+      const entry = parseEntry(claim.text)
+      if (typeof entry === 'object') return [{ entry, claim, isUnbegun: true }]
+      claim.giveBack() // A run says what is wrong with it.
+      return []
+    })
+    const all = [...this.#forQueue.splice(0), ...unbegun]
+    if (all.length === 0) return
     let sent = new Set<string>()
     try {
       const messages = all.map(({ entry, claim }) => ({ ...entry, text: claim.text }))
@@ -359,22 +370,26 @@ class Run {
     } catch (error) {
       log.error('handed-off work could not be sent to the overflow queue', error)
     }
-    for (const { entry, claim, isGivenUp } of all) {
+    for (const { entry, claim, isGivenUp, isUnbegun } of all) {
       const index = this.#unfinished.indexOf(describe(entry))
       if (sent.has(entry.id)) {
         claim.done()
         if (index >= 0) this.#unfinished.splice(index, 1)
       } else if (isGivenUp) claim.setAside('failed')
+      else if (isUnbegun) claim.giveBack()
       else claim.postpone(Date.now() + delayAfter(claim.piece.attempts, entry.work.retry))
     }
   }
 
-  async #nameWhatIsLeft(): Promise<void> {
+  /** What there was no time to begin. */
+  #unbegun(): Piece[] {
     const now = Date.now()
-    const left =
-      now >= this.#lastBegin
-        ? this.#spool.list().filter(({ token, due }) => !this.#tried.has(token) && (this.#isLast || due <= now))
-        : []
+    if (now < this.#lastBegin) return []
+    return this.#spool.list().filter(({ token, due }) => !this.#tried.has(token) && (due <= now || this.#isLast))
+  }
+
+  async #nameWhatIsLeft(): Promise<void> {
+    const left = this.#unbegun()
     const names = [...this.#unfinished]
     for (const piece of left) {
       if (names.length >= MAX_NAMED) break

@@ -21,6 +21,8 @@ export type Claim = {
   done(): void
   /** It waits until then. */
   postpone(due: number): void
+  /** It is due, and no attempt was made. */
+  giveBack(): void
   /** The lease ends later. */
   renew(leaseEnd: number): void
   /** @returns under which name it lies there, to be looked at. */
@@ -112,6 +114,7 @@ export class SpoolReader {
         this.#remove(nameOf(current))
       },
       postpone: due => renameTo({ ...current, due, isTaken: false }),
+      giveBack: () => renameTo({ ...current, due: Date.now(), attempts: piece.attempts - 1, isTaken: false }),
       renew: leaseEnd => renameTo({ ...current, due: leaseEnd }),
       setAside: why => {
         const { accepted, token, lane } = current

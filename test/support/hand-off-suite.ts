@@ -112,7 +112,8 @@ export const describeHandOff = ({ client, companion }: { client: RuntimeClient; 
     })
 
     it('does not run for longer than the function may, goes on with the next invocation, and says so', async () => {
-      await using run = await start({ timeout: 2_000 })
+      // Time enough for a thread to start on a busy machine.
+      await using run = await start({ timeout: 6_000, environment: { POST_INVOKE_HAND_OFF_BUDGET: '3000' } })
       const first = await run.invoke({ work: [['sleep', { ms: 60_000 }], ['note']] })
       expect(first).toMatchObject({ status: 'success', timedOut: false })
       expect(run.logged('time was up before handed-off work was done: "sleep"', first.requestId)).toHaveLength(1)
@@ -181,7 +182,7 @@ export const describeHandOff = ({ client, companion }: { client: RuntimeClient; 
     })
 
     it('that ends, burns or breaks its thread neither ends nor blocks the companion', async () => {
-      await using run = await start({ timeout: 3_000 })
+      await using run = await start({ timeout: 20_000 })
       const once = { retry: { maxRetries: 0 } }
       const report = await run.invoke({
         work: [['exits', null, once], ['uncaught', null, once], ['burns', null, once], ['note']],
