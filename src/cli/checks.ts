@@ -23,7 +23,7 @@ const withAdvice = (id: string, status: Check['status'], message: string, advice
   ...(advice === undefined ? {} : { advice }),
 })
 
-const LEAST_NODE = '22.3.0'
+const LEAST_NODE = '22.19.0'
 const LEAST_MIDDY = '7.3.0'
 
 export const checkNode = (node: string): Check =>
