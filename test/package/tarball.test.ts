@@ -34,7 +34,6 @@ describe('the tarball', () => {
         'dist/layer/extensions/post-invoke',
         'dist/layer/post-invoke/command.cjs',
         'dist/layer/post-invoke/companion.cjs',
-        'dist/layer/post-invoke/job-worker.cjs',
         'dist/layer/post-invoke/runner.cjs',
         'dist/metrics.js',
         'dist/preload.js',
