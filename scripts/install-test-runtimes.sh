@@ -11,6 +11,7 @@
 set -euo pipefail
 
 NODE_VERSION=22.23.3
+LEAST_NODE_VERSION=22.19.0   # what package.json asks for
 RIC3_VERSION=3.3.0          # what nodejs22.x runs
 RIC4_VERSION=4.0.2          # what nodejs24.x runs
 MIDDY_VERSION=7.3.1         # the oldest that the package takes
@@ -30,6 +31,7 @@ esac
 
 node22_package=$cache/node22/node_modules/node-linux-$node_arch
 node22=$node22_package/bin/node
+least_node=$cache/least-node/node_modules/node-linux-$node_arch/bin/node
 ric3=$cache/ric3/node_modules/aws-lambda-ric
 ric4=$cache/ric4/node_modules/aws-lambda-ric
 middy=$cache/middy/node_modules/@middy/core
@@ -41,6 +43,7 @@ main() {
   mkdir -p "$cache"
   install_debian_packages
   install_node22
+  install_least_node
   install_runtime_client "$ric3" "$RIC3_VERSION" dist/rapid-client.node
   install_runtime_client "$ric4" "$RIC4_VERSION" rapid-client.node
   install_middy
@@ -97,6 +100,19 @@ install_node22() {
   npm_install "$cache/node22" "node-linux-$node_arch" "$NODE_VERSION"
   if [[ $("$node22" --version) != "v$NODE_VERSION" ]]; then
     echo "Node.js $NODE_VERSION: $node22 is not that version" >&2
+    return 1
+  fi
+}
+
+install_least_node() {
+  if [[ $("$least_node" --version 2>/dev/null) == "v$LEAST_NODE_VERSION" ]]; then
+    echo "Node.js $LEAST_NODE_VERSION: there already"
+    return
+  fi
+  echo "Node.js $LEAST_NODE_VERSION: installing"
+  npm_install "$cache/least-node" "node-linux-$node_arch" "$LEAST_NODE_VERSION"
+  if [[ $("$least_node" --version) != "v$LEAST_NODE_VERSION" ]]; then
+    echo "Node.js $LEAST_NODE_VERSION: $least_node is not that version" >&2
     return 1
   fi
 }
@@ -249,6 +265,7 @@ write_variables() {
     printf 'export POST_INVOKE_TEST_RIC3=%q\n' "$ric3"
     printf 'export POST_INVOKE_TEST_RIC4=%q\n' "$ric4"
     printf 'export POST_INVOKE_TEST_NODE22=%q\n' "$node22"
+    printf 'export POST_INVOKE_TEST_LEAST_NODE=%q\n' "$least_node"
     printf 'export POST_INVOKE_TEST_MIDDY=%q\n' "$middy"
     printf 'export POST_INVOKE_TEST_RIE=%q\n' "$rie"
     printf 'export POST_INVOKE_TEST_PYTHON_TOOLS=%q\n' "$python_tools"

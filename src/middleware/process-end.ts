@@ -73,7 +73,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
    * that call, and the next invocation dies in it.
    */
   const watch = () => {
-    if (isWatching) return
+    if (isWatching || runtimeApi === undefined) return
     isWatching = true
     process.on('exit', () => {
       logAll('the process ends')

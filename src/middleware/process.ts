@@ -158,7 +158,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     log,
     // What AsyncLocalStorage.snapshot() makes too, at a fifth of its time and a twentieth of its memory.
     asyncContext: (): AsyncResource => new AsyncResource('middy-post-invoke', { requireManualDestroy: true }),
-    onDefer: () => isLambda && end.watch(),
+    onDefer: end.watch,
     handedOff: (invocation, deadline) =>
       // The layer's companion runs it when this invocation has settled.
       companion.isExternal && invocation.isHeld ? undefined : handedOff()?.run(log, deadline, false, invocation),

@@ -48,7 +48,7 @@ describe('dist/layer', () => {
 
   it('has the worker where the companion looks for it, and files that Node can parse', async () => {
     const files = readdirSync(join(layer, 'post-invoke'))
-    expect(files.sort()).toEqual(['command.cjs', 'job-worker.cjs', 'runner.cjs', 'worker.cjs'])
+    expect(files.sort()).toEqual(['command.cjs', 'runner.cjs', 'worker.cjs'])
     for (const file of files) await succeed(process.execPath, ['--check', join(layer, 'post-invoke', file)])
   })
 
@@ -83,7 +83,7 @@ describe('dist/layer', () => {
 
   it('has an HTTP client in the file that is loaded with the first work that is handed off, and in no other', () => {
     const has = (file: string) => readFileSync(join(layer, 'post-invoke', file), 'utf8').includes('UND_ERR_SOCKET')
-    expect(['command.cjs', 'job-worker.cjs', 'worker.cjs', 'runner.cjs'].map(has)).toEqual([false, false, false, true])
+    expect(['command.cjs', 'worker.cjs', 'runner.cjs'].map(has)).toEqual([false, false, true])
   })
 })
 
@@ -96,7 +96,6 @@ describe('dist/layer.zip', () => {
       ['extensions/post-invoke', unix, '100755'],
       ['post-invoke/', unix, '40755'],
       ['post-invoke/command.cjs', unix, '100644'],
-      ['post-invoke/job-worker.cjs', unix, '100644'],
       ['post-invoke/runner.cjs', unix, '100644'],
       ['post-invoke/worker.cjs', unix, '100644'],
     ])

@@ -38,7 +38,6 @@ describe('the tarball', () => {
         'dist/layer.zip',
         'dist/layer/extensions/post-invoke',
         'dist/layer/post-invoke/command.cjs',
-        'dist/layer/post-invoke/job-worker.cjs',
         'dist/layer/post-invoke/runner.cjs',
         'dist/layer/post-invoke/worker.cjs',
         'dist/metrics.js',
