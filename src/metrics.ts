@@ -6,7 +6,7 @@
 // For each hold one line of CloudWatch's embedded metric format.
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 import type { HoldMessage } from './middleware/channels.ts'
-import { checkOptions, type OptionRule } from './middleware/options.ts'
+import { checkOptions, invalidOption, type OptionRule } from './middleware/options.ts'
 
 /** The metrics' place in CloudWatch. All optional. */
 export type MetricsOptions = {
@@ -22,7 +22,7 @@ export type MetricsOptions = {
  *
  * @param options - The metrics' place in CloudWatch.
  * @returns a function that ends it.
- * @throws TypeError for a wrong option.
+ * @throws TypeError (`ERR_INVALID_OPTION`) for a wrong option.
  *
  * @example
  * ```ts
@@ -40,7 +40,7 @@ export const writeHoldMetrics = (options: MetricsOptions = {}): (() => void) => 
     'writeHoldMetrics()',
     rules,
     options,
-    (message, data) => new TypeError(message, { cause: { package: 'middy-post-invoke', data } }),
+    invalidOption,
   )
   const directive = {
     Namespace: namespace,

@@ -2,12 +2,10 @@
 import type { Context as LambdaContext } from 'aws-lambda'
 import { type Logger, logMethods } from '../log.ts'
 import type { InvocationOptions } from './invocation.ts'
-import { aBoolean, aFunction, checkOptions, type OptionRule, oneOf, wholeNumber, withMethods } from './options.ts'
+import { aBoolean, aFunction, checkOptions, invalidOption, type OptionRule, oneOf, wholeNumber, withMethods } from './options.ts'
 import { functionProcess, type OpenedInvocation, type OpenRequest, type WithoutCompanion } from './process.ts'
 import { provideRequestContext } from './request-context.ts'
 import type { Defer } from './task.ts'
-
-const name = 'middy-post-invoke'
 
 /** How a middleware runs its tasks. All optional. An explicit `undefined` keeps the default. */
 export type Options = {
@@ -90,10 +88,6 @@ const optionRules: Readonly<Record<keyof Options, OptionRule>> = {
   waitUntil: aBoolean,
   logger: withMethods(...logMethods),
 }
-
-/** A TypeError with the package in its cause, as Middy's own middlewares throw it. */
-const invalidOption = (message: string, data: unknown) =>
-  Object.assign(new TypeError(message, { cause: { package: name, data } }), { code: 'ERR_INVALID_OPTION' })
 
 const check = (options: Options): Options => checkOptions<Options>('postInvoke()', optionRules, options, invalidOption)
 

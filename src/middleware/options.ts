@@ -24,6 +24,10 @@ export const withMethods = (...names: readonly string[]): OptionRule => [
   value => names.every(name => typeof value?.[name] === 'function'),
 ]
 
+/** A TypeError with the package in its cause, as Middy's own middlewares throw it. */
+export const invalidOption = (message: string, data: unknown): TypeError =>
+  Object.assign(new TypeError(message, { cause: { package: 'middy-post-invoke', data } }), { code: 'ERR_INVALID_OPTION' })
+
 /**
  * @param call - Who was given them, for the message: `defer()`.
  * @param fail - Makes the error of a message.

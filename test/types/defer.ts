@@ -8,6 +8,7 @@ import {
   type PostInvokeErrorCode,
   type Task,
   type TaskContext,
+  waitUntil,
 } from '../../src/index.ts'
 import { check, type Same } from './expect.ts'
 
@@ -79,6 +80,22 @@ defer(() => {}, { retries: 3 })
 defer(() => {}, 'mail')
 // @ts-expect-error null is not an omission
 defer(() => {}, null)
+
+// A promise is under way whatever the outcome.
+declare const context: Context
+defer(Promise.resolve(), { on: 'always' })
+defer(Promise.resolve(), { name: 'mail', timeout: 1_000, on: undefined })
+// @ts-expect-error it cannot be held back
+context.defer(Promise.resolve(), { on: 'success' })
+// @ts-expect-error it cannot be held back
+defer(thenable, { on: 'error' })
+
+// --- what libraries are given
+
+waitUntil(Promise.resolve())
+check<Same<typeof waitUntil, (promise: Promise<unknown>) => void>>()
+// @ts-expect-error no options
+waitUntil(Promise.resolve(), { name: 'mail' })
 
 // --- what it returns, and the types by name
 

@@ -3,6 +3,7 @@ import { Logger as PowertoolsLogger } from '@aws-lambda-powertools/logger'
 import type middy from '@middy/core'
 import type { Context as LambdaContext } from 'aws-lambda'
 import postInvoke, { type Context, type LogFields, type Options, postInvokeValidateOptions } from '../../src/index.ts'
+import { writeHoldMetrics } from '../../src/metrics.ts'
 import { check, type Same } from './expect.ts'
 
 postInvoke()
@@ -74,13 +75,16 @@ check<Same<ReturnType<typeof postInvoke>, middy.MiddlewareObj<unknown, any, Erro
 
 // --- metrics
 
+// @ts-expect-error an entry of its own
 postInvoke({ metrics: true })
-postInvoke({ metrics: { namespace: 'shop', dimensions: { service: 'orders' } } })
-postInvoke({ metrics: { namespace: undefined, dimensions: undefined } })
+writeHoldMetrics()
+writeHoldMetrics({ namespace: 'shop', dimensions: { service: 'orders' } })
+writeHoldMetrics({ namespace: undefined, dimensions: undefined })
+check<Same<ReturnType<typeof writeHoldMetrics>, () => void>>()
 // @ts-expect-error a namespace stands in an object
-postInvoke({ metrics: 'shop' })
+writeHoldMetrics('shop')
 // @ts-expect-error values of dimensions are texts
-postInvoke({ metrics: { dimensions: { stage: 1 } } })
+writeHoldMetrics({ dimensions: { stage: 1 } })
 
 // --- loggers
 

@@ -1,5 +1,5 @@
 // Everything that users can give to defer(): what is taken, and what is refused with which words.
-import { beforeAll, describe, expect, it } from '@jest/globals'
+import { beforeAll, describe, expect, it, jest } from '@jest/globals'
 import middy from '@middy/core'
 import fc from 'fast-check'
 import { describe as describeValue, PostInvokeError } from '../../src/errors.ts'
@@ -63,7 +63,7 @@ const refusals: [string, any, any, string][] = [
     `a task that is ${described.slice(0, 40)}`,
     task,
     undefined,
-    `Expected a function or a promise to defer, got ${described}. Wrap it: defer(() => …).`,
+    `Expected a function or a promise to defer, got ${described}.`,
   ]),
   ...(
     [
@@ -97,7 +97,7 @@ const refusals: [string, any, any, string][] = [
     `a name that is ${described}`,
     () => {},
     { name: value },
-    `Expected the task's name to be a string, got ${described}.`,
+    `Expected the option name of defer() to be a string, got ${described}.`,
   ]),
   ...(
     [
@@ -112,7 +112,7 @@ const refusals: [string, any, any, string][] = [
     `an \`on\` that is ${described}`,
     () => {},
     { on: value },
-    `Expected the task's \`on\` to be 'success', 'error' or 'always', got ${described}.`,
+    `Expected the option on of defer() to be 'success' or 'error' or 'always', got ${described}.`,
   ]),
   ...(
     [
@@ -130,13 +130,25 @@ const refusals: [string, any, any, string][] = [
     `a timeout that is ${described}`,
     () => {},
     { timeout: value },
-    `Expected the task's timeout to be a whole number of milliseconds above 0, got ${described}.`,
+    `Expected the option timeout of defer() to be a whole number from 1 up, got ${described}.`,
+  ]),
+  ...(
+    [
+      ['a generator function', function* mail() {}],
+      ['an async generator function', async function* mail() {}],
+      ['a generator method', { *mail() {} }.mail],
+    ] as const
+  ).map<[string, any, any, string]>(([what, task]) => [
+    what,
+    task,
+    undefined,
+    'Expected a function or a promise to defer, got a generator function.',
   ]),
   ...(['success', 'error'] as const).map<[string, any, any, string]>(on => [
     `a promise for the outcome ${on}`,
     Promise.resolve(),
     { on },
-    `\`on: "${on}"\` needs a function: a promise is under way whatever the outcome.`,
+    `Expected a function for \`on: '${on}'\`, got a promise.`,
   ]),
 ]
 
@@ -175,7 +187,7 @@ describe('defer() takes', () => {
     ['all options', () => {}, { name: 'a', on: 'error', timeout: 1 }, { name: 'a', on: 'error', timeout: 1 }],
     ['options without a prototype', () => {}, Object.assign(Object.create(null), { name: 'a' }), { name: 'a' }],
     ['frozen options', () => {}, Object.freeze({ on: 'success' }), { on: 'success' }],
-    ['an empty name', () => {}, { name: '' }, { name: '' }],
+    ['an empty name, which is none', () => {}, { name: '' }, { name: undefined }],
   ])('%s', (_, task, options, expected) => {
     expect(validateTask(task, options)).toMatchObject({ task: expect.any(Function), ...expected })
   })
@@ -186,6 +198,44 @@ describe('defer() takes', () => {
     options.name = 'b'
     options.timeout = 5
     expect(valid).toMatchObject({ name: 'a', timeout: undefined })
+  })
+})
+
+describe('a name', () => {
+  const nameOf = (name: string) => validateTask(() => {}, { name }).name
+
+  it('is cut before anything is done with it', () => {
+    const long = 'x'.repeat(200_000)
+    expect(nameOf(long)).toBe('x'.repeat(100))
+    expect(validateTask(Object.defineProperty(() => {}, 'name', { value: long }), undefined).name).toBe('x'.repeat(100))
+    // Text that counts what is asked of it: nothing but its beginning is.
+    const replace = jest.spyOn(String.prototype, 'replace')
+    nameOf(long)
+    expect(Math.max(...replace.mock.contexts.map(text => String(text).length))).toBe(100)
+    replace.mockRestore()
+  })
+
+  it.each([
+    ['a line feed', '\n'],
+    ['a carriage return', '\r'],
+    ['nothing', '\0'],
+    ['an escape', '\x1b'],
+    ['delete', '\x7f'],
+    ['a next line', '\x85'],
+    ['a line separator', '\u2028'],
+    ['a paragraph separator', '\u2029'],
+    ['a mark from right to left', '\u200f'],
+    ['an Arabic letter mark', '\u061c'],
+    ['an embedding from right to left', '\u202b'],
+    ['an override of the direction', '\u202e'],
+    ['an isolate', '\u2066'],
+    ['the end of an isolate', '\u2069'],
+  ])('is without what breaks a line or turns its direction: %s', (_, character) => {
+    expect(nameOf(`ma${character}il${character}`)).toBe('ma\ufffdil\ufffd')
+  })
+
+  it.each(['Grüße an 東京 🚀', 'a "quoted" \\ name', 'مهمة'])('keeps what can be read: %s', name => {
+    expect(nameOf(name)).toBe(name)
   })
 })
 

@@ -185,7 +185,7 @@ describe('a task', () => {
     ['the given name, if it is a promise', Promise.resolve(), { name: 'given' }, 'given'],
   ])('is called by %s', async (_, task, options, name) => {
     const { invocation } = create()
-    invocation.defer(task, options)
+    invocation.defer(task as () => unknown, options)
     expect(invocation.unfinished()).toEqual({ names: [name], more: 0 })
     await leave(invocation)
   })
@@ -1054,7 +1054,7 @@ describe('for any mixture of tasks', () => {
             on: isPromise ? 'always' : spec.on,
           }
           try {
-            invocation.defer(isPromise ? promiseOf(name, spec) : taskOf(name, spec), options)
+            invocation.defer((isPromise ? promiseOf(name, spec) : taskOf(name, spec)) as () => unknown, options)
             accepted.push({ name, spec })
           } catch (error) {
             refusals.push(error)

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, jest } from '@jest/globals'
-import { createLog, type LogFields, type Logger, type LogSink } from '../../src/log.ts'
+import { createLog, finishedLine, type LogFields, type Logger, type LogSink } from '../../src/log.ts'
 import { type LogLevel, logLevels } from '../../src/variables.ts'
 import { turn } from './helpers.ts'
 
@@ -13,7 +13,7 @@ const fail = (): never => {
 
 afterEach(() => {
   jest.restoreAllMocks()
-  delete process.env.AWS_LAMBDA_LOG_FORMAT
+  for (const name of ['AWS_LAMBDA_LOG_FORMAT', 'AWS_LAMBDA_LOG_LEVEL', 'POST_INVOKE_LOG_LEVEL']) delete process.env[name]
 })
 
 describe('a log', () => {
@@ -49,20 +49,20 @@ describe('a log', () => {
     ])
   })
 
-  it('warns of one topic once, and of another as well', () => {
+  it('warns of one thing once, with its code, and of another as well', () => {
     const sink = createSink()
     const log = createLog('WARN', sink)
-    log.warnOnce('gate', 'first')
-    log.warnOnce('gate', 'second')
-    log.warnOnce('layer', 'third')
-    const lines = ['middy-post-invoke: first', 'middy-post-invoke: third']
+    log.warnOnce('WARN_GATE', 'first')
+    log.warnOnce('WARN_GATE', 'second')
+    log.warnOnce('WARN_LAYER', 'third')
+    const lines = ['middy-post-invoke: WARN_GATE, first', 'middy-post-invoke: WARN_LAYER, third']
     expect(sink.mock.calls.map(([, message]) => message)).toEqual(lines)
   })
 
-  it('keeps the topics of each log apart', () => {
+  it('keeps what each log has said apart', () => {
     const sink = createSink()
-    createLog('WARN', sink).warnOnce('gate', 'first')
-    createLog('WARN', sink).warnOnce('gate', 'first')
+    createLog('WARN', sink).warnOnce('WARN_GATE', 'first')
+    createLog('WARN', sink).warnOnce('WARN_GATE', 'first')
     expect(sink).toHaveBeenCalledTimes(2)
   })
 
@@ -72,7 +72,7 @@ describe('a log', () => {
       log.debug('a')
       log.warn('a', new Error('b'))
       log.error('a', new Error('b'))
-      log.warnOnce('a', 'b')
+      log.warnOnce('WARN_A', 'b')
     }).not.toThrow()
   })
 })
@@ -132,12 +132,12 @@ describe('a log with a logger', () => {
     log.debug('a', { requestId: 'r1' })
     log.warn('b')
     log.error('c', error, { task: 'mail' })
-    log.warnOnce('topic', 'd')
-    log.warnOnce('topic', 'd')
+    log.warnOnce('WARN_D', 'd')
+    log.warnOnce('WARN_D', 'd')
     expect(logger.debug.mock.calls).toEqual([['middy-post-invoke: a', { requestId: 'r1' }]])
     expect(logger.warn.mock.calls).toEqual([
       ['middy-post-invoke: b', {}],
-      ['middy-post-invoke: d', {}],
+      ['middy-post-invoke: WARN_D, d', {}],
     ])
     expect(logger.error.mock.calls).toEqual([['middy-post-invoke: c', { task: 'mail', error }]])
     expect(sink).not.toHaveBeenCalled()
@@ -190,5 +190,35 @@ describe('a log with a logger', () => {
     expect(() => log.error('a', error, { task: 'mail' })).not.toThrow()
     await turn()
     expect(sink.mock.calls).toEqual([['error', 'middy-post-invoke: a', { error, task: 'mail' }]])
+  })
+})
+
+describe('a finished line, for the log of another process', () => {
+  const line = () => finishedLine('two\nlines', { requestId: 'r1', tasks: ['"a"'] })
+
+  it('as text is one line, whatever the text', () => {
+    expect(line()).toBe('middy-post-invoke: two lines\n')
+  })
+
+  it('as JSON lacks nothing but the time', () => {
+    process.env.AWS_LAMBDA_LOG_FORMAT = 'json'
+    expect(line()).toMatch(/^\{"level":"ERROR",[^\n]*\}\n$/)
+    expect(JSON.parse(line())).toEqual({
+      level: 'ERROR',
+      message: 'middy-post-invoke: two\nlines',
+      requestId: 'r1',
+      tasks: ['"a"'],
+    })
+  })
+
+  it.each<[string, Record<string, string>, boolean]>([
+    ['our level leaves errors out', { POST_INVOKE_LOG_LEVEL: 'silent' }, false],
+    ['our level has them', { POST_INVOKE_LOG_LEVEL: 'ERROR' }, true],
+    ["Lambda's level leaves them out", { AWS_LAMBDA_LOG_FORMAT: 'JSON', AWS_LAMBDA_LOG_LEVEL: 'fatal' }, false],
+    ["Lambda's level has them", { AWS_LAMBDA_LOG_FORMAT: 'JSON', AWS_LAMBDA_LOG_LEVEL: 'ERROR' }, true],
+    ['Lambda has a level for JSON alone', { AWS_LAMBDA_LOG_LEVEL: 'FATAL' }, true],
+  ])('where %s', (_, variables, isThere) => {
+    Object.assign(process.env, variables)
+    expect(line() !== '').toBe(isThere)
   })
 })

@@ -3,7 +3,8 @@ import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals
 import middy from '@middy/core'
 import { getDeadline, waitUntil } from '@vercel/functions'
 import { withPostInvoke } from '../../src/handler.ts'
-import postInvoke, { type Options } from '../../src/index.ts'
+import postInvoke, { waitUntil as exported, type Options } from '../../src/index.ts'
+import { version } from '../../src/version.ts'
 import { lambdaContext, turns, until } from './helpers.ts'
 
 const VERCEL = Symbol.for('@vercel/request-context')
@@ -21,14 +22,14 @@ afterEach(() => turns(10))
 
 const handlerWith = (handle: (event: any) => unknown, options?: Options) =>
   middy<any, any>()
-    .use(postInvoke(options))
+    .use(postInvoke({ waitUntil: true, ...options }))
     .handler(async event => handle(event))
 
 const invoke = (handler: any, id = 'r1', event: unknown = {}) => handler(event, lambdaContext(id))
 
 describe.each([
   ['the middleware', handlerWith],
-  ['withPostInvoke', (handle: (event: any) => unknown, options?: Options) => withPostInvoke(handle, options)],
+  ['withPostInvoke', (handle: (event: any) => unknown, options?: Options) => withPostInvoke(handle, { waitUntil: true, ...options })],
 ])('behind %s', (_, wrap) => {
   it('waitUntil of @vercel/functions defers its promise, which is logged where it rejects', async () => {
     const handler = wrap(() => {
@@ -74,8 +75,8 @@ describe.each([
     expect(failed.sort()).toEqual(['request of a a', 'request of b b'])
   })
 
-  it('is not there where the option says so', async () => {
-    const handler = wrap(() => [VERCEL in globals, NEXT in globals], { waitUntil: false })
+  it.each([false, undefined])('is not there where the option is %p', async waitUntil => {
+    const handler = wrap(() => [VERCEL in globals, NEXT in globals], { waitUntil })
     expect(await invoke(handler)).toEqual([false, false])
   })
 
@@ -109,5 +110,45 @@ describe.each([
         expect.objectContaining({ code: 'ERR_NO_INVOCATION' }),
       ],
     ])
+  })
+})
+
+describe('the exported waitUntil()', () => {
+  it('defers its promise in the invocation in which it is called, without the globals', async () => {
+    const handler = middy<any, any>()
+      .use(postInvoke())
+      .handler(async () => {
+        exported(Promise.reject(new Error('rejected')))
+        return [VERCEL in globals, NEXT in globals]
+      })
+    expect(await invoke(handler, 'r8')).toEqual([false, false])
+    await until(() => error.mock.calls.length === 1)
+    expect(error.mock.calls).toEqual([
+      ['middy-post-invoke: task "waitUntil" of request r8 failed:', new Error('rejected')],
+    ])
+  })
+
+  it('takes what is no promise, and never throws', async () => {
+    let late: (() => void) | undefined
+    const handler = middy<any, any>()
+      .use(postInvoke())
+      .handler(async () => {
+        for (const value of [undefined, null, 42, 'text', {}]) exported(value as any)
+        late = () => exported(Promise.resolve())
+      })
+    await invoke(handler)
+    await turns(10)
+    expect(error).not.toHaveBeenCalled()
+    expect(() => late?.()).not.toThrow()
+  })
+
+  it('outside of an invocation warns, once, and leaves the promise alone', () => {
+    delete globals[Symbol.for(`middy-post-invoke/${version}`)]
+    const warn = jest.spyOn(console, 'warn').mockImplementation(() => {})
+    for (let time = 0; time < 2; time++) exported(Promise.resolve())
+    expect(warn.mock.calls).toEqual([
+      ['middy-post-invoke: WARN_WAIT_UNTIL, waitUntil() was called outside of an invocation'],
+    ])
+    warn.mockRestore()
   })
 })

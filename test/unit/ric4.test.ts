@@ -1,35 +1,30 @@
-// What the two generations of AWS's runtime client do to the globals, played here; the real ones are run elsewhere.
+// What the runtime client of nodejs24.x does to its global, played here; the real one is run elsewhere.
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
-import { observeRuntimeClient, type Scope } from '../../src/middleware/runtime-client.ts'
+import { isRic4, observeRic4 } from '../../src/middleware/ric4.ts'
+import type { Scope } from '../../src/middleware/runtime-client.ts'
 import { turn, turns } from './helpers.ts'
 
-const BEFORE_EXIT = Symbol.for('aws.lambda.beforeExit')
-const REQUEST_ID = Symbol.for('aws.lambda.runtime.requestId')
 const STORE_REQUEST_ID = Symbol.for('_AWS_LAMBDA_REQUEST_ID')
 const globals = globalThis as any
 
 const reset = () => {
   delete globals.awslambda
-  delete globals[BEFORE_EXIT]
-  delete globals[REQUEST_ID]
 }
 beforeEach(reset)
 afterEach(reset)
 
 const LAMBDA = { AWS_LAMBDA_RUNTIME_API: '127.0.0.1:9001' }
 
-type Invocation = { name: string }
-
-const observe = (variables: Record<string, string> = LAMBDA, streams: string[] = []) => {
-  const scopes = new AsyncLocalStorage<Scope<Invocation>>()
+const observe = (variables: Record<string, string> = LAMBDA) => {
+  const scopes = new AsyncLocalStorage<Scope>()
   const ended: string[] = []
   const waits = new Map<string, Promise<void>>()
   const onBrokenGate = jest.fn()
-  const client = observeRuntimeClient<Invocation>({
+  const client = observeRic4({
     scopes,
     variables,
-    streams: { has: id => streams.includes(id) },
+    streams: { has: () => false },
     onEnd: requestId => {
       ended.push(requestId)
       return waits.get(requestId)
@@ -53,48 +48,15 @@ const createStore = () => {
 
 const deferred = <Value = void>() => Promise.withResolvers<Value>()
 
-describe('outside Lambda', () => {
-  it('nothing is looked at', () => {
-    globals.awslambda = { streamifyResponse: () => {} }
-    const before = Object.getOwnPropertyDescriptors(globals.awslambda)
-    const { client } = observe({})
-    expect(client.gate).toEqual({ available: false })
-    expect([client.willTell('r1'), client.isGated('r1'), client.isBusy()]).toEqual([false, false, undefined])
-    expect(Object.getOwnPropertyDescriptors(globals.awslambda)).toEqual(before)
-  })
-})
-
-describe('a client that tells nothing', () => {
-  it.each<[string, Record<string, string>, unknown]>([
-    ['nodejs22.x', { AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs22.x' }, { available: false }],
-    ['an image of its own', {}, { available: false }],
-    ['Python', { AWS_EXECUTION_ENV: 'AWS_Lambda_python3.13' }, { available: false }],
-    [
-      'nodejs24.x with its global switched off',
-      { AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs24.x' },
-      {
-        available: false,
-        anomaly: 'AWS_EXECUTION_ENV names Node.js 24 or later, but the global awslambda is switched off',
-      },
-    ],
-    [
-      'nodejs26.x, likewise',
-      { AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs26.x' },
-      { available: false, anomaly: expect.stringContaining('switched off') },
-    ],
-  ])('%s', (_, variables, gate) => {
-    const { client } = observe({ ...LAMBDA, ...variables })
-    expect(client.gate).toEqual(gate)
-    expect([client.willTell('r1'), client.isGated('r1')]).toEqual([false, false])
-  })
-
-  it('although a library has made the store: its presence proves nothing', () => {
-    const store = createStore()
-    globals.awslambda = { InvokeStore: store }
-    const { run } = store
-    const { client } = observe()
-    expect(client.gate).toEqual({ available: false })
-    expect(store.run).toBe(run)
+describe('RIC 4 is told', () => {
+  it.each<[string, unknown, boolean]>([
+    ['by the global that it makes', { streamifyResponse() {} }, true],
+    ['from a library that has made the store alone', { InvokeStore: createStore() }, false],
+    ['from nothing at all', undefined, false],
+    ['from a global that is switched off', null, false],
+  ])('%s', (_, global, expected) => {
+    if (global !== undefined) globals.awslambda = global
+    expect(isRic4()).toBe(expected)
   })
 })
 
@@ -109,7 +71,7 @@ describe('RIC 4', () => {
     globals.awslambda.InvokeStore.run({ [STORE_REQUEST_ID]: requestId }, fn)
 
   it('has a gate', () => {
-    expect(start().client.gate).toEqual({ available: true })
+    expect(start().client).toMatchObject({ hasGate: true, tellsEnds: true, mayCrash: false })
   })
 
   it.each([
@@ -297,128 +259,17 @@ describe('RIC 4', () => {
     })
     expect(await leftOver).toBe(false)
   })
-})
 
-describe('RIC 3', () => {
-  const idle = jest.fn()
-  const waiting = jest.fn()
-  beforeEach(() => {
-    idle.mockClear()
-    waiting.mockClear()
-  })
-
-  let accessor: PropertyDescriptor
-  const start = (variables: Record<string, string> = LAMBDA, streams: string[] = []) => {
-    globals[BEFORE_EXIT] = idle
-    const spy = jest.spyOn(Object, 'defineProperty')
-    const observed = observe(variables, streams)
-    accessor = spy.mock.calls.find(([, property]) => property === BEFORE_EXIT)?.[2] ?? {}
-    spy.mockRestore()
-    return observed
-  }
-  // By the accessor itself: Jest's global reads a property each time it is set, and that reading has a meaning here.
-  const set = (listener: () => void) => accessor.set?.(listener)
-  /** As its listener of the process' `beforeExit` does. */
-  const runEmpty = () => accessor.get?.()()
-  /** What the client does to the globals, and when. */
-  const begin = (requestId: string) => {
-    globals[REQUEST_ID] = requestId
-    set(waiting)
-  }
-  const post = () => set(idle)
-
-  it('has no gate, and says so where the environment promises one', () => {
-    expect(start().client.gate).toEqual({ available: false })
+  it('says in which invocation it was looked at for the first time', async () => {
+    const store = createStore()
+    const first = start(LAMBDA, store)
+    expect(first.client.firstUsedIn).toBeUndefined()
     reset()
-    expect(start({ ...LAMBDA, AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs24.x' }).client.gate).toEqual({
-      available: false,
-      anomaly: 'AWS_EXECUTION_ENV names Node.js 24 or later, but the runtime client is of the generation before',
-    })
-  })
-
-  it('calls what it has set, each time', () => {
-    start()
-    runEmpty()
-    expect([idle, waiting].map(({ mock }) => mock.calls.length)).toEqual([1, 0])
-    begin('r1')
-    runEmpty()
-    runEmpty()
-    expect([idle, waiting].map(({ mock }) => mock.calls.length)).toEqual([1, 2])
-    post()
-    runEmpty()
-    expect([idle, waiting].map(({ mock }) => mock.calls.length)).toEqual([2, 2])
-  })
-
-  it('has a process that runs empty between invocations, which ends nothing', async () => {
-    const { ended } = start()
-    runEmpty()
-    await turns(5)
-    begin('r1')
-    post()
-    await turns(5)
-    runEmpty()
-    await turns(5)
-    expect(ended).toEqual(['r1'])
-  })
-
-  it('tells the end one turn after it has reset the global', async () => {
-    const { client, ended } = start()
-    begin('r1')
-    expect([client.willTell('r1'), client.willTell('r2'), client.isGated('r1'), client.isBusy()]).toEqual([
-      true,
-      false,
-      false,
-      true,
-    ])
-    await turns(5)
-    expect(ended).toEqual([])
-    post()
-    expect(ended).toEqual([])
-    await turn()
-    expect(ended).toEqual(['r1'])
-    expect([client.willTell('r1'), client.isBusy()]).toEqual([false, false])
-  })
-
-  it('tells each invocation once, one after the other, also with the same id', async () => {
-    const { ended } = start()
-    for (const id of ['r1', 'r2', 'r2']) {
-      begin(id)
-      await turn()
-      post()
-      await turns(3)
-    }
-    expect(ended).toEqual(['r1', 'r2', 'r2'])
-  })
-
-  it('resets its global twice, and still tells it once', async () => {
-    const { ended } = start()
-    begin('r1')
-    post()
-    post()
-    await turns(5)
-    expect(ended).toEqual(['r1'])
-  })
-
-  it('sets it again in the same turn for a callback: its end comes after the loop has run empty', async () => {
-    const { client, ended } = start()
-    begin('r1')
-    post()
-    set(waiting)
-    await turns(5)
-    expect(ended).toEqual([])
-    expect(client.willTell('r1')).toBe(true)
-    runEmpty() // the client posts one turn later
-    expect(ended).toEqual([])
-    await turns(5)
-    expect(ended).toEqual(['r1'])
-  })
-
-  it('sets it again for a stream, too: that has left before', async () => {
-    const { ended } = start(LAMBDA, ['r1'])
-    begin('r1')
-    post()
-    set(waiting)
-    await turns(5)
-    expect(ended).toEqual(['r1'])
+    // At init its store answers with an id of its own: only inside an invocation it has a context.
+    const atInit = { ...createStore(), hasContext: () => false, getRequestId: () => 'made up' }
+    expect(start(LAMBDA, atInit).client.firstUsedIn).toBeUndefined()
+    reset()
+    const inside = { ...createStore(), hasContext: () => true, getRequestId: () => 'r1' }
+    expect(start(LAMBDA, inside).client.firstUsedIn).toBe('r1')
   })
 })

@@ -7,6 +7,7 @@ import middy from '@middy/core'
 import postInvoke, { type Context, onShutdown } from '../../src/index.ts'
 import { version } from '../../src/version.ts'
 import { lambdaContext, turns, until } from './helpers.ts'
+import { type PipeReader, startPipeReader } from './pipe-reader.ts'
 
 const globals = globalThis as any
 const SHARED = Symbol.for(`middy-post-invoke/${version}`)
@@ -16,6 +17,7 @@ const logged = { warn: jest.spyOn(console, 'warn'), error: jest.spyOn(console, '
 // It ends its own process, which here would be the one of these tests.
 const kill = jest.spyOn(process, 'kill').mockReturnValue(true)
 let count = 0
+let layer: PipeReader | undefined
 
 const variables = () =>
   Object.keys(process.env).filter(name => name.startsWith('POST_INVOKE_') || name.startsWith('AWS_LAMBDA_'))
@@ -27,6 +29,8 @@ beforeEach(() => {
 
 afterEach(async () => {
   await turns(10)
+  layer?.close()
+  layer = undefined
   process.removeAllListeners('SIGTERM')
   process.removeAllListeners('exit')
   delete globals.awslambda
@@ -37,7 +41,12 @@ afterEach(async () => {
 const startWith = (given: Record<string, string>) => {
   delete globals[SHARED]
   for (const name of variables()) delete process.env[name]
-  Object.assign(process.env, { AWS_LAMBDA_RUNTIME_API: `127.0.0.1:${process.pid}.${++count}`, ...given })
+  const runtimeApi = `127.0.0.1:${process.pid}${++count}`
+  Object.assign(process.env, { AWS_LAMBDA_RUNTIME_API: runtimeApi, ...given })
+  if (given.POST_INVOKE_COMPANION === 'layer') {
+    layer = startPipeReader(runtimeApi)
+    process.env.POST_INVOKE_FOLDER = layer.folder
+  }
   let context: any
   globals.awslambda = {
     streamifyResponse() {},

@@ -1,0 +1,52 @@
+// The layer's end of the pipe, played here.
+import { execFileSync } from 'node:child_process'
+import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pipePath } from '../../src/middleware/companion-pipe.ts'
+
+export type PipeReader = {
+  readonly folder: string
+  readonly path: string
+  /** What has been written since it was asked last. */
+  lines(): string[]
+  /** What stands in the file of last words. */
+  lastWords(): string
+  /** As when the companion's process dies. */
+  close(): void
+}
+
+export const temporaryFolder = () => mkdtempSync(join(tmpdir(), 'post-invoke-'))
+
+/** The pipe with a reader, as the layer makes it before the runtime starts. */
+export const startPipeReader = (runtimeApi: string, folder = temporaryFolder(), protocol?: number): PipeReader => {
+  const path = pipePath(folder, runtimeApi, protocol)
+  execFileSync('mkfifo', ['-m', '600', path])
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  let isOpen = true
+  return {
+    folder,
+    path,
+    lines() {
+      const buffer = Buffer.alloc(65_536)
+      let text = ''
+      for (;;) {
+        try {
+          const length = readSync(fd, buffer)
+          if (length === 0) break
+          text += buffer.toString('utf8', 0, length)
+        } catch (error) {
+          if ((error as NodeJS.ErrnoException).code === 'EAGAIN') break
+          throw error
+        }
+      }
+      return text.split('\n').slice(0, -1)
+    },
+    lastWords: () => readFileSync(`${path}.tasks`, 'utf8'),
+    close() {
+      if (isOpen) closeSync(fd)
+      isOpen = false
+      rmSync(folder, { recursive: true, force: true })
+    },
+  }
+}

@@ -1,0 +1,164 @@
+// What the runtime client of nodejs22.x does to its global, played here; the real one is run elsewhere.
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
+import { isRic3, observeRic3 } from '../../src/middleware/ric3.ts'
+import type { Scope } from '../../src/middleware/runtime-client.ts'
+import { turn, turns } from './helpers.ts'
+
+const BEFORE_EXIT = Symbol.for('aws.lambda.beforeExit')
+const REQUEST_ID = Symbol.for('aws.lambda.runtime.requestId')
+const globals = globalThis as any
+
+const reset = () => {
+  delete globals[BEFORE_EXIT]
+  delete globals[REQUEST_ID]
+}
+beforeEach(reset)
+afterEach(reset)
+
+const observe = (streams: string[] = []) => {
+  const ended: string[] = []
+  const client = observeRic3({
+    scopes: new AsyncLocalStorage<Scope>(),
+    variables: { AWS_LAMBDA_RUNTIME_API: '127.0.0.1:9001' },
+    streams: { has: id => streams.includes(id) },
+    onEnd: requestId => {
+      ended.push(requestId)
+      return undefined
+    },
+    onBrokenGate: () => {},
+  })
+  return { client, ended }
+}
+
+describe('RIC 3', () => {
+  const idle = jest.fn()
+  const waiting = jest.fn()
+  beforeEach(() => {
+    idle.mockClear()
+    waiting.mockClear()
+  })
+
+  let accessor: PropertyDescriptor
+  const start = (streams: string[] = []) => {
+    globals[BEFORE_EXIT] = idle
+    const spy = jest.spyOn(Object, 'defineProperty')
+    const observed = observe(streams)
+    accessor = spy.mock.calls.find(([, property]) => property === BEFORE_EXIT)?.[2] ?? {}
+    spy.mockRestore()
+    return observed
+  }
+  // By the accessor itself: Jest's global reads a property each time it is set, and that reading has a meaning here.
+  const set = (listener: () => void) => accessor.set?.(listener)
+  /** As its listener of the process' `beforeExit` does. */
+  const runEmpty = () => accessor.get?.()()
+  /** What the client does to the globals, and when. */
+  const begin = (requestId: string) => {
+    globals[REQUEST_ID] = requestId
+    set(waiting)
+  }
+  const post = () => set(idle)
+
+  it('has no gate', () => {
+    expect(isRic3()).toBe(false)
+    const { client } = start()
+    expect(isRic3()).toBe(true)
+    expect(client).toMatchObject({ hasGate: false, tellsEnds: true, mayCrash: true, firstUsedIn: undefined })
+    expect([client.isGated('r1'), client.willTell('r1'), client.isBusy()]).toEqual([false, false, false])
+  })
+
+  it('looked at for the first time inside an invocation tells no ends: what it sets between two is not known', () => {
+    globals[BEFORE_EXIT] = waiting
+    globals[REQUEST_ID] = 'r1'
+    const { client } = observe()
+    expect(client).toMatchObject({ tellsEnds: false, firstUsedIn: 'r1' })
+    expect([client.willTell('r1'), client.isBusy()]).toEqual([false, undefined])
+    expect(Object.getOwnPropertyDescriptor(globals, BEFORE_EXIT)).toHaveProperty('value', waiting)
+  })
+
+  it('calls what it has set, each time', () => {
+    start()
+    runEmpty()
+    expect([idle, waiting].map(({ mock }) => mock.calls.length)).toEqual([1, 0])
+    begin('r1')
+    runEmpty()
+    runEmpty()
+    expect([idle, waiting].map(({ mock }) => mock.calls.length)).toEqual([1, 2])
+    post()
+    runEmpty()
+    expect([idle, waiting].map(({ mock }) => mock.calls.length)).toEqual([2, 2])
+  })
+
+  it('has a process that runs empty between invocations, which ends nothing', async () => {
+    const { ended } = start()
+    runEmpty()
+    await turns(5)
+    begin('r1')
+    post()
+    await turns(5)
+    runEmpty()
+    await turns(5)
+    expect(ended).toEqual(['r1'])
+  })
+
+  it('tells the end one turn after it has reset the global', async () => {
+    const { client, ended } = start()
+    begin('r1')
+    expect([client.willTell('r1'), client.willTell('r2'), client.isGated('r1'), client.isBusy()]).toEqual([
+      true,
+      false,
+      false,
+      true,
+    ])
+    await turns(5)
+    expect(ended).toEqual([])
+    post()
+    expect(ended).toEqual([])
+    await turn()
+    expect(ended).toEqual(['r1'])
+    expect([client.willTell('r1'), client.isBusy()]).toEqual([false, false])
+  })
+
+  it('tells each invocation once, one after the other, also with the same id', async () => {
+    const { ended } = start()
+    for (const id of ['r1', 'r2', 'r2']) {
+      begin(id)
+      await turn()
+      post()
+      await turns(3)
+    }
+    expect(ended).toEqual(['r1', 'r2', 'r2'])
+  })
+
+  it('resets its global twice, and still tells it once', async () => {
+    const { ended } = start()
+    begin('r1')
+    post()
+    post()
+    await turns(5)
+    expect(ended).toEqual(['r1'])
+  })
+
+  it('sets it again in the same turn for a callback: its end comes after the loop has run empty', async () => {
+    const { client, ended } = start()
+    begin('r1')
+    post()
+    set(waiting)
+    await turns(5)
+    expect(ended).toEqual([])
+    expect(client.willTell('r1')).toBe(true)
+    runEmpty() // the client posts one turn later
+    expect(ended).toEqual([])
+    await turns(5)
+    expect(ended).toEqual(['r1'])
+  })
+
+  it('sets it again for a stream, too: that has left before', async () => {
+    const { ended } = start(['r1'])
+    begin('r1')
+    post()
+    set(waiting)
+    await turns(5)
+    expect(ended).toEqual(['r1'])
+  })
+})
