@@ -65,6 +65,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
   const hooks = new Set<ShutdownHooks>()
   let isWatching = false
   let isArmed = false
+  let willCome = false
   let isDisarmed = false
 
   /**
@@ -97,6 +98,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
     if (isArmed) return
     isArmed = true
     const reason = listen()
+    willCome = reason === undefined
     if (reason !== undefined) log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come, and no shutdown hook run (${reason})`)
   }
 
@@ -159,7 +161,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
     watch,
     arm,
     drain,
-    isArmed: () => isArmed && !isDisarmed,
+    isArmed: () => willCome && !isDisarmed,
     disarm() {
       isDisarmed = true
     },
