@@ -24,7 +24,7 @@ const oneTask: FaultEvent = { tasks: [{ kind: 'sleep', name: 'task', ms: 100 }] 
 
 /** From when something is marked on, for longer than what runs takes. */
 const standStill =
-  (mark: string, pids: (run: Run) => number[]): Fault['during'] =>
+  (mark: string, pids: (run: Run) => number[]): NonNullable<Fault['during']> =>
   async (run, { requestId }) => {
     await untilMarked(run, requestId, mark)
     for (const pid of pids(run)) process.kill(pid, 'SIGSTOP')

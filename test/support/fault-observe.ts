@@ -1,8 +1,8 @@
 // Injects one fault into one environment and puts into words what came of it: for the caller, for the deferred tasks, in
 // the log, and for the invocation after it.
-import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { InvocationReport, SentInvocation } from '../../src/sandbox/types.ts'
+import { childrenOf } from './processes.ts'
 import { type CompanionName, isAlive, type Run, startRun } from './run.ts'
 import type { RuntimeClient } from './runtime-clients.ts'
 
@@ -92,23 +92,9 @@ export const otherLayer = fileURLToPath(new URL('../fixtures/sandbox/layers/bash
 
 /** The companion's process: of an internal extension, a child of the function's. */
 export const companionPid = ({ sandbox }: Run): number => {
-  const pid = Object.values(sandbox.extensionPids)[0] ?? childrenOf(sandbox.runtimePid)[0]
+  const pid = Object.values(sandbox.extensionPids)[0] ?? childrenOf(sandbox.runtimePid ?? 0)[0]
   if (pid !== undefined) return pid
   throw new Error('no companion is running')
-}
-
-export const childrenOf = (parent: number | undefined): number[] =>
-  readdirSync('/proc')
-    .map(Number)
-    .filter(pid => pid > 0 && parentOf(pid) === parent)
-
-const parentOf = (pid: number): number | undefined => {
-  try {
-    // `PID (NAME) STATE PPID …`
-    return Number(readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[1])
-  } catch {
-    return undefined // it has ended meanwhile
-  }
 }
 
 export const observe = async (fault: Fault, combination: Combination, isControl: boolean): Promise<Sight> => {
