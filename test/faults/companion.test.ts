@@ -35,6 +35,8 @@ const killInTheHandler: Fault['during'] = async (run, { requestId }) => {
 }
 
 /** Of the layer Lambda notices it, and reports a crash. Of an internal extension the function's process does. */
+const other = { original: otherLayer, file: 'extensions/bash-extension' }
+
 const killed: Fault[] = [
   {
     injected: 'The companion is killed while a task runs',
@@ -113,7 +115,7 @@ const slow: Fault[] = [
     on: on.layer,
     start: ({ cleanUp, isControl }) => {
       const ends = replaced(isControl ? /\nwhile / : /\n {2}ask\n {2}hold\n/, '\nexit 7$&')
-      return { layers: [copyLayer(cleanUp, ends, isControl ? otherLayer : undefined)] }
+      return { layers: [copyLayer(cleanUp, ends, isControl ? other : {})] }
     },
     hasControl: true,
   },

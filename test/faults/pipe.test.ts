@@ -192,7 +192,6 @@ const strangers: Fault[] = [
   { injected: 'Somebody else writes what is no line of ours', event: around('writes-garbage') },
   { injected: 'Somebody else writes a line of 200,000 characters', event: around('writes-a-long-line') },
   { injected: 'Somebody else floods the companion with lines', event: around('floods') },
-  { injected: 'Somebody else writes half a line', event: around('writes-half-a-line') },
   { injected: 'Another process tells that the invocation has settled', event: around('settles-for-another') },
 ].map(fault => ({ ...fault, on: on.layer }))
 
@@ -213,4 +212,13 @@ const filled: Fault = {
   },
 }
 
-describeFaults('pipe', [...atThePath, ...changes, ...lastWords, ...room, ...strangers, filled])
+/** It swallows the next line, which is ours. */
+const halfALine: Fault = {
+  injected: 'Somebody else writes half a line',
+  on: on.layer,
+  start: () => ({ freeze: false, timeout: 2_500 }),
+  event: around('writes-half-a-line'),
+  isHeldOnce: true,
+}
+
+describeFaults('pipe', [...atThePath, ...changes, ...lastWords, ...room, ...strangers, halfALine, filled])

@@ -46,12 +46,16 @@ export const replaced =
     return edited
   }
 
-/** A copy of a layer, by default ours, with its script edited. */
-export const copyLayer = (cleanUp: AsyncDisposableStack, edit?: Edit, original = layer): string => {
+/** A copy of a layer, by default ours, with one of its files edited. */
+export const copyLayer = (
+  cleanUp: AsyncDisposableStack,
+  edit?: Edit,
+  { original = layer, file = 'extensions/post-invoke' }: { original?: string; file?: string } = {},
+): string => {
   const folder = makeFolder(cleanUp)
   cpSync(original, folder, { recursive: true })
-  const script = join(folder, 'extensions', original === layer ? 'post-invoke' : 'bash-extension')
-  if (edit) writeFileSync(script, edit(readFileSync(script, 'utf8')))
+  const path = join(folder, file)
+  if (edit) writeFileSync(path, edit(readFileSync(path, 'utf8')))
   return folder
 }
 
