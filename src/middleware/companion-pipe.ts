@@ -2,6 +2,7 @@
 // now. What they hold is described at the head of the companion itself, src/extension/post-invoke.sh.
 import type { Socket } from 'node:net'
 import script from '../extension/post-invoke.sh'
+import { timer } from './waits.ts'
 
 export type CompanionPipe = {
   /** Writes one line. It never throws and never waits. */
@@ -124,7 +125,7 @@ const createPipe = (fd: number, isOpen: () => boolean, onBroken: () => void): Co
         onBroken()
       }
     }
-    if (unwritten !== '') retry = setTimeout(flush, FULL_MS).unref()
+    if (unwritten !== '') retry = timer(FULL_MS, false, flush)
   }
 
   return {

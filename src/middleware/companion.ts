@@ -167,7 +167,10 @@ const isOtherVersion = (log: Log): boolean => {
   const global = globalThis as { [PIPE_OWNER]?: string }
   global[PIPE_OWNER] ??= version
   if (global[PIPE_OWNER] === version) return false
-  log.warnOnce('WARN_TWO_VERSIONS', `version ${global[PIPE_OWNER]} in the same process uses the companion, not ${version}`)
+  log.warnOnce(
+    'WARN_TWO_VERSIONS',
+    `version ${global[PIPE_OWNER]} in the same process uses the companion, not ${version}`,
+  )
   return true
 }
 
@@ -199,7 +202,9 @@ const tellingBy = (pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
           lastWords(
             list &&
               line(`the function's process ended in the middle of request ${requestId}; unfinished: ${list}`) +
-                line(`released request ${requestId} before its deadline although it has not settled; unfinished: ${list}`),
+                line(
+                  `released request ${requestId} before its deadline although it has not settled; unfinished: ${list}`,
+                ),
           )
         },
         hold: () => pipe.write(`hold ${itsNumber()} ${Math.round(deadline())}\n`),

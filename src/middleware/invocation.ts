@@ -19,7 +19,7 @@ import {
 } from './running-task.ts'
 import { type Defer, validateTask } from './task.ts'
 import { createTaskStack, type Order } from './task-stack.ts'
-import { atMost, clearTimeout, isThenable, now, timer, turn, whenSettled } from './waits.ts'
+import { all, atMost, clearTimeout, isThenable, now, timer, turn, whenSettled } from './waits.ts'
 
 export type InvocationOptions = {
   order: Order
@@ -83,8 +83,10 @@ export type Invocation = {
   readonly requestId: string
   readonly isHeld: boolean
   readonly defer: Defer
-  /** Whether its response has not left: further handlers can join it. */
+  /** Whether its response has not left. */
   isOpen(): boolean
+  /** Whether hooks of its requests are still to run: further handlers can join it. */
+  isInHandler(): boolean
   isSettled(): boolean
   /** A handler called inside of the handler opens it once more. */
   open(): void
@@ -146,6 +148,7 @@ export const createInvocation = (
   let shutdownError: PostInvokeError | undefined
   let deferred = 0
   let isGuessed = false
+  let lateFailures = 0
   let leaving: Promise<void> | undefined
   /** Whose carried tasks run in our time. */
   let guest: Invocation | undefined
@@ -253,14 +256,17 @@ export const createInvocation = (
     if (!failure) return undefined
     const { label } = task.entry
     time.sums.failed++
-    log.error(`task ${JSON.stringify(label)} of request ${requestId} failed:`, failure.error, { task: label, requestId })
+    log.error(`task ${JSON.stringify(label)} of request ${requestId} failed:`, failure.error, {
+      task: label,
+      requestId,
+    })
     return callOnTaskError(task.entry, failure.error)
   }
 
   /** Never throws, and its promise never rejects. */
   const callOnTaskError = (entry: TaskEntry, error: unknown): Promise<void> | undefined => {
-    // It may defer again and again: what is deferred when time is up goes without.
-    if (!options.onTaskError || entry.isLate) return undefined
+    // Of what is deferred when time is up no more than this: it could defer again and again.
+    if (!options.onTaskError || (entry.isLate && ++lateFailures > MAX_NAMES)) return undefined
     const { label } = entry
     const failed = (hookError: unknown) =>
       log.error(`onTaskError failed for task ${JSON.stringify(label)} of request ${requestId}:`, hookError, {
@@ -310,17 +316,23 @@ export const createInvocation = (
     })
   }
 
-  /** Once for all that time was up for: they are carried over, the first time, or dropped. */
-  const giveUpUnstarted = async (): Promise<void> => {
+  /**
+   * Once for all that time was up for: they are carried over, the first time, or dropped. Which of the two is decided at once.
+   *
+   * @returns what else has to be waited for.
+   */
+  const giveUpUnstarted = (): Promise<void> => {
     const entries = unstarted.concat(stack.takeAll())
     unstarted = []
-    // The work of a settled promise is done: it counts as run, with its own outcome.
-    await all(entries.filter(isDone).map(start))
     const waiting = entries.filter(entry => !isDone(entry))
-    if (waiting.length === 0) return
-    const { onDeadline = host.canCarry() ? 'carry' : 'drop' } = options
-    if (onDeadline === 'carry' && state === 'left' && isHeld && !isShuttingDown) carry(waiting)
-    else await drop(waiting)
+    // The work of a settled promise is done: it counts as run, with its own outcome.
+    const waits = entries.filter(isDone).map(start)
+    if (waiting.length > 0) {
+      const { onDeadline = host.canCarry() ? 'carry' : 'drop' } = options
+      if (onDeadline === 'carry' && state === 'left' && isHeld && !isShuttingDown) carry(waiting)
+      else waits.push(drop(waiting))
+    }
+    return all(waits)
   }
 
   const carry = (entries: readonly TaskEntry[]) => {
@@ -337,6 +349,7 @@ export const createInvocation = (
     let tooMany = -options.maxCarried
     for (const other of host.carried) tooMany += other.size()
     for (const other of host.carried) tooMany -= tooMany > 0 ? other.dropOldest(tooMany) : 0
+    while (host.carried[0]?.size() === 0) host.carried.shift()
     state = 'carried'
   }
 
@@ -406,8 +419,7 @@ export const createInvocation = (
     host.onSettled(invocation)
   }
 
-  const hasWork = () =>
-    now() < time.abortAt && (stack.size() > 0 || (isHeld && host.carried.length > 0))
+  const hasWork = () => now() < time.abortAt && (stack.size() > 0 || (isHeld && host.carried.length > 0))
 
   const runAll = async (): Promise<void> => {
     // Lets the client ask for its next invocation first, where it is not us that it waits for.
@@ -416,6 +428,7 @@ export const createInvocation = (
     await drain(time)
     while (isHeld && host.carried.length > 0 && now() < time.abortAt) {
       guest = host.carried.shift()
+      tellUnfinished()
       await guest?.drainIn(time, false)
       guest = undefined
     }
@@ -467,6 +480,7 @@ export const createInvocation = (
     isHeld,
     defer,
     isOpen: () => state === 'open',
+    isInHandler: () => state === 'open' && openRequests > 0,
     isSettled: () => state === 'settled',
     open() {
       openRequests++
@@ -501,6 +515,7 @@ export const createInvocation = (
       const entries = stack.takeAll().sort((a, b) => a.index - b.index)
       void drop(entries.slice(0, count))
       for (const entry of entries.slice(count)) stack.push(entry)
+      if (stack.size() === 0) state = 'settled'
       return Math.min(count, entries.length)
     },
     size: stack.size,
@@ -522,10 +537,6 @@ export const logUnfinished = (log: Pick<Log, 'error'>, what: string, { requestId
 }
 
 const isDone = ({ promise }: TaskEntry) => promise?.hasSettled === true
-
-const all = async (waits: readonly (PromiseLike<unknown> | undefined)[]): Promise<void> => {
-  for (const wait of waits) if (wait) await wait
-}
 
 const swallow = async (work: PromiseLike<unknown>) => {
   try {

@@ -7,7 +7,7 @@ import { type Companion, registerForSigterm } from './companion.ts'
 import { type Invocation, logUnfinished, type Time } from './invocation.ts'
 import { ABORT_GRACE_MS } from './running-task.ts'
 import type { RuntimeClient } from './runtime-client.ts'
-import { now } from './waits.ts'
+import { all, now } from './waits.ts'
 
 /** The hooks of `onShutdown()`, where it is imported. */
 export type ShutdownHooks = {
@@ -46,8 +46,9 @@ export type EndingProcess = {
   readonly isMainThread: boolean
   /** Whether it takes one invocation at a time, on its main thread. */
   readonly isAlone: boolean
-  /** The invocations that have tasks, those with carried ones last. */
-  unfinished(): readonly Invocation[]
+  readonly open: ReadonlyMap<string, Invocation>
+  /** Those with tasks that the deadline has kept from starting, the oldest first. */
+  readonly carried: Invocation[]
   /** Runs handed-off work, where this process is the one that runs it. */
   handedOff(deadline: number): Promise<void> | undefined
 }
@@ -73,7 +74,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
    * that call, and the next invocation dies in it.
    */
   const watch = () => {
-    if (isWatching) return
+    if (isWatching || runtimeApi === undefined) return
     isWatching = true
     process.on('exit', () => {
       logAll('the process ends')
@@ -90,7 +91,8 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
   }
 
   const logAll = (what: string) => {
-    for (const invocation of ending.unfinished()) logUnfinished(writeSynchronously, what, invocation)
+    for (const invocation of [...ending.open.values(), ...ending.carried])
+      logUnfinished(writeSynchronously, what, invocation)
   }
 
   const arm = (given?: ShutdownHooks) => {
@@ -99,7 +101,8 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
     isArmed = true
     const reason = listen()
     willCome = reason === undefined
-    if (reason !== undefined) log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come, and no shutdown hook run (${reason})`)
+    if (reason !== undefined)
+      log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come, and no shutdown hook run (${reason})`)
   }
 
   /** @returns why SIGTERM will not come. */
@@ -141,8 +144,8 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
 
   const drainTasks = async (milliseconds: number): Promise<void> => {
     const until = now() + milliseconds
-    const invocations = ending.unfinished()
-    await Promise.all(invocations.map(invocation => invocation.drainIn(timeUntil(until), true)))
+    const invocations = [...ending.open.values(), ...ending.carried.splice(0)]
+    await all(invocations.map(invocation => invocation.drainIn(timeUntil(until), true)))
     await ending.handedOff(Date.now() + until - now())
     for (const invocation of invocations) logUnfinished(log, 'the environment ends', invocation)
   }

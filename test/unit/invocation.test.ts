@@ -1,16 +1,17 @@
-// Invocation by itself, on a clock of our own: it takes its timers from the globals, which Jest's fakes replace.
+// An invocation by itself, on a clock of our own.
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
 import fc from 'fast-check'
 import { PostInvokeError } from '../../src/errors.ts'
-import {
-  type CarriedTask,
-  Invocation,
-  type InvocationHost,
-  type InvocationOptions,
-} from '../../src/middleware/invocation.ts'
+import type { Invocation, InvocationHost, InvocationOptions, InvocationStart } from '../../src/middleware/invocation.ts'
 import type { DeferOptions, Task, TaskContext } from '../../src/middleware/task.ts'
-import { recordLog, thrownBy } from './helpers.ts'
+import { followFakeClock } from './fake-clock.ts'
+import { type LogLine, recordLog, thrownBy } from './helpers.ts'
+
+followFakeClock()
+const { createInvocation } = await import('../../src/middleware/invocation.ts')
+const { timeUntil } = await import('../../src/middleware/process-end.ts')
+const { now } = await import('../../src/middleware/waits.ts')
 
 beforeEach(() => {
   jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'performance', 'hrtime'] })
@@ -22,20 +23,34 @@ afterEach(() => {
 
 type Setup = {
   options?: Partial<InvocationOptions>
-  facts?: Partial<{ requestId: string; remainingTime: number; isHeld: boolean; isGated: boolean }>
+  facts?: Partial<Omit<InvocationStart, 'companion'> & { hasCompanion: boolean }>
   request?: { error?: unknown }
   host?: Partial<InvocationHost>
 }
 
 const create = ({ options, facts, request = {}, host }: Setup = {}) => {
   const log = recordLog()
-  const told: Invocation['unfinished'][] = []
+  /** What the companion was told. */
+  const told: string[] = []
   let settled = 0
   let settledAt = 0
   let deferred = 0
-  const invocation = new Invocation(
+  const { hasCompanion = true, ...start } = facts ?? {}
+  const companion = {
+    wouldLose: (_names: readonly string[], list: string) => void told.push(list),
+    hold: () => void told.push('hold'),
+    settle: () => void told.push('settled'),
+  }
+  const invocation = createInvocation(
     request,
-    { requestId: 'r1', remainingTime: Number.POSITIVE_INFINITY, isHeld: true, isGated: false, ...facts },
+    {
+      requestId: 'r1',
+      remainingTime: Number.POSITIVE_INFINITY,
+      isHeld: true,
+      isGated: false,
+      companion: () => (hasCompanion ? companion : undefined),
+      ...start,
+    },
     {
       order: 'lifo',
       concurrency: 1,
@@ -49,17 +64,14 @@ const create = ({ options, facts, request = {}, host }: Setup = {}) => {
     {
       log,
       asyncContext: () => new AsyncResource('test'),
-      onTasks: ({ unfinished }) => void told.push(unfinished),
-      isTold: () => true,
       onDefer: () => void deferred++,
       onSettled: () => {
         settled++
         settledAt = Date.now()
       },
       canCarry: () => false,
-      carry: () => [],
-      takeCarried: () => [],
-      ready: () => undefined,
+      carried: [],
+      handedOff: () => undefined,
       streaming: () => undefined,
       ...host,
     },
@@ -72,7 +84,10 @@ const create = ({ options, facts, request = {}, host }: Setup = {}) => {
     settled: () => settled,
     settledAt: () => settledAt,
     deferred: () => deferred,
-    codes: () => log.lines.filter(({ level }) => level === 'error').map(({ error }) => (error as PostInvokeError).code),
+    codes: () =>
+      log.lines
+        .filter(({ level, error }) => level === 'error' && error !== undefined)
+        .map(({ error }) => (error as PostInvokeError).code),
   }
 }
 
@@ -89,7 +104,7 @@ const passTimeUntil = async (promise: Promise<unknown>) => {
   await end
 }
 
-const depart = (invocation: Invocation) => passTimeUntil(invocation.depart())
+const leave = (invocation: Invocation) => passTimeUntil(invocation.leave())
 
 const never = () => new Promise<never>(() => {})
 
@@ -98,75 +113,39 @@ const pause = (milliseconds: number) => new Promise<void>(resolve => setTimeout(
 const onAbort = (signal: AbortSignal) =>
   new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }))
 
-describe('onHold', () => {
-  it('is awaited while the environment is held', async () => {
-    const order: string[] = []
-    const { invocation } = create({
-      options: {
-        onHold: async ({ tasks }) => {
-          await pause(10)
-          order.push(`told of ${tasks}`)
-        },
-      },
-      host: { onSettled: () => void order.push('settled') },
-    })
-    invocation.defer(() => {})
-    await depart(invocation)
-    expect(order).toEqual(['told of 1', 'settled'])
-  })
-
-  it.each([
-    ['that rejects is logged', () => Promise.reject(new Error('no metrics'))],
-    ['that never ends is waited for no longer than there is time', never],
-  ])('%s', async (what, onHold) => {
-    const { invocation, log, settled } = create({ options: { onHold }, facts: { remainingTime: 5_000 } })
-    invocation.defer(() => {})
-    await depart(invocation)
-    expect(settled()).toBe(1)
-    const line = { level: 'error', message: 'the metrics of request r1 could not be written:' }
-    expect(log.lines).toEqual(what.includes('rejects') ? [{ ...line, error: new Error('no metrics') }] : [])
-  })
-})
-
 describe('a log line', () => {
   it('of a failed task has task, request and error as fields', async () => {
     const failure = new Error('onTaskError failed')
     const { invocation, log } = create({ options: { onTaskError: () => Promise.reject(failure) } })
     invocation.defer(() => Promise.reject(new Error('failed')), { name: 'mail' })
-    await depart(invocation)
+    await leave(invocation)
     const fields = { task: 'mail', requestId: 'r1' }
     expect(log.fields).toEqual([fields, fields])
   })
 
-  it('of a task that is carried over has its own request, also when it fails in the time of another', async () => {
-    const carried: CarriedTask[] = []
-    const first = create({
-      facts: { remainingTime: 0 },
-      options: { onDeadline: 'carry' },
-      host: {
-        carry: task => {
-          carried.push(task)
-          return []
-        },
-      },
-    })
+  it('of tasks that are carried over has their own request, also when one fails in the time of another', async () => {
+    const carried: Invocation[] = []
+    const first = create({ facts: { remainingTime: 0 }, options: { onDeadline: 'carry' }, host: { carried } })
     first.invocation.defer(() => Promise.reject(new Error('failed')), { name: 'mail' })
-    await depart(first.invocation)
-    const second = create({ facts: { requestId: 'r2' }, host: { takeCarried: () => carried.splice(0) } })
-    await depart(second.invocation)
-    const fields = { task: 'mail', requestId: 'r1' }
-    expect([first.log.fields, second.log.fields]).toEqual([[fields], [fields]])
+    await leave(first.invocation)
+    const second = create({ facts: { requestId: 'r2' }, host: { carried } })
+    await leave(second.invocation)
+    expect(first.log.fields).toEqual([
+      { tasks: ['mail'], requestId: 'r1' },
+      { task: 'mail', requestId: 'r1' },
+    ])
+    expect(second.log.lines).toEqual([])
   })
 })
 
 describe('a task', () => {
-  it('is not called before the departure', async () => {
+  it('is not called before the response has left', async () => {
     const { invocation } = create()
     const task = jest.fn()
     invocation.defer(task)
     await jest.advanceTimersByTimeAsync(1_000)
     expect(task).not.toHaveBeenCalled()
-    await depart(invocation)
+    await leave(invocation)
     expect(task).toHaveBeenCalledTimes(1)
   })
 
@@ -180,7 +159,7 @@ describe('a task', () => {
       { name: 'mail' },
     )
     await jest.advanceTimersByTimeAsync(1_000)
-    await depart(invocation)
+    await leave(invocation)
     expect(given).toMatchObject({ name: 'mail', awsRequestId: 'r1', outcome: 'success', error: undefined })
     expect(given?.getRemainingTimeInMillis()).toBeLessThanOrEqual(4_000)
     expect(given?.getRemainingTimeInMillis()).toBeGreaterThan(0)
@@ -194,7 +173,7 @@ describe('a task', () => {
     invocation.defer(({ getRemainingTimeInMillis }) => {
       remaining = getRemainingTimeInMillis()
     })
-    await depart(invocation)
+    await leave(invocation)
     expect(remaining).toBe(Number.POSITIVE_INFINITY)
   })
 
@@ -207,8 +186,8 @@ describe('a task', () => {
   ])('is called by %s', async (_, task, options, name) => {
     const { invocation } = create()
     invocation.defer(task, options)
-    expect(invocation.unfinished).toEqual({ names: [name], more: 0 })
-    await depart(invocation)
+    expect(invocation.unfinished()).toEqual({ names: [name], more: 0 })
+    await leave(invocation)
   })
 
   it.each<[string, Task | undefined, unknown]>([
@@ -270,7 +249,7 @@ describe('a task', () => {
     invocation.defer(() => void ran.push('first'))
     invocation.defer(task ?? Promise.reject(new Error('early')), { name: 'bad' })
     invocation.defer(() => void ran.push('last'))
-    await depart(invocation)
+    await leave(invocation)
     expect(ran).toEqual(['last', 'first'])
     expect(log.lines).toEqual([{ level: 'error', message: 'task "bad" of request r1 failed:', error }])
   })
@@ -287,19 +266,19 @@ describe('a task', () => {
         }, 100)
       },
     }))
-    await depart(invocation)
+    await leave(invocation)
     expect(isSettledBefore).toBe(0)
     expect(log.lines).toEqual([])
   })
 
   it.each(['success', 'error'] as const)('runs by `on` at the outcome %s', async outcome => {
     const { invocation, log } = create({ request: outcome === 'error' ? { error: new Error('handler') } : {} })
-    invocation.hasThrown = outcome === 'error'
+    if (outcome === 'error') invocation.fail()
     const ran: string[] = []
     for (const on of ['success', 'error', 'always'] as const) {
       invocation.defer(context => void ran.push(`${on} at ${context.outcome}`), { on, name: on })
     }
-    await depart(invocation)
+    await leave(invocation)
     expect(ran).toEqual([`always at ${outcome}`, `${outcome} at ${outcome}`].sort())
     const skipped = outcome === 'success' ? 'error' : 'success'
     expect(log.lines).toEqual([
@@ -316,12 +295,12 @@ describe('a task', () => {
     ['undefined', undefined],
   ])('sees what was thrown: %s', async (_, error) => {
     const { invocation } = create({ request: { error } })
-    invocation.hasThrown = true
+    invocation.fail()
     let given: TaskContext | undefined
     invocation.defer(context => {
       given = context
     })
-    await depart(invocation)
+    await leave(invocation)
     expect(given?.outcome).toBe('error')
     expect(given?.error).toBe(error)
   })
@@ -338,7 +317,7 @@ describe('a task', () => {
         invocation.defer(() => void seen.push(`nested in ${storage.getStore()}`))
       })
     })
-    await storage.run('c', () => depart(invocation))
+    await storage.run('c', () => leave(invocation))
     expect(seen).toEqual(['b', 'nested in b', 'a'])
   })
 
@@ -350,7 +329,7 @@ describe('a task', () => {
       ran.push('second')
       invocation.defer(() => void ran.push('nested'))
     })
-    await depart(invocation)
+    await leave(invocation)
     expect(ran).toEqual(['second', 'nested', 'first'])
   })
 })
@@ -365,7 +344,7 @@ describe('the deadline', () => {
     }
     invocation.defer(watch)
     invocation.defer(watch)
-    const settled = invocation.depart()
+    const settled = invocation.leave()
     await jest.advanceTimersByTimeAsync(749)
     expect(signals.map(({ aborted }) => aborted)).toEqual([false, false])
     await jest.advanceTimersByTimeAsync(1)
@@ -374,7 +353,7 @@ describe('the deadline', () => {
     expect(signals[0]?.reason).toMatchObject({
       code: 'ERR_TASK_DEADLINE',
       message:
-        "Expected the tasks of request r1 to end 250 ms before the function's deadline. Defer less, or raise the function's timeout.",
+        "Expected the tasks of request r1 to end 250 ms before the function's deadline.",
     })
     await passTimeUntil(settled)
   })
@@ -383,19 +362,19 @@ describe('the deadline', () => {
     const { invocation, log, codes, settled } = create({ facts: { remainingTime: 1_000 } })
     invocation.defer(never, { name: 'endless' })
     const begin = Date.now()
-    await depart(invocation)
+    await leave(invocation)
     expect(codes()).toEqual(['ERR_TASK_DEADLINE'])
     expect(log.of('error')).toEqual(['task "endless" of request r1 failed:'])
     expect(settled()).toBe(1)
     expect(Date.now() - begin).toBeLessThanOrEqual(900)
-    expect(invocation.unfinished).toEqual({ names: [], more: 0 })
+    expect(invocation.unfinished()).toEqual({ names: [], more: 0 })
   })
 
   it('gives an aborted task a moment to clean up, but not past the companions', async () => {
     const { invocation, codes } = create({ facts: { remainingTime: 1_000 }, options: { deadlineMargin: 100 } })
     invocation.defer(never)
     const begin = Date.now()
-    await depart(invocation)
+    await leave(invocation)
     expect(codes()).toEqual(['ERR_TASK_DEADLINE'])
     expect(Date.now() - begin).toBeLessThanOrEqual(900 + 1) // the least that a timer waits
   })
@@ -407,35 +386,48 @@ describe('the deadline', () => {
       await onAbort(signal).catch(() => pause(50))
       cleanedUp = true
     })
-    await depart(invocation)
+    await leave(invocation)
     expect(cleanedUp).toBe(true)
     expect(log.lines).toEqual([])
   })
 
-  it('reports each task that could not be started', async () => {
-    const { invocation, log, codes } = create({ facts: { remainingTime: 1_000 } })
+  it('reports the tasks that could not be started in one line, and each to onTaskError', async () => {
+    const onTaskError = jest.fn()
+    const { invocation, log } = create({ facts: { remainingTime: 1_000 }, options: { onTaskError } })
     const task = jest.fn()
     for (const name of ['a', 'b', 'c']) invocation.defer(task, { name })
     invocation.defer(never, { name: 'endless' })
-    await depart(invocation)
+    await leave(invocation)
     expect(task).not.toHaveBeenCalled()
-    expect(log.of('error')).toEqual(
-      ['endless', 'c', 'b', 'a'].map(name => `task ${JSON.stringify(name)} of request r1 failed:`),
-    )
-    expect(codes()).toEqual(Array(4).fill('ERR_TASK_DEADLINE'))
-    expect(log.lines[1]?.error).toHaveProperty(
-      'message',
-      'Expected the task "c" to start 250 ms or more before the function\'s deadline. It has not been started.',
+    expect(log.of('error')).toEqual([
+      'task "endless" of request r1 failed:',
+      'tasks of request r1 could not start before the function\'s deadline: "c", "b", "a"',
+    ])
+    expect(log.fields.at(-1)).toEqual({ requestId: 'r1', tasks: ['c', 'b', 'a'] })
+    expect(onTaskError.mock.calls.map(([error, { name }]: any) => [name, error.code, error.message]).slice(1)).toEqual(
+      ['c', 'b', 'a'].map(name => [
+        name,
+        'ERR_TASK_DEADLINE',
+        `Expected the task "${name}" to start before the function's deadline.`,
+      ]),
     )
   })
 
+  it('reports very many that could not be started by 50 in a line', async () => {
+    const { invocation, log } = create({ facts: { remainingTime: 0 } })
+    for (let index = 0; index < 120; index++) invocation.defer(() => {}, { name: 't' })
+    await leave(invocation)
+    expect(log.of('error').map(line => line.match(/"t"/g)?.length)).toEqual([50, 50, 20])
+    expect(log.of('error').join('')).not.toContain('more')
+  })
+
   it('takes a promise that has settled meanwhile for what it is: run, or failed with its own error', async () => {
-    const carried: CarriedTask[] = []
+    const carried: Invocation[] = []
     const onTaskError = jest.fn()
     const { invocation, log } = create({
       facts: { remainingTime: 1_000 },
       options: { onTaskError, onDeadline: 'carry' },
-      host: { carry: task => carried.splice(carried.length, 0, task) },
+      host: { carried },
     })
     const broken = new Error('broken')
     invocation.defer(pause(100), { name: 'ended' })
@@ -445,30 +437,32 @@ describe('the deadline', () => {
     )
     invocation.defer(pause(5_000), { name: 'under way' })
     invocation.defer(never, { name: 'endless' })
-    await depart(invocation)
-    expect(carried.map(({ entry }) => entry.label)).toEqual(['under way'])
+    await leave(invocation)
+    expect(carried.map(({ unfinished }) => unfinished().names)).toEqual([['under way']])
     expect(log.of('error')).toEqual(['task "endless" of request r1 failed:', 'task "rejected" of request r1 failed:'])
     expect(onTaskError.mock.calls[1]).toEqual([broken, { name: 'rejected', awsRequestId: 'r1' }])
   })
 
   it('is seen between tasks that never yield', async () => {
-    const { invocation, codes } = create({ facts: { remainingTime: 1_000 } })
+    const { invocation, log } = create({ facts: { remainingTime: 1_000 } })
     const task = jest.fn()
-    invocation.defer(task)
+    invocation.defer(task, { name: 'late' })
     invocation.defer(() => void jest.setSystemTime(Date.now() + 800))
-    await depart(invocation)
+    await leave(invocation)
     expect(task).not.toHaveBeenCalled()
-    expect(codes()).toEqual(['ERR_TASK_DEADLINE'])
+    expect(log.of('error')).toEqual([`tasks of request r1 could not start before the function's deadline: "late"`])
   })
 
   it('that has passed already lets nothing start, and all is reported', async () => {
-    const { invocation, codes } = create({ facts: { remainingTime: -5 } })
+    const { invocation, log } = create({ facts: { remainingTime: -5 } })
     const task = jest.fn()
-    invocation.defer(task)
-    invocation.defer(Promise.resolve())
-    await depart(invocation)
+    invocation.defer(task, { name: 'function' })
+    invocation.defer(never(), { name: 'promise' })
+    await leave(invocation)
     expect(task).not.toHaveBeenCalled()
-    expect(codes()).toEqual(['ERR_TASK_DEADLINE', 'ERR_TASK_DEADLINE'])
+    expect(log.of('error')).toEqual([
+      `tasks of request r1 could not start before the function's deadline: "promise", "function"`,
+    ])
   })
 
   it('ends it all, also where something that was left behind defers in every turn', async () => {
@@ -484,7 +478,7 @@ describe('the deadline', () => {
       if (Date.now() < deadline + 1_000) setImmediate(deferOn)
     }
     invocation.defer(() => void setImmediate(deferOn))
-    await invocation.depart()
+    await invocation.leave()
     expect(settledAt()).toBeLessThan(deadline)
     await new Promise(resolve => setTimeout(resolve, 5))
     expect(refusal).toMatchObject({ code: 'ERR_NO_INVOCATION' })
@@ -507,22 +501,21 @@ describe('the deadline', () => {
         }
       }
       invocation.defer(({ signal }) => onAbort(signal).catch(() => void deferOn()))
-      await depart(invocation)
+      await leave(invocation)
       await jest.advanceTimersByTimeAsync(1_000)
       expect(accepted.length + refused.length).toBe(30)
-      expect(log.of('error').sort()).toEqual(
-        accepted.map(name => `task ${JSON.stringify(name)} of request r1 failed:`).sort(),
-      )
+      const reported = log.of('error').flatMap(line => line.match(/(?<=")late \d+(?=")/g) ?? [])
+      expect(reported.sort()).toEqual(accepted.sort())
     },
   )
 
-  it('is counted from the opening, not from the departure', async () => {
+  it('is counted from the opening, not from when the response has left', async () => {
     const { invocation, codes } = create({ facts: { remainingTime: 1_000 } })
     const ran: string[] = []
     invocation.defer(() => pause(300).then(() => void ran.push('too late')))
     invocation.defer(() => pause(100).then(() => void ran.push('in time')))
     await jest.advanceTimersByTimeAsync(500)
-    await depart(invocation)
+    await leave(invocation)
     expect(ran).toEqual(['in time'])
     expect(codes()).toEqual(['ERR_TASK_DEADLINE'])
   })
@@ -543,7 +536,7 @@ describe('a timeout', () => {
       },
       { name: 'slow', timeout: 50 },
     )
-    await depart(invocation)
+    await leave(invocation)
     expect(reason).toMatchObject({
       code: 'ERR_TASK_TIMEOUT',
       message: 'Expected the task "slow" to end within its timeout of 50 ms.',
@@ -563,7 +556,7 @@ describe('a timeout', () => {
       },
       { timeout: 50 },
     )
-    await depart(invocation)
+    await leave(invocation)
     expect(reason).toMatchObject({ code: 'ERR_TASK_TIMEOUT' })
     expect(log.lines).toEqual([])
   })
@@ -572,14 +565,14 @@ describe('a timeout', () => {
     const { invocation, log } = create()
     const own = new Error('my own')
     invocation.defer(({ signal }) => onAbort(signal).catch(() => Promise.reject(own)), { timeout: 50 })
-    await depart(invocation)
+    await leave(invocation)
     expect(log.lines.map(({ error }) => error)).toEqual([own])
   })
 
   it('applies to a promise, too', async () => {
     const { invocation, codes } = create()
     invocation.defer(never(), { timeout: 50 })
-    await depart(invocation)
+    await leave(invocation)
     expect(codes()).toEqual(['ERR_TASK_TIMEOUT'])
   })
 
@@ -587,7 +580,7 @@ describe('a timeout', () => {
     const { invocation, log } = create({ options: { taskTimeout: 70 } })
     invocation.defer(never, { name: 'by default' })
     invocation.defer(never, { name: 'by its own', timeout: 20 })
-    await depart(invocation)
+    await leave(invocation)
     expect(log.lines.map(({ error }) => (error as Error).message)).toEqual([
       'Expected the task "by its own" to end within its timeout of 20 ms.',
       'Expected the task "by default" to end within its timeout of 70 ms.',
@@ -598,7 +591,7 @@ describe('a timeout', () => {
     const { invocation, log } = create()
     invocation.defer(() => pause(60), { timeout: 80 })
     invocation.defer(() => pause(60), { timeout: 80 })
-    await depart(invocation)
+    await leave(invocation)
     expect(log.lines).toEqual([])
   })
 
@@ -606,21 +599,21 @@ describe('a timeout', () => {
     const { invocation, log } = create({ facts: { remainingTime: 60_000 } })
     invocation.defer(() => pause(500), { timeout: 2 ** 31 })
     invocation.defer(() => pause(500), { timeout: Number.MAX_SAFE_INTEGER })
-    await depart(invocation)
+    await leave(invocation)
     expect(log.lines).toEqual([])
   })
 
   it('and the deadline together report a task once', async () => {
     const { invocation, codes } = create({ facts: { remainingTime: 400 } })
     invocation.defer(never, { timeout: 100 })
-    await depart(invocation)
+    await leave(invocation)
     expect(codes()).toEqual(['ERR_TASK_TIMEOUT'])
   })
 
   it('leaves no timer behind', async () => {
     const { invocation } = create({ facts: { remainingTime: 60_000 } })
     invocation.defer(() => pause(1), { timeout: 30_000 })
-    await depart(invocation)
+    await leave(invocation)
     expect(jest.getTimerCount()).toBe(0)
   })
 })
@@ -644,7 +637,7 @@ describe('onTaskError', () => {
       await pause(100)
       seen.push(settled())
     })
-    await depart(invocation)
+    await leave(invocation)
     expect(seen).toEqual([new Error('task'), { name: 'bad', awsRequestId: 'r1' }, 1, 0])
   })
 
@@ -660,7 +653,7 @@ describe('onTaskError', () => {
     const { invocation, log, settled } = failing(onTaskError)
     const ran = jest.fn()
     invocation.defer(ran)
-    await depart(invocation)
+    await leave(invocation)
     expect(log.lines).toEqual([
       { level: 'error', message: 'task "bad" of request r1 failed:', error: new Error('task') },
       { level: 'error', message: 'onTaskError failed for task "bad" of request r1:', error: new Error('hook') },
@@ -672,7 +665,7 @@ describe('onTaskError', () => {
   it('that never ends is not waited for past the deadline', async () => {
     const { invocation, settled } = failing(never, 1_000)
     const begin = Date.now()
-    await depart(invocation)
+    await leave(invocation)
     expect(settled()).toBe(1)
     expect(Date.now() - begin).toBeLessThanOrEqual(900)
   })
@@ -686,7 +679,7 @@ describe('onTaskError', () => {
     invocation.defer(never, { name: 'c' })
     invocation.defer(never, { name: 'b' })
     invocation.defer(never, { name: 'a', timeout: 10 })
-    await depart(invocation)
+    await leave(invocation)
     expect(codes).toEqual([
       ['a', 'ERR_TASK_TIMEOUT'],
       ['b', 'ERR_TASK_DEADLINE'],
@@ -698,13 +691,12 @@ describe('onTaskError', () => {
 describe('defer()', () => {
   it('is refused once the invocation has settled', async () => {
     const { invocation } = create()
-    await depart(invocation)
+    await leave(invocation)
     const error = thrownBy(() => invocation.defer(() => {}))
     expect(error).toBeInstanceOf(PostInvokeError)
     expect(error).toMatchObject({
       code: 'ERR_NO_INVOCATION',
-      message:
-        'Expected defer() to be called before its invocation ends, got a call after request r1 had settled. Await what defers, in the handler or in a task.',
+      message: 'Expected defer() to be called before request r1 settled, got a call after.',
     })
   })
 
@@ -713,15 +705,15 @@ describe('defer()', () => {
     const { defer } = invocation
     const task = jest.fn()
     defer(task)
-    await depart(invocation)
+    await leave(invocation)
     expect(task).toHaveBeenCalledTimes(1)
   })
 
-  it('tells the host of each task', () => {
+  it('tells the host of its first task', () => {
     const { invocation, deferred } = create()
     invocation.defer(() => {})
     invocation.defer(() => {})
-    expect(deferred()).toBe(2)
+    expect(deferred()).toBe(1)
   })
 
   // What a task leaves running may still defer. Then it must either run or be refused: in silence nothing is lost.
@@ -742,7 +734,7 @@ describe('defer()', () => {
         outcome = thrownBy(() => invocation.defer(late))
       })
     })
-    await depart(invocation)
+    await leave(invocation)
     await jest.runAllTimersAsync()
     if (late.mock.calls.length === 0) expect(outcome).toMatchObject({ code: 'ERR_NO_INVOCATION' })
     else expect(outcome).toBeUndefined()
@@ -756,7 +748,7 @@ describe('defer()', () => {
     jest.useRealTimers()
     await new Promise(resolve => setTimeout(resolve, 5))
     expect(unhandled).not.toHaveBeenCalled()
-    await invocation.depart()
+    await invocation.leave()
     process.off('unhandledRejection', unhandled)
     expect(log.lines).toEqual([
       { level: 'error', message: 'task "promise" of request r1 failed:', error: new Error('early') },
@@ -764,22 +756,22 @@ describe('defer()', () => {
   })
 })
 
-describe('the departure', () => {
+describe('the response has left: the invocation', () => {
   it('settles at once where nothing was deferred', async () => {
     const { invocation, settled, told } = create()
-    invocation.depart()
-    await Promise.resolve()
+    invocation.leave()
+    for (let index = 0; index < 5; index++) await Promise.resolve()
     expect(settled()).toBe(1)
-    expect(told).toEqual([])
+    expect(told).toEqual(['settled'])
   })
 
   it('happens once', async () => {
     const { invocation, settled } = create()
     const task = jest.fn()
     invocation.defer(task)
-    const [first, second] = [invocation.depart(), invocation.depart()]
+    const [first, second] = [invocation.leave(), invocation.leave()]
     await passTimeUntil(Promise.all([first, second]))
-    await invocation.depart()
+    await invocation.leave()
     expect(task).toHaveBeenCalledTimes(1)
     expect(settled()).toBe(1)
   })
@@ -792,7 +784,7 @@ describe('the departure', () => {
       const { invocation } = create({ facts: { isGated } })
       const task = jest.fn()
       invocation.defer(task)
-      const settled = invocation.depart()
+      const settled = invocation.leave()
       for (let index = 0; index < 20; index++) await Promise.resolve()
       expect(task).toHaveBeenCalledTimes(expected)
       await passTimeUntil(settled)
@@ -803,50 +795,58 @@ describe('the departure', () => {
     const order: string[] = []
     const { invocation } = create({ host: { streaming: () => pause(100).then(() => void order.push('streamed')) } })
     invocation.defer(() => void order.push('task'))
-    await depart(invocation)
+    await leave(invocation)
     expect(order).toEqual(['streamed', 'task'])
   })
 
   it('does not wait for ever for a stream', async () => {
     const { invocation, settled } = create({ facts: { remainingTime: 1_000 }, host: { streaming: never } })
     const begin = Date.now()
-    await depart(invocation)
+    await leave(invocation)
     expect(settled()).toBe(1)
     expect(Date.now() - begin).toBeLessThanOrEqual(900)
   })
 
-  it('settles, and says what is lost, at a fault of ours', async () => {
+  it('settles, and says what is lost, at a fault of this package', async () => {
     const { invocation, log, settled } = create({ host: { streaming: () => Promise.reject(new Error('fault')) } })
     invocation.defer(() => {}, { name: 'a' })
     invocation.defer(() => {}, { name: 'b' })
-    await depart(invocation)
+    await leave(invocation)
     expect(settled()).toBe(1)
     expect(log.lines).toEqual([
-      { level: 'error', message: 'a fault of ours ended request r1; unfinished: "b", "a"', error: new Error('fault') },
+      { level: 'error', message: 'a fault of middy-post-invoke ended request r1:', error: new Error('fault') },
+      { level: 'error', message: `tasks of request r1 could not start before the function's deadline: "b", "a"` },
     ])
   })
 
-  it('tells which tasks are left as they end', async () => {
+  it('tells the companion that it is to hold, which tasks are left as they end, and that nothing is', async () => {
     const { invocation, told } = create()
     invocation.defer(() => pause(1), { name: 'a' })
     invocation.defer(() => pause(1), { name: 'b' })
-    await depart(invocation)
-    expect(told).toEqual([
-      { names: ['b', 'a'], more: 0 },
-      { names: ['a'], more: 0 },
-      { names: [], more: 0 },
-    ])
+    await leave(invocation)
+    expect(told).toEqual(['hold', '"b", "a"', '"a"', '', 'settled'])
+  })
+
+  it('tells what would be lost before the answer leaves, once the last request has ended', async () => {
+    const { invocation, told } = create()
+    invocation.open()
+    invocation.defer(() => {}, { name: 'a' })
+    expect(invocation.close()).toBe(false)
+    expect(told).toEqual([])
+    expect(invocation.close()).toBe(true)
+    expect(told).toEqual(['"a"'])
+    await leave(invocation)
+    expect(told).toEqual(['"a"', 'hold', '', 'settled'])
   })
 
   it('names 50 of very many, and tells of them a few dozen times', async () => {
     const { invocation, told } = create()
     for (let index = 1; index <= 10_000; index++) invocation.defer(async () => {}, { name: `t${index}` })
-    expect(invocation.unfinished.names).toHaveLength(50)
-    expect(invocation.unfinished.more).toBe(9_950)
-    await depart(invocation)
-    expect(told[0]?.names.slice(0, 2)).toEqual(['t10000', 't9999'])
-    expect(told[0]?.more).toBe(9_950)
-    expect(told.at(-1)).toEqual({ names: [], more: 0 })
+    expect(invocation.unfinished().names).toHaveLength(50)
+    expect(invocation.unfinished().more).toBe(9_950)
+    await leave(invocation)
+    expect(told[1]).toMatch(/^"t10000", "t9999", .* and 9950 more$/)
+    expect(told.slice(-2)).toEqual(['', 'settled'])
     expect(told.length).toBeLessThanOrEqual(60)
   })
 })
@@ -856,17 +856,18 @@ describe('tasks awaited before the answer', () => {
     const { invocation, told } = create({ facts: { isHeld: false } })
     const ran: string[] = []
     invocation.defer(() => void ran.push('before'))
-    await passTimeUntil(invocation.runBeforeAnswer() as Promise<void>)
+    await passTimeUntil(invocation.drainBeforeAnswer() as Promise<void>)
     expect(ran).toEqual(['before'])
     expect(told).toEqual([])
+    expect(invocation.isOpen()).toBe(true)
     invocation.defer(() => void ran.push('after'))
-    await depart(invocation)
+    await leave(invocation)
     expect(ran).toEqual(['before', 'after'])
   })
 
   it('are none where nothing was deferred', () => {
     const { invocation } = create({ facts: { isHeld: false } })
-    expect(invocation.runBeforeAnswer()).toBeUndefined()
+    expect(invocation.drainBeforeAnswer()).toBeUndefined()
   })
 
   it('never exceed `concurrency`, also when two handlers of one invocation end together', async () => {
@@ -879,7 +880,7 @@ describe('tasks awaited before the answer', () => {
       running--
     }
     for (let index = 0; index < 4; index++) invocation.defer(task)
-    await passTimeUntil(Promise.all([invocation.runBeforeAnswer(), invocation.runBeforeAnswer()]))
+    await passTimeUntil(Promise.all([invocation.drainBeforeAnswer(), invocation.drainBeforeAnswer()]))
     expect(most).toBe(1)
   })
 })
@@ -901,15 +902,15 @@ describe('timers', () => {
   }
 
   it('keep no process running while the client waits for its next invocation', async () => {
-    const refs = await timersOf({}, invocation => invocation.depart())
+    const refs = await timersOf({}, invocation => invocation.leave())
     // To the deadline, after it, the two of the timeout, and one for each call of onTaskError.
     expect(refs).toHaveLength(6)
     expect(refs).toEqual(refs.map(() => false))
   })
 
   it.each<[string, Setup['facts'], (invocation: Invocation) => Promise<unknown> | undefined]>([
-    ['the client waits for us', { isGated: true }, invocation => invocation.depart()],
-    ['the answer waits', { isHeld: false }, invocation => invocation.runBeforeAnswer()],
+    ['the client waits for us', { isGated: true }, invocation => invocation.leave()],
+    ['the answer waits', { isHeld: false }, invocation => invocation.drainBeforeAnswer()],
   ])('keep it running while %s, also where there is no deadline', async (_, facts, run) => {
     const { invocation } = create({ facts: { ...facts } })
     const spy = jest.spyOn(globalThis, 'setTimeout')
@@ -929,7 +930,7 @@ describe('timers', () => {
     const { invocation } = create()
     const spy = jest.spyOn(globalThis, 'setTimeout')
     invocation.defer(async () => {})
-    await depart(invocation)
+    await leave(invocation)
     expect(spy).not.toHaveBeenCalled()
     spy.mockRestore()
   })
@@ -938,14 +939,14 @@ describe('timers', () => {
     const { invocation, log } = create({ facts: { remainingTime: 1_000 } })
     invocation.defer(({ signal }) => onAbort(signal), { timeout: 10 })
     invocation.defer(({ signal }) => onAbort(signal))
-    await depart(invocation)
+    await leave(invocation)
     expect(log.of('error')).toHaveLength(2)
     expect(jest.getTimerCount()).toBe(0)
   })
 
   it.each<[string, Setup['facts'], (invocation: Invocation) => Promise<unknown>]>([
-    ['the client waits for us', { isGated: true }, invocation => invocation.depart()],
-    ['the answer waits', { isHeld: false }, invocation => invocation.runBeforeAnswer() as Promise<void>],
+    ['the client waits for us', { isGated: true }, invocation => invocation.leave()],
+    ['the answer waits', { isHeld: false }, invocation => invocation.drainBeforeAnswer() as Promise<void>],
   ])('keep it running while %s', async (_, facts, run) => {
     const refs = await timersOf(facts, run)
     expect(refs).toHaveLength(6)
@@ -1034,9 +1035,11 @@ describe('for any mixture of tasks', () => {
           request: given.outcome === 'error' ? { error: new Error('handler') } : {},
         })
         const { invocation, log } = made
-        invocation.hasThrown = given.outcome === 'error'
+        if (given.outcome === 'error') invocation.fail()
+        const isNotStarted = ({ message }: LogLine, name: string) =>
+          message.startsWith('tasks of request r1 could not start') && message.includes(`"${name}"`)
         const reports = (name: string) =>
-          log.lines.filter(({ message }) => message.startsWith(`task "${name}" of request r1 `))
+          log.lines.filter(line => line.message.startsWith(`task "${name}" of request r1 `) || isNotStarted(line, name))
 
         let count = 0
         let most = 0
@@ -1128,13 +1131,13 @@ describe('for any mixture of tasks', () => {
         const begin = Date.now()
         for (const task of given.tasks) defer(task)
         for (const { at, task } of given.stray) setTimeout(() => defer(task), at)
-        const before = Array.from({ length: given.beforeAnswer }, () => invocation.runBeforeAnswer())
+        const before = Array.from({ length: given.beforeAnswer }, () => invocation.drainBeforeAnswer())
         await passTimeUntil(Promise.all(before))
-        const departure = Date.now()
-        await depart(invocation)
+        const left = Date.now()
+        await leave(invocation)
 
         // At the latest when the companions let go; each wait that is over by then still costs a timer's least time.
-        const latest = Math.max(departure, begin + given.remainingTime - 100)
+        const latest = Math.max(left, begin + given.remainingTime - 100)
         expect(made.settledAt()).toBeLessThanOrEqual(latest + 2 * (accepted.length + 1))
         const startedBySettled = [...started.values()].reduce((sum, times) => sum + times, 0)
         const verify = () => {
@@ -1144,10 +1147,8 @@ describe('for any mixture of tasks', () => {
             expect(lines.length).toBeLessThanOrEqual(1)
             if (spec.kind.endsWith('promise')) continue // its end does not depend on us, so it may end and be late as well
             expect([name, lines.length === 1]).toEqual([name, !endedUnreported.has(name)])
-            const isNotStarted = lines.some(
-              ({ level, error }) => level === 'debug' || String(error).includes('It has not been started.'),
-            )
-            expect([name, started.get(name) ?? 0]).toEqual([name, isNotStarted ? 0 : 1])
+            const hasNotStarted = lines.some(line => line.level === 'debug' || isNotStarted(line, name))
+            expect([name, started.get(name) ?? 0]).toEqual([name, hasNotStarted ? 0 : 1])
           }
         }
         verify()
@@ -1158,9 +1159,9 @@ describe('for any mixture of tasks', () => {
         expect(refusals.filter(error => (error as PostInvokeError).code !== 'ERR_NO_INVOCATION')).toEqual([])
         expect(accepted.length + refusals.length).toBe(count)
         expect(made.settled()).toBe(1)
-        expect(invocation.unfinished).toEqual({ names: [], more: 0 })
+        expect(invocation.unfinished()).toEqual({ names: [], more: 0 })
         if (given.onTaskError !== 'none') {
-          expect(hookCalls).toBe(log.of('error').filter(message => message.startsWith('task ')).length)
+          expect(hookCalls).toBe(accepted.filter(({ name }) => reports(name).some(({ level }) => level === 'error')).length)
         }
         expect(most).toBeLessThanOrEqual(given.concurrency)
         jest.clearAllTimers()
@@ -1173,16 +1174,9 @@ describe('for any mixture of tasks', () => {
 describe('tasks that the deadline has kept from starting', () => {
   /** Invocations of one process, which carry over to each other. */
   const createProcess = (options: Partial<InvocationOptions> = {}) => {
-    const carried: CarriedTask[] = []
+    const carried: Invocation[] = []
     const ran: string[] = []
-    const host: Partial<InvocationHost> = {
-      canCarry: () => true,
-      carry(task, maxCarried) {
-        carried.push(task)
-        return carried.splice(0, Math.max(0, carried.length - maxCarried))
-      },
-      takeCarried: () => carried.splice(0),
-    }
+    const host: Partial<InvocationHost> = { canCarry: () => true, carried }
     const run = async (requestId: string, remainingTime: number, tasks: string[], facts = {}) => {
       const created = create({ options, host, facts: { requestId, remainingTime, ...facts } })
       for (const name of tasks) {
@@ -1194,59 +1188,114 @@ describe('tasks that the deadline has kept from starting', () => {
           { name },
         )
       }
-      await depart(created.invocation)
+      await leave(created.invocation)
       return created
     }
-    return { run, ran, carried }
+    return { run, ran, carried, host }
   }
   const TOO_LATE = 10
+  const carriedOver = (names: string) =>
+    `tasks of request r1 could not start before the function's deadline, and are carried over: ${names}`
+  const dropped = (names: string) => `tasks of request r1 could not start before the function's deadline: ${names}`
 
   it.each(['lifo', 'fifo'] as const)(
-    'run after the next own ones, the oldest first, as their own request (%s)',
+    'run after the next own ones, the oldest request first, as their own request (%s)',
     async order => {
       const { run, ran, carried } = createProcess({ order })
-      const { log, codes } = await run('r1', TOO_LATE, ['a'])
-      await run('r2', TOO_LATE, ['b'])
+      const { log } = await run('r1', TOO_LATE, ['a', 'b'])
+      await run('r2', TOO_LATE, ['c'])
       expect(ran).toEqual([])
-      expect(codes()).toEqual([])
-      expect(log.of('warn')).toEqual([expect.stringContaining('task "a" of request r1 could not start')])
+      const inOrder = order === 'lifo' ? ['b', 'a'] : ['a', 'b']
+      expect(log.lines).toEqual([
+        { level: 'warn', message: carriedOver(inOrder.map(name => `"${name}"`).join(', ')) },
+      ])
       await run('r3', 10_000, ['own'])
       expect(ran).toEqual([
         'own of r3, success, false, true',
-        'a of r1, success, false, true',
-        'b of r2, success, false, true',
+        ...inOrder.map(name => `${name} of r1, success, false, true`),
+        'c of r2, success, false, true',
       ])
       expect(carried).toEqual([])
     },
   )
 
-  it('are carried once: taken over and kept from starting again, they are reported', async () => {
-    const { run, ran, carried } = createProcess()
-    await run('r1', TOO_LATE, ['a', 'b'])
-    const [first] = carried
-    const second = create({
-      facts: { requestId: 'r2', remainingTime: 400 },
-      host: {
-        canCarry: () => true,
-        carry: () => {
-          throw new Error('carried twice')
-        },
-        takeCarried: () => carried.splice(0),
-      },
+  it.each([
+    ["a companion's process", { isGated: false, hasCompanion: true }],
+    ['the gate', { isGated: true, hasCompanion: false }],
+  ])('are carried over alike where %s holds', async (_, facts) => {
+    const { run, ran } = createProcess()
+    const { log } = await run('r1', TOO_LATE, ['a'], facts)
+    expect(log.lines).toEqual([{ level: 'warn', message: carriedOver('"a"') }])
+    await run('r2', 10_000, [], facts)
+    expect(ran).toEqual(['a of r1, success, false, true'])
+  })
+
+  it('keep their invocation open to what they defer, until they have ended', async () => {
+    const { host, run } = createProcess()
+    const ran: string[] = []
+    const { invocation } = create({ host, facts: { remainingTime: TOO_LATE } })
+    invocation.defer(() => {
+      ran.push('outer')
+      invocation.defer(() => void ran.push('inner'))
     })
-    // The one that runs first takes all the time there is.
-    Object.assign(first as object, { entry: { ...first?.entry, task: () => jest.setSystemTime(Date.now() + 200) } })
-    await depart(second.invocation)
+    await leave(invocation)
+    expect([invocation.isSettled(), invocation.size()]).toEqual([false, 1])
+    await run('r2', 10_000, [])
+    expect(ran).toEqual(['outer', 'inner'])
+    expect(invocation.isSettled()).toBe(true)
+    expect(thrownBy(() => invocation.defer(() => {}))).toMatchObject({ code: 'ERR_NO_INVOCATION' })
+  })
+
+  it('are named by the companion as what would be lost with the request in whose time they run', async () => {
+    const { run, host } = createProcess()
+    await run('r1', TOO_LATE, ['a'])
+    const { invocation, told } = create({ host, facts: { requestId: 'r2', remainingTime: 10_000 } })
+    invocation.defer(() => pause(1), { name: 'own' })
+    await leave(invocation)
+    expect(told).toEqual(['hold', '"own"', '', 'of request r1: "a"', '', 'settled'])
+  })
+
+  it('are carried once: taken over and kept from starting again, they are reported', async () => {
+    const { host, carried, ran } = createProcess()
+    const first = create({ host, facts: { remainingTime: TOO_LATE } })
+    first.invocation.defer(() => void ran.push('a'), { name: 'a' })
+    // It runs first, and takes all the time there is.
+    first.invocation.defer(() => void jest.setSystemTime(Date.now() + 200), { name: 'b' })
+    await leave(first.invocation)
+    const second = create({ host, facts: { requestId: 'r2', remainingTime: 400 } })
+    await leave(second.invocation)
     expect(ran).toEqual([])
-    expect(second.log.of('error')).toEqual(['task "a" of request r1 failed:'])
+    expect(carried).toEqual([])
+    expect(first.log.of('error')).toEqual([dropped('"a"')])
+    expect(first.invocation.isSettled()).toBe(true)
+  })
+
+  it('wait for another invocation where time is up for this one, too', async () => {
+    const { run, ran } = createProcess()
+    await run('r1', TOO_LATE, ['a'])
+    await run('r2', TOO_LATE, [])
+    expect(ran).toEqual([])
+    await run('r3', 10_000, [])
+    expect(ran).toEqual(['a of r1, success, false, true'])
   })
 
   it('of which there are too many are dropped with a line, the oldest first', async () => {
     const { run, ran } = createProcess({ maxCarried: 2, order: 'fifo' })
     const first = await run('r1', TOO_LATE, ['a', 'b', 'c'])
-    expect(first.log.of('error')).toEqual(['task "a" of request r1 failed:'])
-    await run('r2', 10_000, [])
-    expect(ran.map(text => text[0])).toEqual(['b', 'c'])
+    expect(first.log.of('error')).toEqual([dropped('"a"')])
+    await run('r2', TOO_LATE, ['d'])
+    expect(first.log.of('error')).toEqual([dropped('"a"'), dropped('"b"')])
+    await run('r3', 10_000, [])
+    expect(ran.map(text => text[0])).toEqual(['c', 'd'])
+  })
+
+  it('of which all are too many leave no invocation behind', async () => {
+    const { run, carried } = createProcess({ maxCarried: 1 })
+    const first = await run('r1', TOO_LATE, ['a'])
+    await run('r2', TOO_LATE, ['b'])
+    expect(first.log.of('error')).toEqual([dropped('"a"')])
+    expect(carried.map(({ requestId }) => requestId)).toEqual(['r2'])
+    expect(first.invocation.isSettled()).toBe(true)
   })
 
   it.each([
@@ -1254,47 +1303,80 @@ describe('tasks that the deadline has kept from starting', () => {
     ['nothing holds', {}, { isHeld: false }],
   ])('are dropped where %s', async (_, options, facts) => {
     const { run, carried } = createProcess(options)
-    const { codes } = await run('r1', TOO_LATE, ['a'], facts)
-    expect(codes()).toEqual(['ERR_TASK_DEADLINE'])
+    const { log } = await run('r1', TOO_LATE, ['a'], facts)
+    expect(log.lines).toEqual([{ level: 'error', message: dropped('"a"') }])
     expect(carried).toEqual([])
   })
 
   it('are dropped by default where no drain is registered, and carried there if asked for', async () => {
-    const dropped = create({ facts: { remainingTime: TOO_LATE } })
-    dropped.invocation.defer(() => {})
-    await depart(dropped.invocation)
-    expect(dropped.codes()).toEqual(['ERR_TASK_DEADLINE'])
-    const kept: CarriedTask[] = []
-    const carried = create({
-      facts: { remainingTime: TOO_LATE },
-      options: { onDeadline: 'carry' },
-      host: { carry: task => kept.splice(0, 0, task) },
-    })
-    carried.invocation.defer(() => {})
-    await depart(carried.invocation)
-    expect(carried.codes()).toEqual([])
-    expect(kept).toHaveLength(1)
+    const byDefault = create({ facts: { remainingTime: TOO_LATE } })
+    byDefault.invocation.defer(() => {}, { name: 'a' })
+    await leave(byDefault.invocation)
+    expect(byDefault.log.of('error')).toEqual([dropped('"a"')])
+    const carried: Invocation[] = []
+    const asked = create({ facts: { remainingTime: TOO_LATE }, options: { onDeadline: 'carry' }, host: { carried } })
+    asked.invocation.defer(() => {})
+    await leave(asked.invocation)
+    expect(asked.log.of('error')).toEqual([])
+    expect(carried).toEqual([asked.invocation])
   })
 
   it('run at the end of the environment, with what they defer', async () => {
-    const carried: CarriedTask[] = []
+    const { host } = createProcess()
     const ran: string[] = []
-    const { invocation } = create({
-      facts: { remainingTime: TOO_LATE },
-      host: { canCarry: () => true, carry: task => carried.splice(carried.length, 0, task) },
-    })
+    const { invocation } = create({ host, facts: { remainingTime: TOO_LATE } })
     invocation.defer(() => {
       ran.push('outer')
       invocation.defer(() => void ran.push('inner'))
     })
-    await depart(invocation)
+    await leave(invocation)
     expect(ran).toEqual([])
-    await passTimeUntil(
-      invocation.runCarriedAtShutdown(
-        carried.map(({ entry }) => entry),
-        1_000,
-      ),
-    )
+    await passTimeUntil(invocation.drainIn(timeUntil(now() + 1_000), true))
     expect(ran).toEqual(['outer', 'inner'])
+  })
+})
+
+describe('before the deadline of a function that has not answered', () => {
+  const handler = (facts: Setup['facts']) => {
+    const made = create({ facts: { remainingTime: 1_000, isGated: true, hasCompanion: false, ...facts } })
+    made.invocation.defer(() => {}, { name: 'a' })
+    made.invocation.defer(() => {}, { name: 'b' })
+    return made
+  }
+
+  it('its tasks are named where no other process could do it', async () => {
+    const { log } = handler({})
+    await jest.advanceTimersByTimeAsync(899)
+    expect(log.lines).toEqual([])
+    await jest.advanceTimersByTimeAsync(2)
+    expect(log.lines).toEqual([
+      {
+        level: 'error',
+        message: 'the function is about to time out in the middle of request r1; unfinished: "b", "a"',
+      },
+    ])
+    expect(log.fields).toEqual([{ requestId: 'r1', tasks: ['b', 'a'] }])
+  })
+
+  it("nothing is said where a companion's process would name them, or where there is no deadline", async () => {
+    const witnessed = handler({ isGated: false, hasCompanion: true })
+    const endless = handler({ remainingTime: Number.POSITIVE_INFINITY })
+    expect(jest.getTimerCount()).toBe(0)
+    await jest.advanceTimersByTimeAsync(2_000)
+    expect([witnessed.log.lines, endless.log.lines]).toEqual([[], []])
+  })
+
+  it('nothing is said once it has answered', async () => {
+    const { invocation, log } = handler({})
+    await leave(invocation)
+    expect(jest.getTimerCount()).toBe(0)
+    expect(log.lines).toEqual([])
+  })
+
+  it('the timer keeps no process running', () => {
+    const spy = jest.spyOn(globalThis, 'setTimeout')
+    handler({})
+    expect(spy.mock.results.map(({ value }) => (value as NodeJS.Timeout).hasRef())).toEqual([false])
+    spy.mockRestore()
   })
 })
