@@ -212,8 +212,8 @@ export const createInvocation = (
 
   const expectTasks = () => {
     host.onDefer()
-    // With a companion's process somebody is left to name them. Else nobody is, once the function has timed out.
-    if (companion || !Number.isFinite(deadline) || state !== 'open') return
+    // Once the function has timed out, a companion's process is left to name them, or SIGTERM comes. Else nobody is.
+    if (companion || host.canCarry() || !Number.isFinite(deadline) || state !== 'open') return
     namesBeforeDeadline = timer(time.letGoAt - now(), false, () => {
       if (state === 'open') logUnfinished(log, 'the function is about to time out', invocation)
     })

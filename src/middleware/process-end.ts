@@ -66,6 +66,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
   const hooks = new Set<ShutdownHooks>()
   let isWatching = false
   let isArmed = false
+  let willCome = false
   let isDisarmed = false
 
   /**
@@ -99,6 +100,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
     if (isArmed) return
     isArmed = true
     const reason = listen()
+    willCome = reason === undefined
     if (reason !== undefined)
       log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come, and no shutdown hook run (${reason})`)
   }
@@ -162,7 +164,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
     watch,
     arm,
     drain,
-    isArmed: () => isArmed && !isDisarmed,
+    isArmed: () => willCome && !isDisarmed,
     disarm() {
       isDisarmed = true
     },
