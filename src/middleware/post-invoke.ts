@@ -38,7 +38,7 @@ const postInvoke = (options: Options = {}): middy.MiddlewareObj<unknown, any, Er
 
   // It runs also when a `before` ahead of ours threw: then nothing is open.
   const postInvokeMiddlewareOnError = (request: Request): Promise<void> | undefined => {
-    openedBy(request).current?.invocation.fail()
+    openedBy(request).current?.fail()
     return openedBy(request).current?.end()
   }
 
@@ -93,7 +93,7 @@ const watchEnd = (request: Request, opened: OpenedInvocation): void => {
         response = value
         isReset = value === undefined
         if (!('earlyResponse' in request)) return
-        if (isInOnError) opened.invocation.fail()
+        if (isInOnError) opened.fail()
         // Without a value the error is thrown all the same.
         if (isInOnError && value === undefined) opened.end(true)
         else readsBeforeAnswer = isInOnError ? 2 : 1

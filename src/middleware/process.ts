@@ -30,6 +30,8 @@ export type OpenedInvocation = {
   readonly invocation: Invocation
   /** Whether only the caller knows the end, or has to wait for the tasks. */
   readonly needsEnd: boolean
+  /** The handler of this request or a middleware has thrown. Of one within another, that is the other's affair. */
+  fail(): void
   /**
    * The handler of this request has ended. The answer waits for the promise, where nothing holds the environment after it.
    *
@@ -199,6 +201,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     return {
       invocation,
       needsEnd: mustAwait || !willTell,
+      fail: () => joined || invocation.fail(),
       end(isGuessed) {
         const before = mustAwait && !isGuessed ? invocation.drainBeforeAnswer() : undefined
         if (before) return before.then(() => endRequest())

@@ -72,7 +72,7 @@ export function withPostInvoke(
       return await result
     } catch (error) {
       request.error = error
-      opened.invocation.fail()
+      opened.fail()
       throw error
     } finally {
       const before = opened.end()

@@ -6,7 +6,7 @@ export type TestingErrorCode =
   | 'HANDLER_TIMEOUT'
   /** Tasks have failed, or had no time. `errors` has what they threw. */
   | 'TASK_FAILED'
-  /** The deadline has passed, and tasks are still under way: they block the event loop, or the timers are fakes. */
+  /** The deadline has passed, and tasks are still under way: they block the event loop. */
   | 'NOT_SETTLED'
   /** Shutdown hooks have failed, or had no time. `errors` has what they threw. */
   | 'HOOK_FAILED'

@@ -301,7 +301,7 @@ const FAILURES: readonly string[] = ['failed', 'abandoned', 'dropped', 'not run'
 const notSettled = ({ requestId, unfinished }: Invocation) =>
   error(
     'NOT_SETTLED',
-    `Expected the tasks of request ${requestId} to end before the function's deadline, but these are under way: ${unfinished().names.map(quote).join(', ')}. They block the event loop, or setTimeout, setImmediate or Date are fakes`,
+    `Expected the tasks of request ${requestId} to end before the function's deadline, but these are under way: ${unfinished().names.map(quote).join(', ')}. They block the event loop`,
   )
 
 const checked = <Options extends object>(options: Options, names: readonly string[]): Options => {

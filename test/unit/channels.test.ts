@@ -1,10 +1,11 @@
 // What subscribers of the diagnostics channels are told, and in what order. The channels are Node's own, and global.
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
 import { channel, type TracingChannelSubscribers, tracingChannel } from 'node:diagnostics_channel'
-import { afterEach, describe, expect, it } from '@jest/globals'
+import { afterEach, describe, expect, it, jest } from '@jest/globals'
+import { onShutdown } from '../../src/index.ts'
 import { tellUnstarted, trace } from '../../src/middleware/channels.ts'
-import { Invocation, type InvocationHost, type InvocationOptions } from '../../src/middleware/invocation.ts'
-import { Shutdown } from '../../src/middleware/shutdown.ts'
+import { createInvocation, type InvocationHost, type InvocationOptions } from '../../src/middleware/invocation.ts'
+import { functionProcess } from '../../src/middleware/process.ts'
 import { recordLog } from './helpers.ts'
 
 type Told = { readonly event: string } & Record<string, unknown>
@@ -44,9 +45,9 @@ const create = (
     ...host
   }: Partial<InvocationHost> & { remainingTime?: number; isHeld?: boolean } = {},
 ) =>
-  new Invocation(
+  createInvocation(
     {},
-    { requestId: 'r1', remainingTime, isHeld, isGated: true },
+    { requestId: 'r1', remainingTime, isHeld, isGated: true, companion: () => undefined },
     {
       order: 'fifo',
       concurrency: 1,
@@ -60,14 +61,11 @@ const create = (
     {
       log: recordLog(),
       asyncContext: () => new AsyncResource('test'),
-      onTasks: () => {},
-      isTold: () => false,
       onDefer: () => {},
       onSettled: () => {},
       canCarry: () => false,
-      carry: () => [],
-      takeCarried: () => [],
-      ready: () => undefined,
+      carried: [],
+      handedOff: () => undefined,
       streaming: () => undefined,
       ...host,
     },
@@ -96,7 +94,7 @@ describe('channels: a task', () => {
     const told = listen('task')
     const invocation = create()
     invocation.defer(task, { name: 'mail' })
-    await invocation.depart()
+    await invocation.leave()
     const error = 'error' in result ? [{ event: 'task error', ...facts, ...result }] : []
     expect(told).toEqual([
       { event: 'task start', ...facts },
@@ -112,7 +110,7 @@ describe('channels: a task', () => {
     const late = Promise.withResolvers<void>()
     const invocation = create()
     invocation.defer(() => late.promise, { timeout: 1 })
-    await invocation.depart()
+    await invocation.leave()
     expect(events(told)).toEqual(['task start', 'task end', 'task error', 'task asyncStart', 'task asyncEnd'])
     expect(told.at(-1)).toMatchObject({ status: 'abandoned', error: { code: 'ERR_TASK_TIMEOUT' } })
     late.resolve()
@@ -125,7 +123,7 @@ describe('channels: a task', () => {
     const told = listen('task')
     const invocation = create()
     for (let count = 0; count < 3; count++) invocation.defer(() => {}, { name: 'same' })
-    await invocation.depart()
+    await invocation.leave()
     expect(told.filter(({ event }) => event === 'task start').map(({ index }) => index)).toEqual([1, 2, 3])
   })
 
@@ -138,7 +136,7 @@ describe('channels: a task', () => {
     unsubscribe.push(() => void channels.unsubscribe(subscribers))
     const invocation = create()
     invocation.defer(() => Promise.reject(failure))
-    await invocation.depart()
+    await invocation.leave()
     expect(messages.size).toBe(1)
   })
 
@@ -164,7 +162,7 @@ describe('channels: a task', () => {
     )
     user.run('bob', () => invocation.defer(see))
     user.run('cy', () => invocation.defer(never, { timeout: 1 })) // its end comes from a timer
-    await invocation.depart()
+    await invocation.leave()
     expect(span.getStore()).toBeUndefined()
     const ann = ['ann', 'span of ann']
     const bob = ['bob', 'span of bob']
@@ -177,7 +175,7 @@ describe('channels: a task that is not started', () => {
     const told = listenForUnstarted()
     const invocation = create()
     invocation.defer(() => {}, { name: 'sorry', on: 'error' })
-    await invocation.depart()
+    await invocation.leave()
     const facts = { name: 'sorry', awsRequestId: 'r1', index: 1, outcome: 'success', carried: false }
     expect(told).toEqual([{ event: 'unstarted', ...facts, status: 'skipped' }])
   })
@@ -187,11 +185,12 @@ describe('channels: a task that is not started', () => {
     const hold = listen('hold')
     const invocation = create({ onDeadline: status === 'carried' ? 'carry' : 'drop' }, { remainingTime: 0 })
     for (let count = 0; count < 101; count++) invocation.defer(() => {})
-    await invocation.depart()
-    // More than can be carried are dropped, whatever is wanted.
-    const all = Array.from({ length: 101 }, (_, index) => (index < 100 ? status : 'dropped'))
-    expect(told.map(({ status }) => status)).toEqual(all)
-    const counts = status === 'carried' ? { failed: 1, carried: 100 } : { failed: 101, carried: 0 }
+    await invocation.leave()
+    // More than can be carried are dropped, whatever is wanted: the oldest.
+    const tooMany = status === 'carried' ? [{ index: 1, status: 'dropped' }] : []
+    const all = Array.from({ length: 101 }, (_, index) => ({ index: index + 1, status }))
+    expect(told.map(({ index, status }) => ({ index, status }))).toEqual([...all, ...tooMany])
+    const counts = status === 'carried' ? { failed: 1, carried: 101 } : { failed: 101, carried: 0 }
     expect(hold.at(-1)).toMatchObject({ event: 'hold asyncEnd', tasks: 0, ...counts })
   })
 })
@@ -204,8 +203,8 @@ describe('channels: a hold', () => {
     invocation.defer(async () => {
       invocation.defer(() => Promise.reject(failure))
     })
-    invocation.hasThrown = true
-    await invocation.depart()
+    invocation.fail()
+    await invocation.leave()
     const ends = ['hold start', 'task start', 'task asyncEnd', 'hold asyncEnd']
     expect(events(told).filter(event => ends.includes(event))).toEqual([
       'hold start',
@@ -222,7 +221,7 @@ describe('channels: a hold', () => {
 
   it('is none where nothing was deferred', async () => {
     const told = listen('hold')
-    await create().depart()
+    await create().leave()
     expect(told).toEqual([])
   })
 
@@ -230,18 +229,18 @@ describe('channels: a hold', () => {
     const told = listen('hold', listen('task'))
     const invocation = create({}, { isHeld: false })
     invocation.defer(() => {})
-    await invocation.depart()
+    await invocation.leave()
     expect(events(told)).toEqual(['task start', 'task end', 'task asyncStart', 'task asyncEnd'])
   })
 
   it('is there for handed-off work alone', async () => {
     const told = listen('hold')
     const work = Promise.withResolvers<void>()
-    const departed = create({}, { handedOff: () => work.promise }).depart()
+    const left = create({}, { handedOff: () => work.promise }).leave()
     await new Promise(resolve => setImmediate(resolve))
     expect(events(told)).toEqual(['hold start', 'hold end'])
     work.resolve()
-    await departed
+    await left
     expect(told.at(-1)).toMatchObject({ event: 'hold asyncEnd', tasks: 0, failed: 0, carried: 0 })
   })
 
@@ -250,30 +249,24 @@ describe('channels: a hold', () => {
     const settled = Promise.withResolvers<string[]>()
     const invocation = create({}, { onSettled: () => settled.resolve(events(told)) })
     invocation.defer(() => {})
-    await invocation.depart()
+    await invocation.leave()
     expect((await settled.promise).at(-1)).toBe('hold asyncEnd')
   })
 })
 
 describe('channels: the shutdown', () => {
-  const shutDown = async (budget: number, hooks: Record<string, () => unknown>) => {
-    let drain: (() => Promise<void>) | undefined
-    const shutdown = new Shutdown({
-      log: recordLog(),
-      budget: () => budget,
-      onSigterm: given => {
-        drain = given
-        return undefined
-      },
-      drainTasks: async () => {},
-    })
-    for (const [name, hook] of Object.entries(hooks)) shutdown.add(hook, { name })
-    await drain?.()
+  const shutDown = async (hooks: Record<string, () => unknown>) => {
+    const error = jest.spyOn(console, 'error').mockImplementation(() => {})
+    const listen = jest.spyOn(process, 'prependOnceListener').mockReturnValue(process)
+    for (const [name, hook] of Object.entries(hooks)) onShutdown(hook, { name })
+    await functionProcess().end.drain()
+    error.mockRestore()
+    listen.mockRestore()
   }
 
   it('tells of itself and of each hook', async () => {
     const told = listen('hook', listen('shutdown'))
-    await shutDown(500, { last: () => Promise.reject(failure), first: () => {} })
+    await shutDown({ last: () => Promise.reject(failure), first: () => {} })
     expect(told).toEqual([
       { event: 'shutdown start', budget: 450, hooks: 2 },
       { event: 'shutdown end', budget: 450, hooks: 2 },
@@ -293,14 +286,18 @@ describe('channels: the shutdown', () => {
 
   it('tells which hooks there was no time for', async () => {
     const told = listen('hook', listen('shutdown'))
-    await shutDown(50, { second: () => {}, first: () => {} })
-    expect(events(told)).toEqual(['shutdown start', 'shutdown end', 'shutdown asyncStart', 'shutdown asyncEnd'])
-    expect(told.at(-1)).toMatchObject({ hooks: 2, notRun: ['first', 'second'] })
+    const block = () => {
+      const end = performance.now() + 600
+      while (performance.now() < end);
+    }
+    await shutDown({ third: () => {}, second: () => {}, block })
+    expect(told.flatMap(({ event, name }) => (event === 'hook start' ? [name] : []))).toEqual(['block'])
+    expect(told.at(-1)).toMatchObject({ event: 'shutdown asyncEnd', hooks: 3, notRun: ['second', 'third'] })
   })
 
   it('tells of a hook that does not end in time', async () => {
     const told = listen('hook')
-    await shutDown(60, { hangs: never })
+    await shutDown({ hangs: never })
     expect(told.at(-1)).toMatchObject({ name: 'hangs', status: 'failed', error: { code: 'ERR_SHUTDOWN_TIMEOUT' } })
   })
 })
