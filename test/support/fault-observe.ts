@@ -293,7 +293,13 @@ const describeNext = (
   isFresh: boolean,
 ) => {
   const where = isFresh ? 'in a fresh environment' : 'in the same environment'
-  if (report.status !== 'success' || report.body().id !== report.requestId) {
+  // Without its internal extension a process ends itself once it has answered: Lambda would wait for that one for ever.
+  const isAnswered = report.kind === 'response' && report.body().id === report.requestId
+  if (report.status === 'crash' && isAnswered && !fates.includes('lost')) {
+    const late = fates.includes('ran before the answer') ? ', its task before the answer' : ''
+    return { words: `undisturbed, ${where}${late}, whose process then ends`, isDisturbed: false }
+  }
+  if (report.status !== 'success' || !isAnswered) {
     if (report.timedOut) return { words: 'times out', isDisturbed: true }
     const error = report.errorType ?? String(report.status)
     // RIC 3 posts an uncaught error on a connection that is in use, and may be gone before it has.
