@@ -14,10 +14,11 @@ const MAKERS = /^invalid[A-Z]/
 
 export const messagesOf = (root: string, folder: string): SourceMessage[] =>
   readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-    .filter(name => name.endsWith('.ts') && !name.endsWith('.d.ts'))
+    .filter(name => /\.(ts|sh)$/.test(name) && !name.endsWith('.d.ts'))
     .sort()
     .flatMap(name => {
       const file = join(folder, name)
+      if (name.endsWith('.sh')) return complaintsOf(readFileSync(join(root, file), 'utf8')).map(text => ({ file, text }))
       const messages: SourceMessage[] = []
       const add = (expression: Node) => {
         const [text, ...nested] = textsOf(expression)
@@ -42,6 +43,12 @@ export const messagesOf = (root: string, folder: string): SourceMessage[] =>
       })
       return messages
     })
+
+/** What the script writes to the log. */
+const complaintsOf = (script: string): string[] =>
+  Array.from(script.matchAll(/^.*(?:complain|message=)\s*(['"])(.*?)\1.*$/gm), ([, , text = '']) =>
+    text.replaceAll(/\$\{[^}]*\}|\$\w+/g, '…'),
+  )
 
 /** `log`, `this.#log`, `host.log`, `createLog(…)`, `createLayerLog(…)`. */
 const isLog = (node: Node): boolean => {

@@ -77,7 +77,21 @@ describe('docs: what they say of the code', () => {
     expect(unions.length).toBeGreaterThan(2)
     const codes = unions.flat()
     expect(codes.length).toBeGreaterThan(15)
-    expect(codes.filter(code => !tables.some(cells => cells[0]?.includes(`\`${code}\``)))).toEqual([])
+    const isExplained = (code: string) =>
+      codesExplained().includes(code) || tables.some(cells => cells[0]?.includes(`\`${code}\``))
+    expect(codes.filter(code => !isExplained(code))).toEqual([])
+  })
+
+  it('have a section for every code of an error and of a warning, and for no other', () => {
+    // Of the code alone: its comments name codes of Node.js, too.
+    const [errors = ''] = /export type PostInvokeErrorCode =.*?\n\n/s.exec(read('src/errors.ts')) ?? []
+    const codes = [
+      ...(errors.match(/(?<=')ERR_\w+(?=')/g) ?? []),
+      ...(sources.match(/(?<=code: ')ERR_\w+(?=')/g) ?? []),
+      ...(sources.match(/(?<=warnOnce\(\s*')WARN_\w+(?=')/g) ?? []),
+    ]
+    expect(codes.length).toBeGreaterThan(25)
+    expect(codesExplained().sort()).toEqual([...new Set(codes)].sort())
   })
 
   it('explain every message that can be logged or thrown', () => {
@@ -90,13 +104,7 @@ describe('docs: what they say of the code', () => {
   it('quote messages as the sources write them', () => {
     expect(quotes().length).toBeGreaterThan(50)
     const isWritten = (quote: string) => partsOf(quote).every(part => sources.includes(part))
-    // Middy's words.
-    const isOurs = (quote: string) => !/^(Unknown o|O)ption '/.test(quote)
-    expect(
-      quotes()
-        .filter(isOurs)
-        .filter(quote => !isWritten(quote)),
-    ).toEqual([])
+    expect(quotes().filter(quote => !isWritten(quote))).toEqual([])
   })
 
   it('have a row for every environment variable', () => {
@@ -107,13 +115,18 @@ describe('docs: what they say of the code', () => {
 
   it('have a row for every option', () => {
     const options = [
-      ...optionsOf(read('src/middleware/post-invoke.ts'), 'Options'),
+      ...optionsOf(read('src/middleware/opener.ts'), 'Options'),
       ...optionsOf(read('src/middleware/task.ts'), 'DeferOptions'),
     ]
     expect(options.length).toBeGreaterThan(6)
     expect(options.filter(option => !tables.some(([name]) => name === `\`${option}\``))).toEqual([])
   })
 })
+
+/** The headings of docs/troubleshooting.md that are codes. */
+function codesExplained(): string[] {
+  return read('docs/troubleshooting.md').match(/(?<=^### )(ERR|WARN)_\w+$/gm) ?? []
+}
 
 /**
  * The messages of docs/troubleshooting.md, up to the symptoms without one: in the second column where the first one has
