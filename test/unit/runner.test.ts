@@ -228,11 +228,11 @@ describe('a job', () => {
     const job = jobs(`
       export const twice = (_, { attempt }) => { log.push(attempt); if (attempt < 2) throw new Error('once') }
       export const always = async () => { log.push('always'); throw new Error('always') }`)
-    accept(job('twice'), job('always', { retry: { maxRetries: 3 } }))
+    accept(job('twice'), job('always', { retry: { maxRetries: 3, minTimeout: 100 } }))
     // A run waits for the first two retries alone.
     await run()
     expect([said().filter(what => what === 'always').length, waiting()]).toEqual([3, 1])
-    await new Promise(resolve => setTimeout(resolve, 20)) // the third is due by then
+    await new Promise(resolve => setTimeout(resolve, 200)) // the third is due by then
     const log = await run()
     expect(said()).toEqual(expect.arrayContaining([1, 2]))
     expect(said().filter(what => what === 'always')).toHaveLength(4)
