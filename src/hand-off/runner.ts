@@ -290,7 +290,6 @@ class Run {
     } catch (error) {
       this.#failed({ entry, claim }, error, signal.aborted)
     }
-    this.#listedAt = 0
   }
 
   async #attempt({ work, key, requestId }: Entry, { attempts }: Piece, signal: AbortSignal): Promise<string> {
