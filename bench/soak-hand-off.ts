@@ -156,9 +156,6 @@ const live = async (
     const invocations = lot.below(3) === 0 ? 1 : 3 + lot.below(10)
     for (let n = 0; n < invocations; n++) {
       const { pieces, work } = drawPieces(lot, urls, `${process.pid}-${number}-${n}`)
-      all.push(...pieces)
-      totals.pieces += pieces.length
-      for (const { what } of pieces) if (!HARMLESS.includes(what)) fault(what)
       const ends = lot.pick([
         '',
         '',
@@ -171,15 +168,20 @@ const live = async (
         'kill',
         'kill companion',
       ])
-      const event = { ownKeys: true, work, dies: ends, hangs: ends === 'hangs' }
+      const event = { ownKeys: true, says: true, work, dies: ends, hangs: ends === 'hangs' }
       const sent = run.sandbox.send(event)
       if (ends !== '') {
         deaths++
         fault(ends)
       }
       if (ends.startsWith('kill')) await killLater(run, lot, sent, ends === 'kill companion')
-      await sent.released
+      const { requestId } = await sent.released
       totals.invocations++
+      // A process that was killed at the end of one invocation may not have begun the next.
+      if (run.marks(requestId).every(({ what }) => what !== 'handed off')) continue
+      all.push(...pieces)
+      totals.pieces += pieces.length
+      for (const { what } of pieces) if (!HARMLESS.includes(what)) fault(what)
     }
     await drain(run, spool, number)
     await run.sandbox.shutdown()

@@ -247,13 +247,17 @@ class Run {
   /** @returns milliseconds until something can begin that is worth waiting for. */
   #untilNext(): number | undefined {
     const now = Date.now()
-    const times = this.#pieces.filter(piece => this.#isWorthWaiting(piece)).map(({ due }) => Math.max(1, due - now))
+    // What is due waits for its turn, which comes with the end of something else, if there is anything else.
+    const times = this.#pieces
+      .filter(piece => this.#isWorthWaiting(piece) && (piece.due > now || this.#running.size === 0))
+      .map(({ due }) => Math.max(1, due - now))
     const next = Math.min(...times)
     return now + next < this.#lastBegin ? next : undefined
   }
 
   /** The first retries, and, when the environment ends, all of them, and what somebody had taken who has died since. */
   #isWorthWaiting({ token, attempts, lane, isTaken }: Piece): boolean {
+    if (this.#missed.has(token)) return false
     if (this.#isLast) return isTaken || this.#tried.has(token)
     return this.#tried.has(token) && attempts <= QUICK_RETRIES && this.#settings.lanes.failures(lane) <= QUICK_RETRIES
   }
@@ -286,7 +290,6 @@ class Run {
     } catch (error) {
       this.#failed({ entry, claim }, error, signal.aborted)
     }
-    this.#listedAt = 0
   }
 
   async #attempt({ work, key, requestId }: Entry, { attempts }: Piece, signal: AbortSignal): Promise<string> {

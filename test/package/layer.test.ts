@@ -62,16 +62,19 @@ describe('dist/layer', () => {
     )
     writeFileSync(
       script,
-      `const { writeFileSync } = require('node:fs')
+      `const { mkdirSync, writeFileSync } = require('node:fs')
       const { createRunner } = require(${JSON.stringify(join(layer, 'post-invoke', 'runner.cjs'))})
       const log = { debug() {}, warn: console.warn, error: console.error }
-      const runner = createRunner({ spool: __dirname, log, isolatesJobs: true })
-      const work = { kind: 'job', job: 'job', module: __dirname + '/jobs.mjs' }
-      const entry = { version: 1, key: 'k', requestId: 'r', name: 'n', taskRoot: __dirname, work }
+      const spool = __dirname + '/spool'
+      mkdirSync(spool, { mode: 0o700 })
+      const runner = createRunner({ spool, log, isolatesJobs: true, jobsModule: __dirname + '/jobs.mjs' })
+      const work = { kind: 'job', job: 'job' }
+      const entry = { version: 1, key: 'k', id: 'i', requestId: 'r', name: 'n', work }
       process.on('warning', ({ name }) => console.log(name))
       const main = async () => {
         for (let index = 0; index < 12; index++) {
-          writeFileSync(__dirname + '/1.json', JSON.stringify(entry))
+          const name = Date.now() + '-' + Date.now() + '-00-00-' + index + '-00000000.json'
+          writeFileSync(spool + '/' + name, JSON.stringify(entry), { mode: 0o600 })
           await runner.run(Date.now() + 10_000)
         }
       }

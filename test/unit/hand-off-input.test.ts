@@ -213,6 +213,15 @@ describe('written down, before handOff() returns, is', () => {
     expect(await keysOf(4, 2, 3, 0, 1)).toEqual(keys)
   })
 
+  it('with another key for any other content', () => {
+    const [way] = Object.values(ways) as [(...given: any[]) => void]
+    const count = 500
+    for (let index = 0; index < count; index++) way({ url, body: `body ${index}` })
+    const hashes = spooled().map(({ key }) => key.split('-')[1])
+    expect(hashes.every(hash => /^[0-9a-f]{16}$/.test(hash ?? ''))).toBe(true)
+    for (const half of [0, 8]) expect(new Set(hashes.map(hash => hash?.slice(half, half + 8))).size).toBe(count)
+  })
+
   it("with the caller's own key, and one of its own for a queue beside that", () => {
     const [way] = Object.values(ways) as [(...given: any[]) => void]
     way({ url }, { idempotencyKey: 'order-17' })

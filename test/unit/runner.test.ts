@@ -1,6 +1,6 @@
 // What runs handed-off work, in this process and against a real server: what is sent, what is tried again, what is logged,
 // and what stays in the spool.
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
@@ -228,10 +228,11 @@ describe('a job', () => {
     const job = jobs(`
       export const twice = (_, { attempt }) => { log.push(attempt); if (attempt < 2) throw new Error('once') }
       export const always = async () => { log.push('always'); throw new Error('always') }`)
-    accept(job('twice'), job('always', { retry: { maxRetries: 3 } }))
+    accept(job('twice'), job('always', { retry: { maxRetries: 3, minTimeout: 100 } }))
     // A run waits for the first two retries alone.
     await run()
     expect([said().filter(what => what === 'always').length, waiting()]).toEqual([3, 1])
+    await new Promise(resolve => setTimeout(resolve, 200)) // the third is due by then
     const log = await run()
     expect(said()).toEqual(expect.arrayContaining([1, 2]))
     expect(said().filter(what => what === 'always')).toHaveLength(4)
@@ -353,5 +354,122 @@ describe('a run', () => {
     accept(request(target.url))
     const log = await run(-1)
     expect([target.received.length, log.of('warn').length, waiting()]).toEqual([0, 1, 1])
+  })
+})
+
+describe('the bounds', () => {
+  const pieces = () => readdirSync(spool).flatMap(name => parseName(name) ?? [])
+  /** Changes what the name of the only piece says. */
+  const rename = (change: Partial<ReturnType<typeof parseName>>) => {
+    const [piece] = pieces()
+    if (piece) renameSync(join(spool, nameOf(piece)), join(spool, nameOf({ ...piece, ...change })))
+  }
+
+  it.each([
+    ['seconds', () => '3600'],
+    ['a date', () => new Date(Date.now() + 3_600_000).toUTCString()],
+  ])('a Retry-After in %s is heeded, and nobody waits for it', async (_what, text) => {
+    await using target = await startTarget(response => void response.writeHead(429, { 'Retry-After': text() }).end())
+    accept(request(target.url))
+    const { runner } = create()
+    for (let count = 0; count < 3; count++) await runner.run(Date.now() + 10_000)
+    expect(target.received).toHaveLength(1)
+    const [piece] = pieces()
+    expect(Math.abs((piece?.due ?? 0) - Date.now() - 3_600_000)).toBeLessThan(60_000)
+    expect(piece).toMatchObject({ attempts: 1, isTaken: false })
+  })
+
+  it('a Retry-After is not heeded where the options say so', async () => {
+    await using target = await startTarget(response => {
+      if (target.received.length < 2) response.writeHead(429, { 'Retry-After': '3600' })
+      response.end()
+    })
+    accept(request(target.url, { retry: { retryAfter: false } }))
+    await run()
+    expect([target.received.length, waiting()]).toEqual([2, 0])
+  })
+
+  it('attempts are counted across runners', async () => {
+    await using target = await startTarget(response => void response.writeHead(503).end())
+    accept(request(target.url, { retry: { maxRetries: 6 } }))
+    for (let count = 0; count < 20 && waiting() > 0; count++) await run()
+    expect(target.received).toHaveLength(7)
+    expect(setAside()).toHaveLength(1)
+  })
+
+  it('an age ends the attempts, and never comes before the first one', async () => {
+    await using target = await startTarget(response => void response.writeHead(503).end())
+    acceptWith({ maxAge: 1_000 }, request(target.url))
+    rename({ accepted: Date.now() - 60_000 })
+    const log = await run()
+    expect([target.received.length, waiting()]).toEqual([1, 0])
+    expect(messageOf(log)).toContain('status 503, attempts: 1; set aside')
+  })
+
+  it('a piece whose runners have died three times is given up, and not run', async () => {
+    await using target = await startTarget()
+    accept(request(target.url))
+    rename({ deaths: 2, attempts: 2, isTaken: true, due: Date.now() })
+    const log = await run()
+    expect(target.received).toHaveLength(0)
+    expect(messageOf(log)).toContain('the process that ran it has died 3 times, attempts: 3; set aside')
+  })
+
+  it('what was under way as a process died runs alone, when all else is done', async () => {
+    let most = 0
+    let open = 0
+    const seen: string[] = []
+    await using target = await startTarget((response, { headers }) => {
+      most = Math.max(most, ++open)
+      seen.push(`${headers['idempotency-key']} beside ${open - 1}`)
+      setTimeout(() => {
+        open--
+        response.end()
+      }, 20)
+    })
+    accept(request(target.url))
+    rename({ deaths: 1, attempts: 1 })
+    acceptWith({ key: 'other' }, ...Array.from({ length: 4 }, () => request(target.url)))
+    await run()
+    expect(seen.at(-1)).toBe('r1-0 beside 0')
+    expect([most > 1, seen.length]).toEqual([true, 5])
+  })
+
+  it('a run ends with its budget, and the last one with its deadline', async () => {
+    await using target = await startTarget(() => {})
+    accept(request(target.url, { retry: { minTimeout: 600_000 } }))
+    const { runner, log } = create({ budget: 500 })
+    await runner.run(Date.now() + 3_600_000)
+    expect(pieces()).toMatchObject([{ attempts: 1 }])
+    expect(log.of('warn')).toEqual([expect.stringContaining('time was up before handed-off work was done')])
+    await runner.run(Date.now() + 3_600_000) // it waits out its backoff
+    expect(target.received).toHaveLength(1)
+    await runner.run(Date.now() + 1_000, true) // and none when the environment ends
+    expect(target.received).toHaveLength(2)
+  })
+
+  it('a receiver that does not answer has two pieces at a time, and the others are put off unbegun', async () => {
+    await using target = await startTarget(() => {})
+    await using healthy = await startTarget()
+    const retry = { minTimeout: 600_000 }
+    accept(...Array.from({ length: 20 }, () => request(target.url, { retry })), request(healthy.url))
+    const { runner } = create({ budget: 1_000 })
+    await runner.run(Date.now() + 60_000)
+    expect([target.received.length, healthy.received.length]).toEqual([2, 1])
+    await runner.run(Date.now() + 60_000)
+    expect(target.received).toHaveLength(2)
+    const left = pieces()
+    expect(left).toHaveLength(20)
+    expect(left.filter(({ attempts }) => attempts === 0)).toHaveLength(18)
+    expect(left.every(({ due }) => due > Date.now() + 60_000)).toBe(true)
+  })
+
+  it('an entry names no module: without one of its own a job is given up', async () => {
+    jobs('export const mail = () => void log.push("ran")')
+    const planted = { kind: 'job', job: 'mail', module: jobsModule } as unknown as JobWork
+    accept(planted)
+    jobsModule = undefined
+    const log = await run()
+    expect(messageOf(log)).toContain('POST_INVOKE_JOBS names no module of jobs here, attempts: 1')
   })
 })
