@@ -1,4 +1,6 @@
+// The first pattern that fits is taken.
 const transform = {
+  'job-worker\\.ts$': '<rootDir>/test/support/script-transform.cjs',
   '^.+\\.ts$': [
     '@swc/jest',
     { jsc: { parser: { syntax: 'typescript' }, target: 'es2023' }, module: { type: 'es6' }, sourceMaps: 'inline' },
@@ -12,6 +14,7 @@ const project = (name, extra = {}) => ({
   testEnvironment: 'node',
   extensionsToTreatAsEsm: ['.ts'],
   transform,
+  moduleNameMapper: { '^(.*)\\?text$': '$1' },
   ...extra,
 })
 

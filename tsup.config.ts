@@ -1,15 +1,23 @@
 import { readFileSync } from 'node:fs'
 import { isBuiltin } from 'node:module'
 import { resolve } from 'node:path'
+import { buildSync } from 'esbuild'
 import { defineConfig } from 'tsup'
 import { childText } from './scripts/companion-text.ts'
 
-/** The function's process needs the registration alone. Comments and the layer's part would stand in every user's bundle. */
-const registration = (script: string) =>
-  script
-    .slice(0, script.indexOf('\nname='))
-    .replace(/^ *#.*\n/gm, '')
-    .replace(/^ +/gm, '')
+/** A module with all that it imports, as one CommonJS script. */
+const scriptOf = (path: string): string => {
+  const { outputFiles } = buildSync({
+    entryPoints: [path],
+    bundle: true,
+    write: false,
+    minify: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node22',
+  })
+  return outputFiles[0]?.text ?? ''
+}
 
 /** What the command line is bundled with. */
 const bundled = ['commander', 'yaml']
@@ -33,7 +41,8 @@ const inLayer = {
   sourcemap: false,
 } as const
 
-// Types come from `tsc -p tsconfig.build.json`; the layer is packed by scripts/build-layer.js.
+// Types come from `tsc -p tsconfig.build.json`; the layer is packed by scripts/build-layer.js. The CDK's own types are not
+// here, so those of src/cdk stand beside it as its users get them (a test makes them anew where the CDK is installed).
 export default defineConfig([
   {
     entry: {
@@ -42,26 +51,19 @@ export default defineConfig([
       'hand-off/index': 'src/hand-off/index.ts',
       metrics: 'src/metrics.ts',
       'job-handler': 'src/job-handler.ts',
+      'cdk/index': 'src/cdk/index.ts',
       preload: 'src/preload.ts',
       'testing/index': 'src/testing/index.ts',
       'sandbox/index': 'src/sandbox/index.ts',
       'sandbox/runtime-client': 'src/sandbox/runtime-client.ts',
       'cli/observer': 'src/cli/observer.ts',
       'cli/probe': 'src/cli/probe.ts',
+      'cli/verify-function': 'src/cli/verify-function.ts',
     },
     format: 'esm',
     target: 'node22',
     external: ['../layer/post-invoke/runner.cjs', './layer/post-invoke/runner.cjs'],
     esbuildPlugins: [
-      {
-        name: 'register.sh',
-        setup(build) {
-          build.onLoad({ filter: /register\.sh$/ }, ({ path }) => ({
-            contents: registration(readFileSync(path, 'utf8')),
-            loader: 'text',
-          }))
-        },
-      },
       {
         name: 'post-invoke.sh',
         setup(build) {
@@ -101,11 +103,10 @@ export default defineConfig([
   },
   {
     // What the layer's companion, a shell script, starts where there is work for Node.js: CommonJS, which starts faster than
-    // ESM; the thread in which it calls jobs; and what runs a command.
+    // ESM; and what runs a command.
     entry: {
       worker: 'src/extension/worker.ts',
       command: 'src/extension/command.ts',
-      'job-worker': 'src/hand-off/job-worker.ts',
     },
     external: ['./command.cjs', './runner.cjs'],
     ...inLayer,
@@ -115,6 +116,17 @@ export default defineConfig([
     entry: { runner: 'src/hand-off/runner.ts' },
     noExternal: ['undici'],
     esbuildPlugins: [
+      {
+        // The thread in which jobs are called: the text of a script of its own.
+        name: 'text',
+        setup(build) {
+          build.onResolve({ filter: /\?text$/ }, ({ path, resolveDir }) => ({
+            path: resolve(resolveDir, path.slice(0, -'?text'.length)),
+            namespace: 'text',
+          }))
+          build.onLoad({ filter: /^/, namespace: 'text' }, ({ path }) => ({ contents: scriptOf(path), loader: 'text' }))
+        },
+      },
       {
         // Bundlers take it into functions that are ES modules, where there is no `require`.
         name: 'built-in modules',

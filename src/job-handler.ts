@@ -5,7 +5,7 @@
  */
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import { type Entry, parseEntry } from './hand-off/entry.ts'
-import { findJob } from './hand-off/jobs.ts'
+import { findJob, toPlainError } from './hand-off/find-job.ts'
 import { createLog } from './log.ts'
 
 /** How long before the function's deadline work is aborted: what is not done comes again. */
@@ -48,7 +48,10 @@ export const createJobHandler = (jobs: object): ((event: SQSEvent, context: Cont
       await run(record, signal)
       return true
     } catch (error) {
-      log.error(`message ${record.messageId} of handed-off work failed; the queue delivers it again:`, error)
+      log.error(
+        `message ${record.messageId} of handed-off work failed; the queue delivers it again:`,
+        toPlainError(error),
+      )
       return false
     }
   }

@@ -46,16 +46,32 @@ export const readSpool = (variables: Variables = process.env): string => {
 }
 
 /**
- * `POST_INVOKE_JOBS`: the module whose functions are jobs, a path from the folder of the function's code on.
+ * `POST_INVOKE_JOBS`: the module whose functions are jobs, a file inside the folder of the function's code.
  *
  * @returns the absolute path, or `undefined`.
  */
 export const readJobsModule = (variables: Variables = process.env): string | undefined => {
   const { POST_INVOKE_JOBS: path } = variables
   if (path === undefined || path === '') return undefined
-  const file = process.getBuiltinModule('node:path').resolve(taskRoot(variables), path)
-  if (process.getBuiltinModule('node:fs').existsSync(file)) return file
-  throw invalidVariable('POST_INVOKE_JOBS', path, `the path of a module in ${taskRoot(variables)}`)
+  const folder = taskRoot(variables)
+  const { resolve, relative, isAbsolute } = process.getBuiltinModule('node:path')
+  const file = resolve(folder, path)
+  const inside = relative(folder, file)
+  const isInside = !isAbsolute(inside) && inside.split('/')[0] !== '..'
+  if (isInside && process.getBuiltinModule('node:fs').statSync(file, { throwIfNoEntry: false })?.isFile()) return file
+  throw invalidVariable('POST_INVOKE_JOBS', path, `the path of a file inside ${folder}`)
+}
+
+/** `POST_INVOKE_HAND_OFF_BUDGET`: how many milliseconds a hold waits for handed-off work. Default: a part of the time left. */
+export const readHandOffBudget = (variables: Variables = process.env): number | undefined => {
+  const { POST_INVOKE_HAND_OFF_BUDGET: given } = variables
+  if (given === undefined || given === '') return undefined
+  if (/^\d{1,6}$/.test(given) && Number(given) <= 900_000) return Number(given)
+  throw invalidVariable(
+    'POST_INVOKE_HAND_OFF_BUDGET',
+    given,
+    'a whole number of milliseconds from 0 to 900000, or nothing',
+  )
 }
 
 /** `POST_INVOKE_OVERFLOW_QUEUE_URL`: the queue of SQS for handed-off work that could not be done in time. */
@@ -80,8 +96,14 @@ export const readCommand = (variables: Variables = process.env) => {
   return { command, on, shell: shell || '/bin/sh' }
 }
 
-/** Where the function's code lies. */
-export const taskRoot = (variables: Variables = process.env): string => variables.LAMBDA_TASK_ROOT ?? process.cwd()
+/**
+ * Where the function's code lies. Extensions are not told, for on Lambda it is always the same; the sandbox, and who has an
+ * image with another folder, say it with `POST_INVOKE_TASK_ROOT`.
+ */
+export const taskRoot = (variables: Variables = process.env): string =>
+  variables.POST_INVOKE_TASK_ROOT ||
+  variables.LAMBDA_TASK_ROOT ||
+  (variables.AWS_LAMBDA_RUNTIME_API === undefined ? process.cwd() : '/var/task')
 
 /** Upper and lower case are the same: people write variables either way. */
 const oneOf = <Value extends string>(

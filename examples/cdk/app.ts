@@ -3,20 +3,14 @@ import { fileURLToPath } from 'node:url'
 import { App, CfnOutput, CfnParameter, Duration, Stack } from 'aws-cdk-lib'
 import { HttpApi, HttpMethod } from 'aws-cdk-lib/aws-apigatewayv2'
 import { HttpLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integrations'
-import { Architecture, Code, LayerVersion, Runtime } from 'aws-cdk-lib/aws-lambda'
+import { Architecture, Runtime } from 'aws-cdk-lib/aws-lambda'
 import { NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-nodejs'
+import { PostInvokeLayer } from 'middy-post-invoke/cdk'
 
 const app = new App()
 const stack = new Stack(app, 'Orders')
 
 const analyticsUrl = new CfnParameter(stack, 'AnalyticsUrl', { description: 'Where orders are reported to.' })
-
-const layer = new LayerVersion(stack, 'PostInvokeLayer', {
-  code: Code.fromAsset(fileURLToPath(import.meta.resolve('middy-post-invoke/layer.zip'))),
-  description: 'middy-post-invoke',
-  compatibleRuntimes: [Runtime.NODEJS_22_X, Runtime.NODEJS_24_X],
-  compatibleArchitectures: [Architecture.ARM_64, Architecture.X86_64],
-})
 
 const orders = new NodejsFunction(stack, 'Function', {
   entry: fileURLToPath(import.meta.resolve('./handler.ts')),
@@ -24,10 +18,11 @@ const orders = new NodejsFunction(stack, 'Function', {
   architecture: Architecture.ARM_64,
   memorySize: 512,
   timeout: Duration.seconds(30), // what is deferred counts
-  layers: [layer],
   environment: { ANALYTICS_URL: analyticsUrl.valueAsString },
   bundling: { format: OutputFormat.ESM, minify: true }, // by esbuild, where that is installed; else by Docker
 })
+
+new PostInvokeLayer(stack, 'PostInvokeLayer').attach(orders)
 
 const api = new HttpApi(stack, 'Api')
 api.addRoutes({

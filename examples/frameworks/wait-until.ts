@@ -5,7 +5,7 @@ import postInvoke from 'middy-post-invoke'
 import { metrics } from '../readme/shop.ts'
 
 export const handler = middy<APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2>()
-  .use(postInvoke())
+  .use(postInvoke({ waitUntil: true }))
   .handler(async () => {
     waitUntil(metrics.count('orders')) // as on Vercel
     return { statusCode: 201 }

@@ -19,13 +19,9 @@ variable "analytics_url" {
   type        = string
 }
 
-# The layer, written by `npm run build`. One more version is published when its zip has changed.
-resource "aws_lambda_layer_version" "post_invoke" {
-  layer_name               = "middy-post-invoke"
-  filename                 = "${path.module}/dist/layer.zip"
-  source_code_hash         = filebase64sha256("${path.module}/dist/layer.zip")
-  compatible_runtimes      = ["nodejs22.x", "nodejs24.x"]
-  compatible_architectures = ["arm64", "x86_64"]
+# The layer, of the same version as the middleware that is bundled into the function.
+module "post_invoke" {
+  source = "./node_modules/middy-post-invoke/terraform"
 }
 
 data "archive_file" "function" {
@@ -44,7 +40,7 @@ resource "aws_lambda_function" "orders" {
   filename         = data.archive_file.function.output_path
   source_code_hash = data.archive_file.function.output_base64sha256
   handler          = "index.handler"
-  layers           = [aws_lambda_layer_version.post_invoke.arn]
+  layers           = [module.post_invoke.layer_arn]
 
   environment {
     variables = {

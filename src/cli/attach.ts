@@ -2,7 +2,7 @@
 import { version } from '../version.ts'
 import { dockerCopy, hcl, shell, typescript, yaml } from './quote.ts'
 
-export const tools = ['aws-cli', 'sam', 'cdk', 'serverless', 'terraform', 'container'] as const
+export const tools = ['aws-cli', 'sam', 'cdk', 'serverless', 'terraform', 'sst', 'pulumi', 'container'] as const
 export type Tool = (typeof tools)[number]
 
 export type Attachment = { readonly name: Tool; readonly title: string; readonly text: string }
@@ -11,6 +11,14 @@ export type Attachment = { readonly name: Tool; readonly title: string; readonly
 export type LayerPaths = { readonly zip: string; readonly folder: string }
 
 const description = `middy-post-invoke ${version}`
+
+const layerVersion = (archive: string, zip: string) => `{
+  layerName: 'middy-post-invoke',
+  description: ${typescript(description)},
+  code: new ${archive}(${typescript(zip)}),
+  compatibleRuntimes: ['nodejs22.x', 'nodejs24.x'],
+  compatibleArchitectures: ['x86_64', 'arm64'],
+}`
 
 export const attachments = ({ zip, folder }: LayerPaths): readonly Attachment[] => [
   {
@@ -53,16 +61,11 @@ Resources:
   },
   {
     name: 'cdk',
-    title: 'AWS CDK',
+    title: 'AWS CDK (it takes the layer from the package)',
     text: `\
-import * as lambda from 'aws-cdk-lib/aws-lambda'
+import { PostInvokeLayer } from 'middy-post-invoke/cdk'
 
-const postInvokeLayer = new lambda.LayerVersion(this, 'PostInvokeLayer', {
-  code: lambda.Code.fromAsset(${typescript(zip)}),
-  description: ${typescript(description)},
-  compatibleRuntimes: [lambda.Runtime.NODEJS_22_X, lambda.Runtime.NODEJS_24_X],
-})
-myFunction.addLayers(postInvokeLayer)`,
+new PostInvokeLayer(this, 'PostInvokeLayer').attach(myFunction)`,
   },
   {
     name: 'serverless',
@@ -84,6 +87,8 @@ functions:
     name: 'terraform',
     title: 'Terraform',
     text: `\
+# Where the package is installed its own module does the same: source = "./node_modules/middy-post-invoke/terraform",
+# and layers = [module.post_invoke.layer_arn].
 resource "aws_lambda_layer_version" "post_invoke" {
   layer_name               = "middy-post-invoke"
   description              = ${hcl(description)}
@@ -96,6 +101,27 @@ resource "aws_lambda_layer_version" "post_invoke" {
 resource "aws_lambda_function" "my_function" {
   layers = [aws_lambda_layer_version.post_invoke.arn]
 }`,
+  },
+  {
+    name: 'sst',
+    title: 'SST, version 3 (in run() of sst.config.ts)',
+    text: `\
+const postInvokeLayer = new aws.lambda.LayerVersion('PostInvokeLayer', ${layerVersion('$util.asset.FileArchive', zip)})
+new sst.aws.Function('MyFunction', {
+  handler: 'src/handler.handler',
+  layers: [postInvokeLayer.arn],
+})`,
+  },
+  {
+    name: 'pulumi',
+    title: 'Pulumi (TypeScript)',
+    text: `\
+import * as aws from '@pulumi/aws'
+import * as pulumi from '@pulumi/pulumi'
+
+const postInvokeLayer = new aws.lambda.LayerVersion('PostInvokeLayer', ${layerVersion('pulumi.asset.FileArchive', zip)})
+// In the arguments of the function:
+const layers = [postInvokeLayer.arn]`,
   },
   {
     name: 'container',

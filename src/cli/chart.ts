@@ -7,12 +7,19 @@ const MAX_TASKS = 20
 const TEXT_WIDTH = 26
 
 export const drawInvocation = (run: InvocationRun, terminalWidth: number): string => {
-  const { answeredAt, releasedAt, tasks } = run
+  const { status, answeredAt, releasedAt, tasks, handedOff } = run
   const shown = tasks.slice(0, MAX_TASKS)
-  const labels = ['held', 'response', ...shown.map(({ name }) => cut(name, MAX_LABEL))]
+  const unstarted = run.unstarted.filter(({ status }) => status === 'dropped' || status === 'lost')
+  const marks = [
+    ...unstarted.map(({ name, at }) => ({ name, at, sign: '✗', style: 'red', text: 'never started' }) as const),
+    ...handedOff.map(({ name, at, status }) => ({ name, at, ...HANDED_OFF[status] })),
+  ].slice(0, MAX_TASKS)
+  const labels = ['held', 'response', ...[...shown, ...marks].map(({ name }) => cut(name, MAX_LABEL))]
   const labelWidth = Math.max(...labels.map(label => label.length)) + 2
   const width = Math.min(60, Math.max(20, terminalWidth - labelWidth - TEXT_WIDTH - 6))
-  const end = Math.max(releasedAt, ...shown.map(taskEnd), 0.001)
+  const end = Math.max(releasedAt, ...shown.map(({ startedAt, endedAt = startedAt }) => endedAt), 0.001)
+  /** What did not end is drawn to the end. */
+  const taskEnd = ({ endedAt = end }: TaskRun) => endedAt
   const cell = (time: number) => Math.min(width - 1, Math.floor((time / end) * width))
   const bar = (from: number, to: number, character: string) =>
     ' '.repeat(cell(from)) + character.repeat(Math.max(1, cell(to) - cell(from) + (to >= end ? 1 : 0)))
@@ -28,15 +35,33 @@ export const drawInvocation = (run: InvocationRun, terminalWidth: number): strin
         cut(task.name, MAX_LABEL),
         bar(task.startedAt, taskEnd(task), '█'),
         task.status === 'completed' ? 'green' : 'red',
-        `${duration(task.startedAt)} to ${task.endedAt === undefined ? 'never' : duration(task.endedAt)}`,
+        task.endedAt === undefined
+          ? `${duration(task.startedAt)}, never ended`
+          : `${duration(task.startedAt)} to ${duration(task.endedAt)}`,
       ),
     ),
     ...(tasks.length > shown.length ? [`    … and ${tasks.length - shown.length} more tasks`] : []),
-    row('held', bar(0, releasedAt, '░'), 'gray', `released at ${duration(releasedAt)}`),
+    ...marks.map(({ name, at, sign, style, text }) =>
+      row(cut(name, MAX_LABEL), `${' '.repeat(cell(at))}${sign}`, style, text),
+    ),
+    row('held', bar(0, releasedAt, '░'), 'gray', `${RELEASE[status].text} ${duration(releasedAt)}`),
   ].join('\n')
 }
 
-const taskEnd = ({ startedAt, endedAt }: TaskRun) => endedAt ?? startedAt
+/** How the hold ends, for people. */
+export const RELEASE = {
+  success: { text: 'released at', end: 'lets go' },
+  error: { text: 'released at', end: 'lets go' },
+  timeout: { text: 'timed out at', end: 'ended by a timeout' },
+  crash: { text: 'crashed at', end: 'ended by a crash' },
+} as const
+
+const HANDED_OFF = {
+  done: { sign: '✓', style: 'green', text: 'handed off, done' },
+  failed: { sign: '✗', style: 'red', text: 'handed off, failed' },
+  waiting: { sign: '…', style: 'yellow', text: 'handed off, waits' },
+  lost: { sign: '✗', style: 'red', text: 'handed off, not done' },
+} as const
 
 /** Round numbers, no more than fit. */
 const axis = (end: number, width: number): string => {

@@ -1,5 +1,8 @@
 // What `post-invoke doctor` makes of versions and of a function's configuration. Nothing is run here.
+
 import type { FunctionConfiguration } from './configuration.ts'
+import { CommandError } from './errors.ts'
+import { manifest } from './package-files.ts'
 
 /** `id` is stable: programs that read `--json` go by it. */
 export type Check = {
@@ -23,13 +26,20 @@ const withAdvice = (id: string, status: Check['status'], message: string, advice
   ...(advice === undefined ? {} : { advice }),
 })
 
-const LEAST_NODE = '22.3.0'
+const LEAST_NODE = manifest.engines.node.replace('>=', '')
 const LEAST_MIDDY = '7.3.0'
 
 export const checkNode = (node: string): Check =>
   isAtLeast(node, LEAST_NODE)
     ? ok('node', `Node.js ${node}`)
-    : problem('node', `Node.js ${node} runs here`, `This package needs ${LEAST_NODE} or later.`)
+    : problem('node', `Node.js ${node} runs here`, NODE_ADVICE)
+
+const NODE_ADVICE = `This package needs ${LEAST_NODE} or later.`
+
+/** @throws CommandError where this package cannot run: what it would show then is not what happens on Lambda. */
+export const requireNode = (node: string): void => {
+  if (!isAtLeast(node, LEAST_NODE)) throw new CommandError(`Node.js ${node} runs here. ${NODE_ADVICE}`)
+}
 
 /** @param versionOf - The version of a package that the project has, if it has it. */
 export const checkPackages = (versionOf: (name: string) => string | undefined, own: string): readonly Check[] => {

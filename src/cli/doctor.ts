@@ -4,8 +4,8 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { type Command, Option } from 'commander'
 import { version } from '../version.ts'
-import { type Check, checkConfiguration, checkNode, checkPackages, problem } from './checks.ts'
-import { type FunctionConfiguration, findConfiguration, readConfiguration } from './configuration.ts'
+import { type Check, checkConfiguration, checkNode, checkPackages, problem, requireNode } from './checks.ts'
+import { findConfiguration, readConfiguration } from './configuration.ts'
 import { CommandError, EXIT_FAILED, UsageError } from './errors.ts'
 import { readEvent } from './event.ts'
 import { readVariables } from './function-variables.ts'
@@ -13,7 +13,7 @@ import { findHandler, HANDLER_ARGUMENT } from './handler-file.ts'
 import type { Moment } from './moments.ts'
 import { checkProbe } from './probe-checks.ts'
 import { runHandler } from './run-handler.ts'
-import { findRuntime } from './runtime.ts'
+import { findRuntime, RUNTIME_OPTION } from './runtime.ts'
 import { stageHandler } from './stage.ts'
 import { type Style, styled } from './terminal.ts'
 import { collect, seconds } from './values.ts'
@@ -48,7 +48,7 @@ export const addDoctorCommand = (program: Command, finish: (code: number) => voi
     .option('--timeout <seconds>', "the function's timeout (default: that of the configuration, or 3)", seconds)
     .option('--env <name=value>', "a variable of the function; NAME alone takes this shell's value", collect, [])
     .option('--env-from <file>', 'a file of such variables, as .env', collect, [])
-    .option('--runtime <package>', "AWS's own runtime client, installed: its name (aws-lambda-ric) or folder")
+    .option('--runtime <runtime>', `${RUNTIME_OPTION.slice(0, -1)}, after the configuration)`)
     .option('--no-bundle', 'leave TypeScript to Node.js, also where the project has esbuild')
     .option('--json', 'print JSON')
     .action(async (given: string, options: DoctorOptions) => finish(await doctor(given, options)))
@@ -66,7 +66,7 @@ const doctor = async (given: string, options: DoctorOptions): Promise<number> =>
   const configuration = path === undefined ? undefined : readConfiguration(path, handler, options.function)
   const event = options.event === undefined ? undefined : readEvent(options.event)
   const variables = { ...configuration?.variables, ...readVariables(options.envFrom, options.env) }
-  const runtime = options.runtime === undefined ? undefined : findRuntime(options.runtime, handler.project)
+  const runtime = findRuntime(options.runtime ?? runnable(configuration?.runtime), handler.project)
   const hasLayer = options.layer ?? (options.embedded ? false : configuration?.layer !== undefined)
   // A hold that does not end shows within the limit as well as within a quarter of an hour.
   const timeout = options.timeout ?? Math.min(configuration?.timeout ?? 3, MAX_PROBE_SECONDS)
@@ -81,6 +81,7 @@ const doctor = async (given: string, options: DoctorOptions): Promise<number> =>
         : [unknownFunction(path)]),
   ]
   try {
+    requireNode(process.versions.node)
     const staged = await stageHandler(handler, { bundle: options.bundle, probe: { run: event !== undefined } })
     const moments: Moment[] = []
     const run = await runHandler(staged, event ?? {}, {
@@ -88,12 +89,12 @@ const doctor = async (given: string, options: DoctorOptions): Promise<number> =>
       timeout,
       freeze: true,
       count: 1,
-      variables: sandboxVariables(variables, configuration, hasLayer),
+      variables: sandboxVariables(variables),
       runtime,
       onMoment: moment => moments.push(moment),
     })
     checks.push(
-      ...checkProbe({ run, moments, timeout, hasLayer, hasEvent: event !== undefined, runtime: runtime?.name }),
+      ...checkProbe({ run, moments, timeout, hasLayer, hasEvent: event !== undefined, runtime: runtime.name }),
     )
   } catch (error) {
     if (!(error instanceof CommandError)) throw error
@@ -125,16 +126,18 @@ const unknownFunction = (path: string): Check => ({
   advice: 'Name it with --function.',
 })
 
-/** On nodejs22.x there is no gate. What NODE_OPTIONS names in Lambda's own folders is not here. */
-const sandboxVariables = (
-  { NODE_OPTIONS, ...variables }: Readonly<Record<string, string>>,
-  configuration: FunctionConfiguration | undefined,
-  hasLayer: boolean,
-): Record<string, string> => ({
-  ...(configuration?.runtime === 'nodejs22.x' && !hasLayer ? { POST_INVOKE_COMPANION: 'internal' } : {}),
+/** What NODE_OPTIONS names in Lambda's own folders is not here. */
+const sandboxVariables = ({
+  NODE_OPTIONS,
+  ...variables
+}: Readonly<Record<string, string>>): Record<string, string> => ({
   ...variables,
   ...(NODE_OPTIONS === undefined || /\/(opt|var)\//.test(NODE_OPTIONS) ? {} : { NODE_OPTIONS }),
 })
+
+/** Of an older runtime the configuration's own check says that it cannot be. */
+const runnable = (runtime: string | undefined) =>
+  Number(/^nodejs(\d+)\.x$/.exec(runtime ?? '')?.[1]) >= 22 ? runtime : undefined
 
 /** Read, not resolved: what a package exports may not include its package.json. */
 const installedVersion = (project: string, name: string): string | undefined => {

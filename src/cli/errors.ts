@@ -1,4 +1,5 @@
 // What goes wrong on the command line, and the exit codes for it.
+import type { Run } from './run.ts'
 
 export const EXIT_FAILED = 1
 export const EXIT_USAGE = 2
@@ -11,8 +12,19 @@ export class UsageError extends Error {
 
 /** The command was right, but it could not do what it was to do. */
 export class CommandError extends Error {
-  override readonly name = 'CommandError'
+  override readonly name: string = 'CommandError'
   readonly exitCode = EXIT_FAILED
+}
+
+/** The handler's Init has failed. */
+export class InitFailed extends CommandError {
+  override readonly name = 'InitFailed'
+  readonly run: Run
+
+  constructor(message: string, run: Run) {
+    super(message)
+    this.run = run
+  }
 }
 
 /** A signal has ended it, and everything has been cleaned up. */

@@ -1,11 +1,12 @@
 // `post-invoke layer`: writes the layer as a zip or a folder, and says how to publish and attach it.
 import { createHash } from 'node:crypto'
-import { copyFileSync, cpSync, mkdirSync, readFileSync, statSync } from 'node:fs'
-import { dirname, extname } from 'node:path'
+import { copyFileSync, cpSync, readFileSync, statSync } from 'node:fs'
+import { extname } from 'node:path'
 import { type Command, Option } from 'commander'
 import { version } from '../version.ts'
 import { attachments, type Tool, tools } from './attach.ts'
 import { UsageError } from './errors.ts'
+import { prepareFile } from './out-file.ts'
 import { fromHere, layerFolder, layerZip } from './package-files.ts'
 import { styled } from './terminal.ts'
 
@@ -50,11 +51,7 @@ const layer = ({ out, for: tool, json = false }: LayerOptions) => {
 const write = (out: string, kind: 'zip' | 'folder') => {
   const there = statSync(out, { throwIfNoEntry: false })
   if (kind === 'zip') {
-    if (there?.isDirectory())
-      throw new UsageError(
-        `Expected --out to be a file that ends in .zip, or a folder; ${out} is a folder. Rename one of them.`,
-      )
-    mkdirSync(dirname(out), { recursive: true })
+    prepareFile('--out', out)
     copyFileSync(layerZip, out)
     return
   }

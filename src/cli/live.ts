@@ -1,6 +1,6 @@
 // The timeline in the terminal, as it happens: one line a moment, then a picture of the invocation.
 import { drawInvocation } from './chart.ts'
-import type { End, Moment, TaskFacts } from './moments.ts'
+import { type End, type Moment, type TaskFacts, taskTitle } from './moments.ts'
 import type { InvocationRun } from './run.ts'
 import { createTerminal, cut, duration, type Style, styled } from './terminal.ts'
 
@@ -25,13 +25,17 @@ export const createLive = ({ count, timeout }: LiveOptions) => {
   const running = new Map<string, { readonly name: string; readonly since: number }>()
   let phase: string | undefined
   let reported = 0
+  /** Of the shutdown, in which SIGTERM and SIGKILL are no failures. */
+  let isSpindown = false
+  const signalled = new Set<string>()
+  const killed = new Set<string>()
 
   const terminal = createTerminal(() => status())
 
   const status = (): string | undefined => {
     if (phase === undefined) return undefined
     const names = [...running.values()].map(({ name }) => name)
-    const what = names.length > 0 ? `${names.length === 1 ? 'task' : 'tasks'} ${names.join(', ')}` : phase
+    const what = names.length > 0 ? names.map(name => taskTitle(cut(name, 60))).join(', ') : phase
     if (!isDetailed) return `  ${invocation} of ${count} invocations: ${what}`
     const left = deadline === undefined ? '' : `, ${duration(Math.max(0, deadline - Date.now()))} until the deadline`
     return `  … ${what}${left}`
@@ -53,7 +57,10 @@ export const createLive = ({ count, timeout }: LiveOptions) => {
         if (isDetailed || invocation === 0) line(at, [], `${moment.kind} extension ${moment.name} registered`)
         return
       case 'companion':
-        if (isDetailed || invocation === 0) line(at, [], `companion: ${COMPANIONS[moment.kind] ?? moment.kind}`)
+        if (isDetailed || invocation === 0) {
+          const late = phase === 'handler' ? ', from the next invocation on' : ''
+          line(at, [], `companion: ${COMPANIONS[moment.kind] ?? moment.kind}${late}`)
+        }
         return
       case 'init-ended':
         phase = undefined
@@ -81,19 +88,36 @@ export const createLive = ({ count, timeout }: LiveOptions) => {
         return
       case 'task-started':
         running.set(keyOf(moment.task), { name: moment.task.name, since: at })
-        if (isDetailed) line(at, 'green', `task ${named(moment.task)} starts`)
+        if (isDetailed) line(at, 'green', `${named(moment.task)} starts`)
         return
       case 'task-ended': {
         const since = running.get(keyOf(moment.task))?.since ?? at
         running.delete(keyOf(moment.task))
-        const text = `task ${named(moment.task)} ${described(moment.end)}, after ${duration(at - since)}`
+        const text = `${named(moment.task)} ${described(moment.end)}, after ${duration(at - since)}`
         if (isDetailed || moment.end.status !== 'completed') line(at, styleOf(moment.end), text)
         return
       }
       case 'task-unstarted':
         if (isDetailed || moment.status !== 'skipped')
-          line(at, 'yellow', `task ${named(moment.task)} is not started: ${moment.status}`)
+          line(
+            at,
+            moment.status === 'dropped' ? 'red' : 'yellow',
+            `${named(moment.task)} is not started: ${moment.status}`,
+          )
         return
+      case 'tasks-lost':
+        line(at, 'red', `unfinished: ${moment.names.map(name => taskTitle(cut(name, 60))).join(', ')}`)
+        return
+      case 'handed-off': {
+        if (!isDetailed && moment.status === 'done') return
+        const error = moment.error === undefined ? '' : `: ${cut(moment.error, 200)}`
+        line(
+          at,
+          HANDED_OFF[moment.status].style,
+          `handed-off work ${cut(moment.name, 60)} ${HANDED_OFF[moment.status].text}${error}`,
+        )
+        return
+      }
       case 'hook-started':
         line(at, 'green', `hook ${cut(moment.name, 60)} starts`)
         return
@@ -114,22 +138,31 @@ export const createLive = ({ count, timeout }: LiveOptions) => {
         running.clear()
         deadline = undefined
         phase = undefined
-        if (moment.reason !== 'SPINDOWN') return
+        isSpindown = moment.reason === 'SPINDOWN'
+        if (!isSpindown) return
         base = at
         heading('shutdown')
         return
       case 'sigterm':
-        line(at, [], `SIGTERM to ${processName(moment.process)}`)
+        signalled.add(moment.process)
+        line(at, [], `SIGTERM to ${processName(moment.process)}: time for its shutdown`)
         return
-      case 'sigkill':
-        line(at, [], `SIGKILL to ${processName(moment.process)}`)
+      case 'sigkill': {
+        const why = !isSpindown ? '' : signalled.has(moment.process) ? ': its time was over' : `: ${USUAL_END}`
+        killed.add(moment.process)
+        line(at, [], `SIGKILL to ${processName(moment.process)}${why}`)
         return
+      }
       case 'shutdown-event':
-        line(at, [], `SHUTDOWN to ${processName(moment.name)}`)
+        line(at, [], `SHUTDOWN to ${processName(moment.name)}: the environment ends`)
         return
-      case 'process-exited':
-        line(at, [], `${processName(moment.process)} ended (${moment.signal ?? `exit code ${moment.exitCode}`})`)
+      case 'process-exited': {
+        const { process, signal, exitCode } = moment
+        const isOwn = isSpindown && signal === 'SIGKILL' && !killed.has(process)
+        const how = isOwn ? 'SIGKILL by itself: it was done' : (signal ?? `exit code ${exitCode}`)
+        line(at, [], `${processName(process)} ended (${how})`)
         return
+      }
       case 'log':
         if (isDetailed || moment.stream === 'stderr') {
           const source = moment.source === 'function' ? '' : `${moment.source}: `
@@ -166,9 +199,19 @@ const COMPANIONS: Record<string, string> = {
   none: 'none',
 }
 
+const HANDED_OFF = {
+  done: { style: 'green', text: 'done' },
+  failed: { style: 'red', text: 'failed' },
+  waiting: { style: 'yellow', text: 'is not done yet: time was up' },
+  lost: { style: 'red', text: 'is not done: the environment ends' },
+} as const
+
+const USUAL_END = 'the usual end where no extension asks for time'
+
 const keyOf = ({ requestId, index }: TaskFacts) => `${requestId}#${index}`
 
-const named = ({ name, carried }: TaskFacts) => `${cut(name, 60)}${carried ? ' (carried over)' : ''}`
+const named = ({ name, carried }: Pick<TaskFacts, 'name' | 'carried'>) =>
+  `${taskTitle(cut(name, 60))}${carried ? ' (carried over)' : ''}`
 
 const described = ({ status, error }: End) =>
   status === 'completed' ? 'ended' : `${status}${error === undefined ? '' : ` (${cut(error, 200)})`}`

@@ -1,5 +1,6 @@
 // Everything that happens while a handler runs in the sandbox, from all its sources, in the order in which it happened.
 import type { LogLine, SandboxEvent } from '../sandbox/index.ts'
+import { type Finding, readOwnLine } from './log-lines.ts'
 import { createObservation, type ObservedMessage } from './observation.ts'
 import type { ProbeFindings } from './probe.ts'
 
@@ -13,7 +14,14 @@ export type Moment =
   | { readonly type: 'task-unstarted'; readonly at: number; readonly task: TaskFacts; readonly status: string }
   | { readonly type: 'hook-started'; readonly at: number; readonly name: string }
   | { readonly type: 'hook-ended'; readonly at: number; readonly name: string; readonly end: End }
-  | { readonly type: 'loaded'; readonly at: number; readonly versions: readonly string[] }
+  | {
+      readonly type: 'loaded'
+      readonly at: number
+      readonly versions: readonly string[]
+      /** Whether it was seen only once the handler's module had been loaded. */
+      readonly isLate: boolean
+    }
+  | (Finding & { readonly at: number })
   | ({ readonly type: 'probe'; readonly at: number } & ProbeFindings)
   | { readonly type: 'hold-started'; readonly at: number; readonly requestId: string }
   | { readonly type: 'hold-ended'; readonly at: number; readonly requestId: string }
@@ -25,6 +33,10 @@ export type TaskFacts = {
   readonly index: number
   readonly carried: boolean
 }
+
+/** A task without a name is called `task 1` already. */
+export const taskTitle = (name: string, quote: (name: string) => string = text => text): string =>
+  /^task \d+$/.test(name) ? name : `task ${quote(name)}`
 
 /** `completed`, `failed` or `abandoned`. */
 export type End = { readonly status: string; readonly error?: string }
@@ -41,6 +53,8 @@ export const createMoments = (onMoment: (moment: Moment) => void = () => {}) => 
   const observation = createObservation()
   const waiting: Moment[] = []
   const all: Moment[] = []
+  /** Those of `waiting` that were read from a stream, whose time is that of the reading. */
+  let written: { readonly line: LogLine; readonly moment: { at: number } }[] = []
   let timer: NodeJS.Timeout | undefined
   /** What the machine's monotonic clock showed when the sandbox began. */
   let beganAt: number | undefined
@@ -50,8 +64,30 @@ export const createMoments = (onMoment: (moment: Moment) => void = () => {}) => 
     timer ??= setTimeout(settle, SETTLE_MS)
   }
 
+  const takeText = (line: LogLine, text: string) => {
+    if (SKIPPED.test(text)) return
+    const kind = line.source === 'function' && COMPANION.exec(text)?.[1]
+    const findings = readOwnLine(text)
+    // A moment of its own says what such a line does, unless the line is JSON, which has the stack too.
+    const isTold = findings.some(({ type }) => type === 'handed-off') && !text.startsWith('{')
+    const moments: Moment[] = [
+      ...findings.map(finding => ({ ...finding, at: line.at })),
+      ...(kind
+        ? [{ type: 'companion', at: line.at, kind } as const]
+        : isTold
+          ? []
+          : [{ type: 'log', ...line, text } as const]),
+    ]
+    for (const moment of moments) {
+      written.push({ line, moment })
+      take(moment)
+    }
+  }
+
   const handOn = (count: number) => {
-    for (const moment of waiting.splice(0, count)) {
+    const told = waiting.splice(0, count)
+    written = written.filter(({ moment }) => !told.includes(moment as Moment))
+    for (const moment of told) {
       all.push(moment)
       onMoment(moment)
     }
@@ -75,13 +111,13 @@ export const createMoments = (onMoment: (moment: Moment) => void = () => {}) => 
     },
     onLog(line: LogLine) {
       const { text, message } = observation.read(line)
-      if (message) {
-        const moment = toMoment(message, message.at - (beganAt ?? message.at))
-        if (moment) take(moment)
-      }
-      if (text === undefined || SKIPPED.test(text)) return
-      const kind = line.source === 'function' && COMPANION.exec(text)?.[1]
-      take(kind ? { type: 'companion', at: line.at, kind } : { type: 'log', ...line, text })
+      if (text !== undefined) takeText(line, text)
+      const moment = message && toMoment(message, message.at - (beganAt ?? message.at))
+      if (!moment) return
+      // What stands before it in the same stream had been written by then, and was only read later.
+      for (const told of written)
+        if (isSameStream(told.line, line)) told.moment.at = Math.min(told.moment.at, moment.at)
+      take(moment)
     },
     /** All that has been told by now. */
     flush() {
@@ -96,6 +132,8 @@ export const createMoments = (onMoment: (moment: Moment) => void = () => {}) => 
 /** What `POST_INVOKE_LOG_LEVEL=DEBUG` writes at init. */
 const COMPANION = /middy-post-invoke: companion: (\w+)/
 const SKIPPED = /middy-post-invoke: task .* is not for the outcome / // a moment of its own
+
+const isSameStream = (one: LogLine, other: LogLine) => one.source === other.source && one.stream === other.stream
 
 const monotonic = () => Number(process.hrtime.bigint()) / 1e6
 
@@ -119,7 +157,7 @@ const toMoment = ({ what, phase, data }: ObservedMessage, at: number): Moment | 
     case 'hold-ended':
       return { type: 'hold-ended', at, requestId }
     case 'load-ended':
-      return { type: 'loaded', at, versions: data.versions ?? [] }
+      return { type: 'loaded', at, versions: data.versions ?? [], isLate: data.isLate ?? false }
     case 'probe-ended':
       return { type: 'probe', at, isFound: data.isFound ?? false, earlier: data.earlier ?? [] }
     default:

@@ -15,6 +15,7 @@ export type ObservedMessage = {
 /** The fields of the channels' messages that are read here. */
 export type ObservedData = Partial<ProbeFindings> & {
   readonly versions?: readonly string[]
+  readonly isLate?: boolean
   readonly name?: string
   readonly awsRequestId?: string
   readonly index?: number

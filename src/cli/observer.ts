@@ -21,17 +21,37 @@ const main = () => {
   delete process.env.POST_INVOKE_OBSERVER
   if (marker === undefined) return
   const { subscribe } = process.getBuiltinModule('node:diagnostics_channel')
+  let areVersionsTold = false
+  const tell = (kind: (typeof CHANNELS)[string], data: Record<string, unknown>) => {
+    const at = Number(process.hrtime.bigint()) / 1e6
+    writeAll(`${marker}${JSON.stringify({ at, ...kind, data })}\n`)
+  }
   for (const [channel, kind] of Object.entries(CHANNELS)) {
     subscribe(channel, message => {
       try {
-        const at = Number(process.hrtime.bigint()) / 1e6
-        writeAll(`${marker}${JSON.stringify({ at, ...kind, data: plain(message as Record<string, unknown>) })}\n`)
+        if (kind.what === 'load') {
+          const versions = loadedVersions()
+          areVersionsTold = versions.length > 0
+          tell(kind, { versions })
+          return
+        }
+        if (!areVersionsTold && kind.what !== 'probe') {
+          areVersionsTold = true
+          tell({ what: 'load', phase: 'ended' }, { versions: loadedVersions(), isLate: true })
+        }
+        tell(kind, plain(message as Record<string, unknown>))
       } catch {
         // Whatever hinders it, the function goes on.
       }
     })
   }
 }
+
+/** Each version of this package leaves a mark in the process that uses it. */
+const loadedVersions = () =>
+  Object.getOwnPropertySymbols(globalThis).flatMap(
+    ({ description = '' }) => /^middy-post-invoke\/(\d[^/]*)$/.exec(description)?.[1] ?? [],
+  )
 
 /** Errors say nothing as JSON. */
 const plain = (message: Record<string, unknown>) => {

@@ -13,21 +13,24 @@ export type Probe = {
   readonly hasLayer: boolean
   /** Whether the handler itself was run. */
   readonly hasEvent: boolean
-  readonly runtime: string | undefined
+  /** The name of the runtime client, for people. */
+  readonly runtime: string
 }
 
 export const checkProbe = (probe: Probe): readonly Check[] => {
   const { run, moments, runtime } = probe
   const findings = moments.find(moment => moment.type === 'probe')
   const loaded = ok('load', `The handler loads, in ${duration(run.init.readyAt ?? 0)}`)
-  const client = info('client', `Runtime client: ${runtime ?? "the sandbox's own, which does as that of nodejs24.x"}`)
-  if (run.versions.length === 0) {
+  const client = info('client', `Runtime client: ${runtime}`)
+  if (run.versions.length === 0 || run.calledLate) {
     return [
       loaded,
       client,
       problem(
         'middleware',
-        'The handler does not use this package: neither postInvoke() nor withPostInvoke() was called while it was loaded',
+        run.calledLate
+          ? 'postInvoke() or withPostInvoke() was first called inside an invocation: its tasks may run before the response'
+          : 'The handler does not use this package: neither postInvoke() nor withPostInvoke() was called while it was loaded',
         "middy().use(postInvoke()): in the handler's module, not in a function that is called later.",
       ),
     ]

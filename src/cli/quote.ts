@@ -6,7 +6,7 @@ export const shell = (text: string): string => (PLAIN.test(text) ? text : `'${te
 
 /** Of what JSON can say, YAML takes all. Plain are only words that can be nothing but a string. */
 export const yaml = (text: string): string =>
-  /^[A-Za-z./][\w. /-]*$/.test(text) && !/^(true|false|yes|no|on|off|null|y|n)$|^\.[\d.]|\s$/i.test(text)
+  /^[A-Za-z./][\w. /-]*$/.test(text) && !/^(true|false|yes|no|on|off|null|y|n|\.inf|\.nan)$|^\.[\d._]|\s$/i.test(text)
     ? text
     : JSON.stringify(text)
 

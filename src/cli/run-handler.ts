@@ -1,6 +1,6 @@
 // Runs a staged handler in the sandbox, from its init to its shutdown.
 import { createSandbox, type InvocationReport, type Sandbox, SandboxError } from '../sandbox/index.ts'
-import { CommandError, Interrupted } from './errors.ts'
+import { InitFailed, Interrupted } from './errors.ts'
 import { createMoments, type Moment } from './moments.ts'
 import { layerFolder } from './package-files.ts'
 import { type InvocationRun, type Run, summarize } from './run.ts'
@@ -13,7 +13,9 @@ export type RunHandlerOptions = {
   readonly freeze?: boolean
   readonly count: number
   readonly variables: Readonly<Record<string, string>>
-  readonly runtime?: Runtime | undefined
+  readonly runtime: Runtime
+  /** Whether all that the function writes comes by one stream, and so in the order in which it wrote it. */
+  readonly oneStream?: boolean
   /** Called with each moment, in order. */
   onMoment?(moment: Moment): void
   /** Whether a person sees the moments as they come, so that an error need not repeat what was logged. */
@@ -24,7 +26,7 @@ export type RunHandlerOptions = {
 /**
  * Runs it as often as it is asked to, and ends its environment. What it staged is removed.
  *
- * @throws CommandError when its Init fails.
+ * @throws InitFailed when its Init fails.
  */
 export const runHandler = async (staged: StagedHandler, event: unknown, options: RunHandlerOptions): Promise<Run> => {
   const { variables, runtime } = options
@@ -36,13 +38,16 @@ export const runHandler = async (staged: StagedHandler, event: unknown, options:
     sandbox = await createSandbox({
       taskRoot: staged.taskRoot,
       handler: staged.handler,
-      ...runtime?.options(staged.handler),
+      runtimeClient: [...(options.oneStream ? ONE_STREAM : []), ...runtime.command(staged.handler)],
+      executionEnvironment: `AWS_Lambda_${runtime.lambda}`,
       layers: options.layer ? [layerFolder] : [],
       timeout: options.timeout * 1_000,
       freeze: options.freeze,
       environment: {
         POST_INVOKE_LOG_LEVEL: 'DEBUG', // it says which companion was chosen
-        POST_INVOKE_COMPANION: options.layer ? 'layer' : 'embedded',
+        POST_INVOKE_COMPANION: 'embedded',
+        ...runtime.variables,
+        ...(options.layer ? { POST_INVOKE_COMPANION: 'layer' } : {}),
         ...variables,
         ...moments.variables([...staged.nodeOptions, variables.NODE_OPTIONS].filter(Boolean).join(' ')),
       },
@@ -65,14 +70,23 @@ export const runHandler = async (staged: StagedHandler, event: unknown, options:
     moments.flush()
     if (!(error instanceof SandboxError) || error.code !== 'INIT_FAILED') throw error
     const hint = staged.hint(error.message)
-    const message = options.isWatched ? error.message.split('\nLast lines written:')[0] : error.message
-    throw new CommandError(hint === undefined ? `${message}` : `${message}\n${hint}`)
+    const message = options.isWatched ? (error.message.split('\nLast lines written:')[0] ?? '') : error.message
+    const failed = moments.all.findLast(moment => moment.type === 'init-failed')
+    throw new InitFailed(hint === undefined ? message : `${message}\n${hint}`, {
+      ...summarize(moments.all, []),
+      init: {
+        error: { type: failed?.errorType ?? '', message: failed?.message ?? message, ...(hint ? { hint } : {}) },
+      },
+    })
   } finally {
     interrupts.end()
     await sandbox?.[Symbol.asyncDispose]()
     staged.remove()
   }
 }
+
+/** Puts standard error where standard output goes. The process stays the one that is started. */
+const ONE_STREAM = ['/bin/sh', '-c', 'exec "$@" 2>&1', 'sh'] as const
 
 /** Ctrl+C: processes of the sandbox are in groups of their own, and would not notice. A second one ends us at once. */
 const watchInterrupts = (dispose: () => PromiseLike<void> | undefined) => {

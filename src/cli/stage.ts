@@ -76,9 +76,7 @@ if (typeof found !== 'function') {
   const names = Object.keys(exports).join(', ') || 'nothing'
   throw new TypeError(${JSON.stringify(`Expected ${fromHere(file)} to export the function ${exported}, it exports `)} + names + '.')
 }
-const versions = Object.getOwnPropertySymbols(globalThis)
-  .flatMap(({ description = '' }) => /^middy-post-invoke\\/(\\d[^/]*)$/.exec(description)?.[1] ?? [])
-process.getBuiltinModule('node:diagnostics_channel').channel(${JSON.stringify(LOADED_CHANNEL)}).publish({ versions })
+process.getBuiltinModule('node:diagnostics_channel').channel(${JSON.stringify(LOADED_CHANNEL)}).publish({})
 export const handler = ${probe ? `probe(found, ${probe.run})` : 'found'}
 `
 
@@ -131,11 +129,17 @@ const bundle = async ({ build }: Esbuild, { file, project }: HandlerFile, folder
 /** What esbuild puts into an ES module in place of `require`, to fail with. */
 const ESBUILD_REQUIRE = 'Dynamic require of "'
 
-const isModule = (project: string): boolean => {
+const isModule = (project: string): boolean => readManifest(project).type === 'module'
+
+type Manifest = { readonly type?: string } & Readonly<
+  Partial<Record<'dependencies' | 'devDependencies' | 'optionalDependencies', Record<string, string>>>
+>
+
+const readManifest = (project: string): Manifest => {
   try {
-    return createRequire(join(project, 'package.json'))('./package.json').type === 'module'
+    return JSON.parse(readFileSync(join(project, 'package.json'), 'utf8'))
   } catch {
-    return false
+    return {}
   }
 }
 
@@ -153,6 +157,10 @@ const requireStripping = ({ file, project }: HandlerFile) => {
 
 /** What a person can do about an Init that failed for the way in which Node.js loads the file. */
 const hintFor = (handler: HandlerFile, how: StagedHandler['how'], message: string): string | undefined => {
+  const missing = missingPackage(message)
+  if (missing !== undefined && !(handler.isTypeScript && isPathOf(handler, missing))) {
+    return installHint(handler, missing)
+  }
   if (how === 'esbuild') return undefined
   const typed = handler.isTypeScript
   if (/Cannot use import statement outside a module|Unexpected token 'export'/.test(message)) {
@@ -160,6 +168,33 @@ const hintFor = (handler: HandlerFile, how: StagedHandler['how'], message: strin
     return `It is an ES module, and ${fromHere(join(handler.project, 'package.json'))} says "type": "commonjs". Change that (npm pkg set type=module), give the file the ending ${typed ? '.mts' : '.mjs'}${bundled}.`
   }
   return typed && STRIP_ERRORS.test(message) ? STRIP_HINT : undefined
+}
+
+/** The package of which Node.js says, for an import or a require, that it is not there. */
+const missingPackage = (message: string): string | undefined => {
+  const [, specifier = ''] = /Cannot find (?:package|module) '([^']+)'/.exec(message) ?? []
+  return /^(@[a-z\d~-][\w.~-]*\/)?[a-z\d~-][\w.~-]*(?=$|\/)/.exec(specifier)?.[0]
+}
+
+/** Whether tsconfig.json makes such a name a path of the project's own, which only a bundler follows. */
+const isPathOf = ({ project }: HandlerFile, name: string): boolean => {
+  try {
+    const text = readFileSync(join(project, 'tsconfig.json'), 'utf8')
+    const [first = name] = name.split('/')
+    return text.includes('"paths"') && [name, `${name}/*`, `${first}/*`].some(path => text.includes(`"${path}"`))
+  } catch {
+    return false
+  }
+}
+
+const installHint = ({ project }: HandlerFile, name: string): string => {
+  const here = fromHere(project)
+  const where = here === '.' ? '' : ` in ${here}`
+  const manifest = readManifest(project)
+  const isListed = name in { ...manifest.dependencies, ...manifest.devDependencies, ...manifest.optionalDependencies }
+  return isListed
+    ? `The package ${name} is listed in package.json, but not installed. Install it${where}: npm install`
+    : `The package ${name} is not installed. Install it${where}: npm install ${name}`
 }
 
 const STRIP_ERRORS =

@@ -1,5 +1,6 @@
 // An invocation as an SVG picture, legible on light and on dark grounds.
-import { tickStep } from './chart.ts'
+import { RELEASE, tickStep } from './chart.ts'
+import { taskTitle } from './moments.ts'
 import type { InvocationRun, TaskRun } from './run.ts'
 import { cut } from './terminal.ts'
 
@@ -13,12 +14,32 @@ const MAX_LABEL = 28
 /** Wider than the letters of a system's font are at 13 pixels, by a little. */
 const LETTER = 7.4
 
-export const drawSvg = ({ answeredAt, tasks, releasedAt }: InvocationRun): string => {
+export const drawSvg = (run: InvocationRun): string => {
+  const { status, answeredAt, tasks, releasedAt } = run
   const shown = tasks.slice(0, MAX_TASKS)
+  const unstarted = run.unstarted
+    .filter(({ status }) => status === 'dropped' || status === 'lost')
+    .map(({ name, at }) => ({ label: taskTitle(name), at, text: 'never started' }))
+  const handedOff = run.handedOff.map(({ name, at, status }) => ({
+    label: name,
+    at,
+    text: `handed off, ${{ done: 'done', failed: 'failed', waiting: 'waits', lost: 'not done' }[status]}`,
+  }))
+  const marks = [...unstarted, ...handedOff].slice(0, MAX_TASKS)
   const more = tasks.length - shown.length
-  const labels = shown.map(({ name }) => cut(`task ${name}`, MAX_LABEL))
-  const left = 28 + Math.ceil(LETTER * Math.max('companion'.length, ...labels.map(label => label.length)))
-  const last = Math.max(releasedAt, ...shown.map(taskEnd), 0.001)
+  const labels = shown.map(({ name }) => cut(taskTitle(name), MAX_LABEL))
+  const left =
+    28 +
+    Math.ceil(
+      LETTER *
+        Math.max(
+          'companion'.length,
+          ...[...labels, ...marks.map(({ label }) => cut(label, MAX_LABEL))].map(label => label.length),
+        ),
+    )
+  const last = Math.max(releasedAt, ...shown.map(({ startedAt, endedAt = startedAt }) => endedAt), 0.001)
+  /** What did not end is drawn to the end. */
+  const taskEnd = ({ endedAt = last }: TaskRun) => endedAt
   const end = last * 1.2 // the rest is for what stands behind the last bar
   const x = (time: number) => left + (time / end) * (WIDTH - left - RIGHT)
   const lanes: string[] = []
@@ -50,7 +71,11 @@ export const drawSvg = ({ answeredAt, tasks, releasedAt }: InvocationRun): strin
     })
   })
   if (more > 0) lane('', y => `<text class="note" x="${px(left)}" y="${y + 15.5}">and ${more} more tasks</text>`)
-  lane('companion', y => bar('held', 0, releasedAt, 'holds the environment')(y) + note(releasedAt, 'lets go')(y))
+  for (const { label, at, text } of marks) lane(cut(label, MAX_LABEL), y => note(Math.min(at, last), text)(y))
+  lane(
+    'companion',
+    y => bar('held', 0, releasedAt, 'holds the environment')(y) + note(releasedAt, RELEASE[status].end)(y),
+  )
 
   const bottom = TOP + lanes.length * LANE
   const ticks: string[] = []
@@ -61,19 +86,22 @@ export const drawSvg = ({ answeredAt, tasks, releasedAt }: InvocationRun): strin
     ticks.push(`<text class="tick" x="${px(x(time))}" y="${bottom + 20}">${text}</text>`)
   }
   const height = bottom + 34
-  const title = `One invocation: the response leaves after ${ms(answeredAt)}, ${shown.length === 0 ? 'no deferred task runs' : 'then the deferred tasks run'}, and the environment is let go after ${ms(releasedAt)}.`
+  const title = `One invocation: the response leaves after ${ms(answeredAt)}, ${shown.length === 0 ? 'no deferred task runs' : 'then the deferred tasks run'}, and the environment is ${RELEASED[status]} after ${ms(releasedAt)}.`
 
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img" aria-labelledby="title">
 <title id="title">${title}</title>
 <style>${STYLE}</style>
 <rect class="background" x="0.5" y="0.5" width="${WIDTH - 1}" height="${height - 1}" rx="8"/>
-${drawMoments([x(answeredAt), `response out: ${ms(answeredAt)}`], [x(releasedAt), `released: ${ms(releasedAt)}`], bottom)}
+${drawMoments([x(answeredAt), `response out: ${ms(answeredAt)}`], [x(releasedAt), `${MOMENT[status]}: ${ms(releasedAt)}`], bottom)}
 ${lanes.join('\n')}
 <line class="axis" x1="${left}" y1="${bottom}" x2="${WIDTH - RIGHT}" y2="${bottom}"/>
 ${ticks.join('\n')}
 </svg>
 `
 }
+
+const RELEASED = { success: 'let go', error: 'let go', timeout: 'ended by a timeout', crash: 'ended by a crash' }
+const MOMENT = { success: 'released', error: 'released', timeout: 'timed out', crash: 'crashed' }
 
 type Labelled = readonly [x: number, text: string]
 
@@ -123,8 +151,6 @@ export const STYLE = `
     line.axis, line.tick { stroke: #9198a1 }
   }
 `
-
-const taskEnd = ({ startedAt, endedAt }: TaskRun) => endedAt ?? startedAt
 
 const ms = (time: number) => `${Math.round(time)} ms`
 

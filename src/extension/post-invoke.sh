@@ -29,7 +29,10 @@
 
 if ((BASH_VERSINFO[0] < 5)); then # before anything that an older bash cannot read
   message="bash 5.0 or later is needed, this is $BASH_VERSION"
-  if (($#)); then echo "failed $message" >&3; else echo "middy-post-invoke: $message" >&2; fi
+  # only in the layer: begin
+  (($#)) || echo "middy-post-invoke: $message" >&2
+  # only in the layer: end
+  (($#)) && echo "failed $message" >&3
   exit 1
 fi
 
@@ -42,16 +45,22 @@ host=${address%:*} port=${address##*:}
 pipe=${POST_INVOKE_FOLDER:-/tmp}/.middy-post-invoke-1-$port
 tasks=$pipe.tasks
 margin=100 # milliseconds: so long before the deadline the environment is released, or a good answer becomes a timeout
+# only in the layer: begin
+# Nobody else's: there may be variables of these names in the function's environment.
 function_pid='' # that of the function's process, where it has started this one
 event=''        # what was read and not yet released
 pending=0       # how many requests for an event have not been answered
 block=''        # how much of an answer's head is read at once
+in_step=''      # whether the last settled was that of the last event
 is_here=''      # whether an answer is expected to be there as a whole
 present=''      # whether a function's process takes part
 watch=''        # whether it has said so
 held=''         # the number of the invocation that runs tasks
 last=0          # the number of the one released last
 limit=()        # the options by which `read` ends in time, at limit_end
+hands_off=''    # whether the function has said that it does
+identifier='' api='' never='' died='' worker='' has_complained=''
+# only in the layer: end
 exec {log}>&2 2>/dev/null # bash writes an error for each connection that is over: what matters is looked at
 
 # --- The log --------------------------------------------------------------------------------------------------------
@@ -66,7 +75,9 @@ say() { # LINE
 }
 
 complain() { # TEXT
+  # only in the layer: begin
   [[ ${POST_INVOKE_LOG_LEVEL^^} = SILENT || ${AWS_LAMBDA_LOG_LEVEL^^} = FATAL ]] && return
+  # only in the layer: end
   if [[ ${AWS_LAMBDA_LOG_FORMAT^^} = JSON ]]; then
     say "{\"level\":\"ERROR\",\"message\":\"middy-post-invoke: ${1//[\"\\[:cntrl:]]/}\"}"
   else
@@ -102,16 +113,16 @@ limit_until() { # TIME, in milliseconds since the epoch
   limit=(-t "$left")
 }
 
-pause() { # SECONDS. Without a process for it: nobody ever writes to this socket, which is connected to nothing
+pause() { # SECONDS. Without a process for it: nobody ever writes to this socket
   [[ $never ]] || exec {never}<>"/dev/udp/$host/$port"
-  read -r -t "$1" -u "$never"
+  if [[ $never ]]; then read -r -t "$1" -u "$never"; else sleep "$1"; fi
 }
 
 # --- The Extensions API ---------------------------------------------------------------------------------------------
 
 connect() { # anew. Fails where nobody listens any more: on Lambda that never is
   local wait
-  pending=0 is_here=''
+  pending=0 is_here='' in_step=''
   for wait in 0.02 0.1 0.5 1 2 2 ''; do
     [[ $api ]] && exec {api}>&- && api=''
     exec {api}<>"/dev/tcp/$host/$port" && return
@@ -141,7 +152,7 @@ read_answer() {
   # Most of the head in one block, for bash reads lines byte by byte: as much as there is in an answer that is empty, and else
   # like the last one.
   if [[ $answer = $'HTTP/1.1 200 OK\r\n' && $block ]]; then read_bytes "$block" || return; fi
-  until [[ $answer = *$'\r\n\r\n'* ]]; do read_line || return; done
+  while [[ $answer != *$'\r\n\r\n'* ]]; do read_line || return; done
   head=${answer%%$'\r\n\r\n'*}
   answer=${answer:${#head}+4}
   length=${head,,}
@@ -185,7 +196,7 @@ read_bytes() { # COUNT: adds them to answer
 
 read_line() { # adds it to answer
   local line
-  ((${#answer} < 16384)) && IFS= read -r "${patience[@]}" -u "$api" line && answer+=$line$'\n'
+  IFS= read -r "${patience[@]}" -u "$api" line && ((${#answer} < 16384)) && answer+=$line$'\n'
 }
 
 read_chunks() {
@@ -202,9 +213,11 @@ read_chunks() {
   done
 }
 
+pauses=(0 0.05 0.1 0.2 0.5 1 2) # between one failure and the next question
+
 # Sets event, however long that takes: an extension that exits is a crash, and one that stops asking stops the environment.
 next_event() {
-  local status failures=0 pauses=(0 0.05 0.1 0.2 0.5 1 2)
+  local status failures=0
   while :; do
     ((pending)) || ask
     if read_answer; then ((pending -= 1)); else connect || exit 1; fi
@@ -225,7 +238,7 @@ next_event() {
     fi
     pause "${pauses[failures]}"
     check_function
-    ((failures < ${#pauses[@]} - 1)) && ((failures += 1))
+    ((failures < 6)) && ((failures += 1))
   done
 }
 
@@ -254,10 +267,12 @@ register() { # NAME EVENTS
 listen() {
   local kind number rest
   while read -r "${limit[@]}" -u "$lines" kind number rest || is_late $?; do
+    # only in the layer: begin
     present=1
+    # only in the layer: end
     case $kind in
       settled) # what is not above the last one released comes too late, or twice
-        if is_number "$number" && ((number > last)); then
+        if is_new "$number"; then
           last=$number start=$rest held=''
           if [[ ! $event || $event = *"\"$start"* ]]; then
             news=settled
@@ -267,12 +282,14 @@ listen() {
           limit_by_event
         fi ;;
       hold)
-        if is_number "$number" && ((number > last)) && is_number "$rest"; then
+        if is_new "$number" && is_number "$rest"; then
           held=$number
           limit_until $((rest - margin))
         fi ;;
       open) last=0 ;;
+      # only in the layer: begin
       work) hands_off=1 ;;
+      # only in the layer: end
       watch)
         watch=1
         if [[ ! $event ]]; then
@@ -283,6 +300,8 @@ listen() {
     [[ ${limit[*]} ]] && limit_until "$limit_end"
   done
 }
+
+is_new() { [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 && $1 -gt $last ]]; } # as is_number, in one command
 
 is_late() { # STATUS of read. Sets news, or else there is more to be read
   kind=''
@@ -305,9 +324,11 @@ limit_by_event() {
 
 function_is_gone() {
   say_last_words gone
-  [[ $words || $held ]] && died=1
   [[ $words ]] && : >"$tasks"
+  # only in the layer: begin
+  [[ $words || $held ]] && died=1
   present='' watch='' held='' last=0 limit=()
+  # only in the layer: end
 }
 
 # The internal extension has nobody left to hold for.
@@ -334,28 +355,33 @@ hold() {
         # What is told of this invocation from now on is too late. Where the function watches, not every one is counted.
         [[ $watch ]] && last=${held:-$last} || last=${held:-$((last + 1))}
         held='' start=''
-        release ;;
+        release
+        in_step='' ;;
       gone) pass ;;
     esac
   done
 }
 
 release() {
-  local busy=''
   # only in the layer: begin
+  local busy=''
   if [[ $hands_off || $command ]] && is_busy; then busy=1; fi
   # only in the layer: end
   if [[ ! $event ]]; then
-    # To read an event takes bash longer than to ask for the next one. So that comes first where the event is here.
-    if [[ ! $busy ]] && read -t 0 -u "$api"; then
+    # To read an event takes bash longer than to ask for the next one. So that comes first where the event is here, and can
+    # only be the right one.
+    if [[ $in_step && ! $busy ]] && read -t 0 -u "$api"; then
       is_here=1
       ask
     fi
     next_event
-    is_here=''
-    if ((!pending)) && [[ $event != *"\"$start"* ]]; then
-      limit_by_event # it is that of the next invocation, which is held from here on
-      return
+    is_here='' in_step=1
+    if [[ $event != *"\"$start"* ]]; then
+      in_step=''
+      if ((!pending)); then
+        limit_by_event # it is that of the next invocation, which is held from here on
+        return
+      fi
     fi
   fi
   # only in the layer: begin
@@ -367,6 +393,8 @@ release() {
 # Nobody takes part in this invocation, or does any longer.
 pass() {
   [[ $function_pid ]] && end_with_function
+  # only in the layer: begin
+  in_step=''
   [[ $present ]] && function_is_gone
   if [[ ! $event ]]; then
     next_event
@@ -377,10 +405,9 @@ pass() {
     pause 0.05 # in which Lambda notices, and sends nothing more to a process that is gone
     died=''
   fi
-  # only in the layer: begin
   [[ $command ]] && work
-  # only in the layer: end
   ask_after_event
+  # only in the layer: end
 }
 
 ask_after_event() {

@@ -11,42 +11,43 @@ export type RequestWork = {
   readonly isBase64?: boolean | undefined
   readonly retry?: RetryOptions | undefined
   readonly dispatcher?: DispatcherOptions | undefined
+  readonly maxRedirections?: number | undefined
 }
 
-/** A call of a function of the jobs module. */
+/** A call of a function of the jobs module. Which module that is, is for whoever runs it to know. */
 export type JobWork = {
   readonly kind: 'job'
   readonly job: string
   readonly payload?: JsonValue | undefined
-  /** The file of the jobs module, absolute. */
-  readonly module: string
   readonly retry?: RetryOptions | undefined
   readonly timeout?: number | undefined
 }
 
 export type Entry = {
   readonly version: typeof ENTRY_VERSION
-  /** The request's id and a number: the same each time that this work is tried. */
+  /** Its idempotency key, the same each time that this work is tried: the caller's own, else `id`. */
   readonly key: string
+  /** The request's id, a hash of what is to be done, and a number among those that are to do the same. */
+  readonly id: string
   readonly requestId: string
   /** For log lines. */
   readonly name: string
-  /** Where the function's code lies, and its modules. */
-  readonly taskRoot: string
+  /** Milliseconds after which it is not tried again. */
+  readonly maxAge?: number | undefined
   readonly work: RequestWork | JobWork
 }
 
 /** How often and when to try again. Names and meaning are those of undici's `RetryHandler`. */
 export type RetryOptions = {
-  /** How often it is tried again. Default 2. */
+  /** How often it is tried again, in this environment and by all its processes together. Default 5. */
   maxRetries?: number | undefined
   /** Milliseconds before it is tried again for the first time. Default 500. */
   minTimeout?: number | undefined
-  /** Milliseconds before it is tried again, at the most. Default 30,000. */
+  /** Milliseconds before it is tried again, at the most. Default 300,000. */
   maxTimeout?: number | undefined
-  /** By how much the wait grows each time. Default 2. */
+  /** By how much the wait grows each time. Default 4. */
   timeoutFactor?: number | undefined
-  /** Whether a `Retry-After` of the answer is heeded. Default `true`. For requests alone. */
+  /** Whether a `Retry-After` of the answer is heeded, up to six hours. Default `true`. For requests alone. */
   retryAfter?: boolean | undefined
   /** Which answers are tried again. Default 408, 429, 500, 502, 503 and 504. For requests alone. */
   statusCodes?: readonly number[] | undefined
@@ -83,12 +84,12 @@ export const parseEntry = (text: string): Entry | string => {
   }
   if (typeof value !== 'object' || value === null) return 'it is no object'
   if (value.version !== ENTRY_VERSION) return `its version is ${JSON.stringify(value.version)}, not ${ENTRY_VERSION}`
-  for (const name of ['key', 'requestId', 'name', 'taskRoot'] as const) {
+  for (const name of ['key', 'id', 'requestId', 'name'] as const) {
     if (typeof value[name] !== 'string') return `it has no ${name}`
   }
   const { work } = value as { work?: Readonly<Record<string, unknown>> }
   const areText = (...names: string[]) => names.every(name => typeof work?.[name] === 'string')
   const isRequest = work?.kind === 'request' && areText('url', 'method') && Array.isArray(work.headers)
-  const isJob = work?.kind === 'job' && areText('job', 'module')
+  const isJob = work?.kind === 'job' && areText('job')
   return isRequest || isJob ? (value as Entry) : 'it is neither a request nor a job'
 }

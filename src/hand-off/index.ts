@@ -9,7 +9,7 @@ import { PostInvokeError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Invocation } from '../middleware/invocation.ts'
 import { existingProcess, HANDED_OFF, type HandedOffWork, type OpenedInvocation } from '../middleware/process.ts'
-import { readJobsModule, readOverflowQueue, readSpool, taskRoot } from '../variables.ts'
+import { readHandOffBudget, readJobsModule, readOverflowQueue, readSpool, taskRoot } from '../variables.ts'
 import { ENTRY_VERSION, type Entry, MAX_ENTRY_BYTES } from './entry.ts'
 import type { JsonValue } from './json.ts'
 import { findSqsClient } from './overflow.ts'
@@ -152,8 +152,6 @@ export default withHandOff
 
 const OPENED = Symbol.for('middy-post-invoke/opened')
 
-const numbers = new WeakMap<Invocation, number>()
-
 const accept = (invocation: Invocation, given: unknown, rest: readonly unknown[]): void => {
   const { requestId } = invocation
   if (invocation.isSettled()) {
@@ -162,26 +160,63 @@ const accept = (invocation: Invocation, given: unknown, rest: readonly unknown[]
       `Expected handOff() to be called before its invocation ends, got a call after request ${requestId} had settled. Await what hands off, in the handler or in a task.`,
     )
   }
-  const valid =
-    typeof given === 'string' ? validateJob(given, rest[0], rest[1], work.jobs()) : validateRequest(given, rest[0])
-  const number = (numbers.get(invocation) ?? 0) + 1
-  const entry: Entry = {
-    version: ENTRY_VERSION,
-    key: `${requestId}-${number}`,
-    requestId,
-    taskRoot: taskRoot(),
-    ...valid,
-  }
-  const text = JSON.stringify(entry)
+  if (typeof given === 'string') work.checkJobs()
+  const { key, ...valid } =
+    typeof given === 'string' ? validateJob(given, rest[0], rest[1]) : validateRequest(given, rest[0])
+  const { hash, number } = countEqual(invocation, valid.work)
+  const id = `${requestId}-${hash}-${number}`
+  const text = JSON.stringify({ version: ENTRY_VERSION, key: key ?? id, id, requestId, ...valid } satisfies Entry)
   if (Buffer.byteLength(text) > MAX_ENTRY_BYTES) {
     throw invalidWork(
       `Expected handed-off work of at most ${MAX_ENTRY_BYTES} bytes as JSON, got ${Buffer.byteLength(text)}. Store what is large, and hand off where it is`,
       undefined,
     )
   }
-  work.write(text, invocation)
-  numbers.set(invocation, number)
+  work.write(text, laneOf(valid.work), invocation)
+  handedOff.get(invocation)?.set(hash, number)
   existingProcess()?.end.watch()
+}
+
+/**
+ * What is to be done, and how often that has been handed off: Lambda's retry of an invocation, which has the same request
+ * id, gives the same work the same key, in whichever order it hands off.
+ */
+const countEqual = (invocation: Invocation, work: Entry['work']): { hash: string; number: number } => {
+  const hash = hashOf(
+    work.kind === 'request'
+      ? [work.method, work.url, work.headers, work.body, work.isBase64]
+      : ['job', work.job, work.payload],
+  )
+  const counts = handedOff.get(invocation) ?? new Map<string, number>()
+  handedOff.set(invocation, counts)
+  return { hash, number: (counts.get(hash) ?? 0) + 1 }
+}
+
+/** Of each invocation: how often which work. */
+const handedOff = new WeakMap<Invocation, Map<string, number>>()
+
+/** Pieces with the same one share what is known of their receiver. */
+const laneOf = (work: Entry['work']): string =>
+  hashOf(work.kind === 'request' ? ['origin', new URL(work.url).origin] : ['job', work.job]).slice(0, 8)
+
+/**
+ * Sixteen hexadecimal digits. No cryptographic hash, which takes most of 10 ms to load before the answer: two contents with
+ * one hash are numbered like equal ones, and each has a key of its own.
+ */
+const hashOf = (values: unknown[]): string => {
+  let [a, b] = [0x9e3779b9, 0x85ebca6b]
+  const text = JSON.stringify(values)
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index)
+    a = Math.imul(a ^ code, 0x9e3779b1)
+    b = Math.imul(b ^ code, 0x5f356495)
+  }
+  // Each half takes in what the other one has, so that a change of one character changes both.
+  const mix = (one: number, other: number) => {
+    const mixed = Math.imul(one ^ (one >>> 16), 0x85ebca6b) ^ Math.imul(other ^ (other >>> 13), 0xc2b2ae35)
+    return ((mixed ^ (mixed >>> 15)) >>> 0).toString(16).padStart(8, '0')
+  }
+  return mix(a, b) + mix(b, a)
 }
 
 /** The spool of this process, and what runs it where the layer does not. */
@@ -190,6 +225,7 @@ class LocalWork {
   #writer: SpoolWriter | undefined
   #jobs: string | undefined
   #overflow: string | undefined
+  #budget: number | undefined
   #isConfigured = false
   #runner: Promise<Runner> | undefined
   readonly #keptBack = new Map<Invocation, (() => void)[]>()
@@ -201,25 +237,26 @@ class LocalWork {
     this.#spool = readSpool()
     this.#jobs = readJobsModule()
     this.#overflow = readOverflowQueue()
+    this.#budget = readHandOffBudget()
     if (this.#overflow !== undefined) findSqsClient(taskRoot())
     this.#isConfigured = true
   }
 
-  jobs(): string {
+  checkJobs(): void {
     this.configure()
-    if (this.#jobs !== undefined) return this.#jobs
+    if (this.#jobs !== undefined) return
     throw invalidWork(
       'Expected the variable POST_INVOKE_JOBS to name the module of the jobs, before one is handed off',
       undefined,
     )
   }
 
-  write(text: string, invocation: Invocation): void {
+  write(text: string, lane: string, invocation: Invocation): void {
     this.configure()
     this.#writer ??= new SpoolWriter(this.#spool as string)
     // Where invocations run side by side, each runs what waits: work of one must wait for its own response.
     const isKeptBack = process.env.AWS_LAMBDA_MAX_CONCURRENCY !== undefined && !this.#answered.has(invocation)
-    const release = this.#writer.add(text, isKeptBack)
+    const release = this.#writer.add(text, lane, isKeptBack)
     if (!isKeptBack) return
     const all = this.#keptBack.get(invocation)
     if (all) all.push(release)
@@ -230,7 +267,7 @@ class LocalWork {
     this.configure()
     if (invocation) this.#release(log, invocation)
     if (isLast) for (const one of this.#keptBack.keys()) this.#release(log, one)
-    return hasWaiting(this.#spool as string) ? this.#run(log, deadline, isLast) : undefined
+    return hasWaiting(this.#spool as string, isLast) ? this.#run(log, deadline, isLast) : undefined
   }
 
   #release(log: Log, invocation: Invocation) {
@@ -252,8 +289,11 @@ class LocalWork {
       this.#runner ??= loadRunner({
         spool: this.#spool as string,
         log,
-        isolatesJobs: false,
+        // A job may end its thread, and never the function's process. Outside Lambda it sees what a test has mocked.
+        isolatesJobs: process.env.AWS_LAMBDA_RUNTIME_API !== undefined,
         overflowQueueUrl: this.#overflow,
+        jobsModule: this.#jobs,
+        budget: this.#budget,
       })
       await (await this.#runner).run(deadline, isLast)
       if (process.env.AWS_LAMBDA_RUNTIME_API === undefined) removeIfEmpty(this.#spool as string)

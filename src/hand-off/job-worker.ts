@@ -1,6 +1,8 @@
-// The thread in which the layer's companion calls jobs, one at a time.
+// The thread in which jobs are called, one at a time. The build makes a text of it, which a thread is started with: a
+// bundler that takes the runner into a function would not take a second file along.
 import { parentPort } from 'node:worker_threads'
-import { importJob, isFinal, type WorkerCall, type WorkerOutcome } from './jobs.ts'
+import { findJob, isFinal, toPlainError } from './find-job.ts'
+import type { WorkerCall, WorkerOutcome } from './jobs.ts'
 
 let controller = new AbortController()
 
@@ -10,24 +12,14 @@ parentPort?.on('message', (message: WorkerCall | 'abort') => {
 })
 
 const call = async (work: WorkerCall): Promise<WorkerOutcome> => {
-  const { module, job, payload, idempotencyKey, awsRequestId, attempt } = work
+  const { file, url, job, payload, idempotencyKey, awsRequestId, attempt } = work
   controller = new AbortController()
   const { signal } = controller
   try {
-    const run = await importJob(module, job)
+    const run = findJob(await import(url), job, file)
     await run(payload, { idempotencyKey, awsRequestId, attempt, signal })
     return {}
   } catch (error) {
-    return { failure: { error: toSendable(error), isFinal: isFinal(error) } }
-  }
-}
-
-/** Not every value can be sent to another thread. */
-const toSendable = (error: unknown): Error => {
-  try {
-    const { message, stack = message } = error instanceof Error ? error : new Error(String(error))
-    return Object.assign(new Error(message), { stack })
-  } catch {
-    return new Error('The job threw what cannot be printed.')
+    return { failure: { error: toPlainError(error), isFinal: isFinal(error) } }
   }
 }

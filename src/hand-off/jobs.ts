@@ -1,8 +1,9 @@
-// Calls the functions of the jobs module, in this process or in a worker thread.
-import { join } from 'node:path'
+// Calls the functions of the jobs module, once, in this process or in a worker thread.
 import { pathToFileURL } from 'node:url'
 import type { Worker } from 'node:worker_threads'
-import type { JobWork, RetryOptions } from './entry.ts'
+import type { JobWork } from './entry.ts'
+import { findJob, isFinal, toPlainError } from './find-job.ts'
+import workerText from './job-worker.ts?text'
 
 /** What a job is given beside its payload. */
 export type JobContext = {
@@ -10,7 +11,7 @@ export type JobContext = {
   readonly idempotencyKey: string
   /** The request that handed it off. */
   readonly awsRequestId: string
-  /** 1 for the first one. */
+  /** 1 for the first one, also when an earlier one has died with its process. */
   readonly attempt: number
   /** Aborted when the job's time is up. */
   readonly signal: AbortSignal
@@ -19,56 +20,60 @@ export type JobContext = {
 /** A function of the jobs module. What it throws, or rejects with, has it tried again. */
 export type Job = (payload: any, context: JobContext) => unknown
 
-export type CallOptions = {
-  readonly idempotencyKey: string
-  readonly awsRequestId: string
-  readonly signal: AbortSignal
+export type CallOptions = JobContext & {
+  /** The jobs module. */
+  readonly file: string
 }
 
-/** @returns what came of it, for a log line. */
-export type CallJob = (work: JobWork, options: CallOptions) => Promise<string>
-
-const RETRY = { maxRetries: 2, minTimeout: 500, maxTimeout: 30_000, timeoutFactor: 2 }
+/** Rejects with an error that can be logged as it is. */
+export type CallJob = (work: JobWork, options: CallOptions) => Promise<void>
 
 export const callInThisProcess: CallJob = (work, options) =>
-  retrying(work, options.signal, async (attempt, signal) => {
-    const { idempotencyKey, awsRequestId } = options
-    const job = await importJob(work.module, work.job)
-    await job(work.payload, { idempotencyKey, awsRequestId, attempt, signal })
+  withinItsTime(work, options.signal, async signal => {
+    const { file, idempotencyKey, awsRequestId, attempt } = options
+    try {
+      const job = findJob(await import(pathToFileURL(file).href), work.job, file)
+      await job(work.payload, { idempotencyKey, awsRequestId, attempt, signal })
+    } catch (error) {
+      throw Object.assign(toPlainError(error), { isFinal: isFinal(error) })
+    }
   })
 
 /** One is kept for the next job: a thread starts in 15 ms, and the module it has imported may take longer. */
 let idle: Worker | undefined
 
 /**
- * In a thread. A job that burns CPU can be ended there, and one that ends its process, or leaves an error uncaught, ends
- * its thread: the companion is an extension, and for Lambda the end of an extension is a crash.
+ * In a thread. A job that burns CPU can be ended there, and one that ends its process, fills its memory or leaves an error
+ * uncaught ends its thread. The companion is an extension, and for Lambda the end of an extension is a crash; the end of
+ * the function's process is one as well.
  */
 export const callInWorker: CallJob = (work, options) =>
-  retrying(work, options.signal, async (attempt, signal) => {
-    const { idempotencyKey, awsRequestId } = options
+  withinItsTime(work, options.signal, async signal => {
+    const { file, idempotencyKey, awsRequestId, attempt } = options
     const worker = takeWorker()
     const ended = Promise.withResolvers<void>()
     const onMessage = ({ failure }: WorkerOutcome) => {
       if (!failure) ended.resolve()
       else ended.reject(Object.assign(failure.error, { isFinal: failure.isFinal }))
     }
+    const onError = (error: unknown) => ended.reject(toPlainError(error))
     const onExit = (code: number) => ended.reject(new Error(`the job ended its thread with code ${code}`))
     const onAbort = () => {
       worker.postMessage('abort')
       setTimeout(() => ended.reject(signal.reason), ABORT_GRACE_MS)
     }
-    worker.on('message', onMessage).on('error', ended.reject).on('exit', onExit)
+    worker.on('message', onMessage).on('error', onError).on('exit', onExit)
     signal.addEventListener('abort', onAbort, { once: true })
     try {
-      worker.postMessage({ ...work, idempotencyKey, awsRequestId, attempt } satisfies WorkerCall)
+      const url = pathToFileURL(file).href
+      worker.postMessage({ ...work, file, url, idempotencyKey, awsRequestId, attempt } satisfies WorkerCall)
       await ended.promise
     } catch (error) {
       await worker.terminate()
       throw error
     } finally {
       signal.removeEventListener('abort', onAbort)
-      worker.off('message', onMessage).off('error', ended.reject).off('exit', onExit)
+      worker.off('message', onMessage).off('error', onError).off('exit', onExit)
     }
     keep(worker)
   })
@@ -82,13 +87,19 @@ const takeWorker = (): Worker => {
 
 const startWorker = (): Worker => {
   const { Worker } = process.getBuiltinModule('node:worker_threads')
-  const worker: Worker = new Worker(join(__dirname, 'job-worker.cjs'))
+  const worker: Worker = new Worker(workerText, {
+    eval: true,
+    resourceLimits: { maxOldGenerationSizeMb: heapMegabytes() },
+  })
   // What ends while it is idle is forgotten. And an error of a thread that nobody listens to would end this process.
   const forget = () => {
     if (idle === worker) idle = undefined
   }
   return worker.on('error', forget).on('exit', forget)
 }
+
+/** Half of the function's memory: a job that wants more ends its thread, before the kernel ends a process. */
+const heapMegabytes = (): number => Math.max(64, Number(process.env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE ?? 512) / 2)
 
 const keep = (worker: Worker) => {
   if (idle) return void worker.terminate()
@@ -99,67 +110,21 @@ const keep = (worker: Worker) => {
 /** An aborted job has this long to clean up. */
 const ABORT_GRACE_MS = 50
 
-export type WorkerCall = JobWork & Pick<JobContext, 'idempotencyKey' | 'awsRequestId' | 'attempt'>
+/** `url`: of the file. */
+export type WorkerCall = JobWork & Omit<CallOptions, 'signal'> & { readonly url: string }
 /** `isFinal`: to try again would change nothing. */
 export type WorkerOutcome = { readonly failure?: { readonly error: Error; readonly isFinal: boolean } }
 
-/** @throws an Error that says what is there, when the job is not. */
-export const importJob = async (file: string, name: string): Promise<Job> =>
-  findJob(await import(pathToFileURL(file).href), name, file)
-
-export const findJob = (module: Readonly<Record<string, unknown>>, name: string, where: string): Job => {
-  const names = Object.keys(module).filter(key => typeof module[key] === 'function')
-  // Own properties alone: "toString" is no job.
-  if (names.includes(name)) return module[name] as Job
-  const error = new Error(
-    `Expected ${where} to export a function ${JSON.stringify(name)}, got ${names.map(key => JSON.stringify(key)).join(', ') || 'none'}`,
-  )
-  throw Object.assign(error, { isFinal: true })
-}
-
-/** To try again would change nothing. */
-export const isFinal = (error: unknown): boolean => (error as { isFinal?: unknown } | undefined)?.isFinal === true
-
-const retrying = async (
-  { retry = {}, timeout }: { retry?: RetryOptions | undefined; timeout?: number | undefined },
-  signal: AbortSignal,
-  act: (attempt: number, signal: AbortSignal) => Promise<void>,
-): Promise<string> => {
-  const { maxRetries, minTimeout, maxTimeout, timeoutFactor } = { ...RETRY, ...(retry as object) }
-  for (let attempt = 1; ; attempt++) {
-    const limits = timeout === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(timeout)])
-    try {
-      limits.throwIfAborted()
-      await orAborted(act(attempt, limits), limits)
-      return `attempts: ${attempt}`
-    } catch (error) {
-      if (signal.aborted || isFinal(error)) throw error
-      if (attempt > maxRetries) throw new Error(`${messageOf(error)}, attempts: ${attempt}`, { cause: error })
-      await wait(Math.min(minTimeout * timeoutFactor ** (attempt - 1), maxTimeout), signal)
-    }
-  }
-}
-
-const messageOf = (error: unknown): string => {
-  try {
-    return error instanceof Error ? error.message : String(error)
-  } catch {
-    return 'it threw what cannot be printed'
-  }
-}
-
-/** Nothing stops JavaScript: what ignores its signal is no longer waited for. */
-const orAborted = (running: Promise<void>, signal: AbortSignal) =>
-  new Promise<void>((resolve, reject) => {
-    running.then(resolve, reject)
+/** Nothing stops JavaScript: a job that ignores its signal is no longer waited for. */
+const withinItsTime = async (
+  { timeout }: JobWork,
+  ofRun: AbortSignal,
+  act: (signal: AbortSignal) => Promise<void>,
+): Promise<void> => {
+  const signal = timeout === undefined ? ofRun : AbortSignal.any([ofRun, AbortSignal.timeout(timeout)])
+  signal.throwIfAborted()
+  await new Promise<void>((resolve, reject) => {
+    act(signal).then(resolve, reject)
     signal.addEventListener('abort', () => setTimeout(() => reject(signal.reason), 2 * ABORT_GRACE_MS), { once: true })
   })
-
-const wait = (milliseconds: number, signal: AbortSignal) =>
-  new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(resolve, milliseconds)
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer)
-      reject(signal.reason)
-    })
-  })
+}

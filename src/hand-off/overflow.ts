@@ -12,7 +12,7 @@ const RUNTIME_FOLDER = '/var/runtime/'
 /** What SQS takes in one call, in messages and in bytes. */
 const BATCH = { entries: 10, bytes: 262_144 }
 
-export type Overflowing = { readonly key: string; readonly requestId: string; readonly text: string }
+export type Overflowing = { readonly id: string; readonly requestId: string; readonly text: string }
 
 /**
  * @returns the file of the client.
@@ -32,7 +32,8 @@ export const findSqsClient = (taskRoot: string): string => {
 }
 
 /**
- * @returns the keys of what the queue has taken.
+ * @param taskRoot - Where the function's own modules lie.
+ * @returns the ids of what the queue has taken.
  * @throws what the client throws.
  */
 export const sendToQueue = async (
@@ -48,15 +49,16 @@ export const sendToQueue = async (
   try {
     const sent = new Set<string>()
     for (const batch of batchesOf(all)) {
-      const Entries = batch.map(({ key, requestId, text }, index) => ({
+      const Entries = batch.map(({ id, requestId, text }, index) => ({
         Id: String(index),
         MessageBody: toMessage(text),
-        ...(isFifo && { MessageGroupId: requestId, MessageDeduplicationId: key }),
+        // Both hold 128 characters. What tells one piece from another stands at the end.
+        ...(isFifo && { MessageGroupId: requestId.slice(-128), MessageDeduplicationId: id.slice(-128) }),
       }))
       const { Successful = [] } = await client.send(new SendMessageBatchCommand({ QueueUrl: queueUrl, Entries }), {
         abortSignal,
       })
-      for (const { Id } of Successful) sent.add((batch[Number(Id)] as Overflowing).key)
+      for (const { Id } of Successful) sent.add((batch[Number(Id)] as Overflowing).id)
     }
     return sent
   } finally {

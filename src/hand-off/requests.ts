@@ -1,5 +1,5 @@
-// Sends handed-off requests, with undici and its own retries and timeouts. It is loaded with the first one: 80 ms and 15 MB
-// that nobody else pays.
+// Sends handed-off requests, with undici and its timeouts. It is loaded with the first one: 80 ms and 15 MB that nobody
+// else pays. Each is sent once: when it is tried again, and how often, is the spool's affair, where no process need wait.
 import type { Dispatcher } from 'undici'
 import type { DispatcherOptions, RequestWork } from './entry.ts'
 
@@ -9,16 +9,33 @@ export const IDEMPOTENCY_HEADER = 'Idempotency-Key'
 
 const DISPATCHER = { connectTimeout: 5_000, headersTimeout: 10_000, bodyTimeout: 10_000 }
 
-/** Unlike undici's own: all methods, for each attempt carries the same idempotency key, and timeouts are errors to try again. */
-const RETRY = {
-  maxRetries: 2,
-  methods: ['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'POST', 'PATCH'] as Dispatcher.HttpMethod[],
-  statusCodes: [408, 429, 500, 502, 503, 504],
-  errorCodes: [
-    ...['ECONNRESET', 'ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'ENETDOWN', 'ENETUNREACH', 'EHOSTDOWN', 'EHOSTUNREACH'],
-    ...['EPIPE', 'ETIMEDOUT', 'UND_ERR_SOCKET', 'UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT'],
-    'UND_ERR_BODY_TIMEOUT',
-  ],
+/** Other answers from 300 on would be the same again. */
+const STATUS_CODES_TO_TRY_AGAIN = [408, 429, 500, 502, 503, 504]
+
+const CODES_TO_TRY_AGAIN = [
+  ...['ECONNRESET', 'ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'ENETDOWN', 'ENETUNREACH', 'EHOSTDOWN', 'EHOSTUNREACH'],
+  ...['EPIPE', 'ETIMEDOUT', 'UND_ERR_SOCKET', 'UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT'],
+  'UND_ERR_BODY_TIMEOUT',
+]
+
+/** Why a request failed. No header, path or body stands in it, and it has no cause: one of undici's would hold all three. */
+export class RequestFailure extends Error {
+  /** Whether to try again would change nothing. */
+  readonly isFinal: boolean
+  /** Whether nobody answered. */
+  readonly isUnanswered: boolean
+  /** Milliseconds, as the answer asks for them. */
+  readonly retryAfter: number | undefined
+
+  constructor(
+    message: string,
+    { isFinal, isUnanswered, retryAfter }: { isFinal: boolean; isUnanswered: boolean; retryAfter?: number | undefined },
+  ) {
+    super(message)
+    this.isFinal = isFinal
+    this.isUnanswered = isUnanswered
+    this.retryAfter = retryAfter
+  }
 }
 
 export class RequestSender {
@@ -27,40 +44,41 @@ export class RequestSender {
 
   /**
    * @returns what came of it, for a log line.
-   * @throws an error that says the status, or why there is none, and how often it was tried.
+   * @throws RequestFailure
    */
   async send(work: RequestWork, key: string, signal: AbortSignal): Promise<string> {
     this.#undici ??= await import('undici')
-    const { interceptors } = this.#undici
-    let attempts = 0
-    const count: Dispatcher.DispatcherComposeInterceptor = dispatch => (options, handler) => {
-      attempts++
-      return dispatch(options, handler)
-    }
-    const dispatcher = this.#agent(work.dispatcher).compose(
-      count,
-      interceptors.retry({ ...RETRY, ...(work.retry as object) }),
-    )
+    const { method, maxRedirections = 0, retry = {} } = work
+    const { origin, pathname, search } = new URL(work.url)
+    let statusCode: number
+    let headers: Dispatcher.ResponseData['headers']
     try {
-      const { statusCode, body } = await dispatcher.request({
-        origin: new URL(work.url).origin,
-        path: pathOf(work.url),
-        method: work.method as Dispatcher.HttpMethod,
+      const dispatcher = this.#agent(work.dispatcher).compose(this.#undici.interceptors.redirect({ maxRedirections }))
+      const response = await dispatcher.request({
+        origin,
+        path: pathname + search,
+        method: method as Dispatcher.HttpMethod,
         headers: headersOf(work, key),
         body: work.body === undefined ? null : Buffer.from(work.body, work.isBase64 ? 'base64' : 'utf8'),
         signal,
       })
-      await body.dump()
-      if (statusCode < 400) return `status ${statusCode}, attempts: ${attempts}`
-      throw new Error(`${work.method} ${originOf(work.url)} was answered with status ${statusCode}`)
+      ;({ statusCode, headers } = response)
+      await response.body.dump()
     } catch (error) {
-      if (attempts === 0) throw error
-      const { statusCode } = error as { statusCode?: number }
-      throw new Error(
-        `${work.method} ${originOf(work.url)}: ${statusCode === undefined ? (error as Error).message : `status ${statusCode}`}, attempts: ${attempts}`,
-        { cause: error },
-      )
+      const code = codeOf(error)
+      const isFinal = !CODES_TO_TRY_AGAIN.includes(code)
+      throw new RequestFailure(`${method} ${origin}: ${code}`, { isFinal, isUnanswered: !isFinal })
     }
+    if (statusCode < 300) return `status ${statusCode}`
+    const { statusCodes = STATUS_CODES_TO_TRY_AGAIN, retryAfter: heedsRetryAfter = true } = retry
+    throw new RequestFailure(
+      `${method} ${origin}: status ${statusCode}${statusCode < 400 ? `, after ${maxRedirections} redirects that it may follow` : ''}`,
+      {
+        isFinal: !statusCodes.includes(statusCode),
+        isUnanswered: false,
+        retryAfter: heedsRetryAfter ? parseRetryAfter(headers['retry-after']) : undefined,
+      },
+    )
   }
 
   /** Connections are no use after a freeze, and an open one would keep a process running. */
@@ -81,13 +99,19 @@ export class RequestSender {
   }
 }
 
-const pathOf = (url: string) => {
-  const { pathname, search } = new URL(url)
-  return pathname + search
+/** A code is a constant. A message may quote what was sent or received. */
+const codeOf = (error: unknown): string => {
+  const { code, name } = (error ?? {}) as { code?: unknown; name?: unknown }
+  const isConstant = (value: unknown): value is string => typeof value === 'string' && /^\w{1,60}$/.test(value)
+  return isConstant(code) ? code : isConstant(name) ? name : 'an error'
 }
 
-/** For log lines: a path or a query may hold what is secret. */
-const originOf = (url: string) => new URL(url).origin
+/** Seconds or a date: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after */
+const parseRetryAfter = (given: string | string[] | undefined): number | undefined => {
+  const text = String(given ?? '').trim()
+  const milliseconds = /^\d+$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - Date.now()
+  return milliseconds > 0 ? milliseconds : undefined
+}
 
 /** Flat, so that a header can stand there twice. */
 const headersOf = ({ headers }: RequestWork, key: string): string[] => {

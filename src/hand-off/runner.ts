@@ -1,27 +1,47 @@
-// Runs what waits in the spool: in the layer's companion, which loads this file with the first entry, or in the function's
-// own process where there is no layer.
+// Runs what waits in the spool: in the layer's worker, which loads this file with the first entry, or in the function's own
+// process where there is no layer.
 import type { Log } from '../log.ts'
+import { readHandOffBudget, readJobsModule, taskRoot } from '../variables.ts'
+import {
+  budgetOf,
+  CONCURRENCY,
+  delayAfter,
+  MAX_AGE_MS,
+  MAX_DEATHS,
+  MAX_RETRIES,
+  PER_LANE,
+  QUICK_RETRIES,
+  RETRY,
+} from './bounds.ts'
 import { type Entry, parseEntry } from './entry.ts'
+import { isFinal } from './find-job.ts'
 import { type CallJob, callInThisProcess, callInWorker } from './jobs.ts'
+import { createLanes, type Lanes } from './lanes.ts'
 import { sendToQueue } from './overflow.ts'
-import { RequestSender } from './requests.ts'
-import { type Claim, SpoolReader } from './spool.ts'
+import { RequestFailure, RequestSender } from './requests.ts'
+import { LONGEST_INVOCATION_MS, type Piece } from './spool.ts'
+import { type Claim, isSuspect, SpoolReader } from './spool-reader.ts'
 
 export type RunnerOptions = {
   readonly spool: string
   readonly log: Log
   /** Whether jobs get a thread of their own, which can be ended, and whose end is not ours. */
   readonly isolatesJobs: boolean
-  /** The queue for what could not be done in time. */
+  /** The queue for what could not be done in time, or was given up. */
   readonly overflowQueueUrl: string | undefined
+  /** The file of the jobs module. Default: that of `POST_INVOKE_JOBS`. An entry does not say which one it is. */
+  readonly jobsModule?: string | undefined
+  /** Milliseconds that a run may last which is not the last one. Default: `POST_INVOKE_HAND_OFF_BUDGET`. */
+  readonly budget?: number | undefined
 }
 
 export type Runner = {
   /**
-   * Runs what waits, and what comes to wait meanwhile. Never rejects. A run under way goes on, until the new deadline.
+   * Runs what waits, and what comes to wait meanwhile, for as long as the budget lasts. Never rejects. A run under way goes
+   * on, until the new deadline.
    *
-   * @param deadline - When to stop, in milliseconds since the epoch. What is not done by then waits again.
-   * @param isLast - Whether nothing will run in this environment any more: what is not done is lost.
+   * @param deadline - When to stop at the latest, in milliseconds since the epoch. What is not done by then waits again.
+   * @param isLast - Whether nothing will run in this environment any more: what is not done is lost, and there is no budget.
    */
   run(deadline: number, isLast?: boolean): Promise<void>
 }
@@ -31,8 +51,11 @@ export { RequestSender } from './requests.ts'
 /** Of the time there is, what sending to the queue may take: the client takes a quarter of a second to load. */
 const OVERFLOW_MS = 1_000
 
-/** How much is done at a time. */
-const CONCURRENCY = 8
+/** How long after the end of a run its leases end: until then it is still writing down what became of its work. */
+const LEASE_MARGIN_MS = 1_000
+
+/** How often a run looks for what has come to wait meanwhile. */
+const LOOK_MS = 100
 
 /** How many names one log line holds, and how many are read once time is up: there may be a thousand, and no time for it. */
 const MAX_NAMES = 50
@@ -41,7 +64,15 @@ const MAX_NAMED = 200
 /** What setTimeout can count. */
 const MAX_MS = 2 ** 31 - 1
 
+/** @throws PostInvokeError `ERR_INVALID_VARIABLE` where an option is that of a variable, and this is wrong. */
 export const createRunner = (options: RunnerOptions): Runner => {
+  const settings: Settings = {
+    ...options,
+    budget: options.budget ?? readHandOffBudget(),
+    jobsModule: options.jobsModule ?? readJobsModule(),
+    lanes: createLanes(),
+    named: new Set(),
+  }
   let current: Run | undefined
   let ended: Promise<void> | undefined
   const runner: Runner = {
@@ -51,7 +82,7 @@ export const createRunner = (options: RunnerOptions): Runner => {
         current.limit(deadline, isLast)
         return ended
       }
-      current = new Run(options)
+      current = new Run(settings)
       current.limit(deadline, isLast)
       ended = current.toEnd().finally(() => {
         current = undefined
@@ -62,162 +93,357 @@ export const createRunner = (options: RunnerOptions): Runner => {
   return runner
 }
 
-/** What became of one entry. */
-type Fate = 'done' | 'failed' | 'out of time'
+type Settings = RunnerOptions & {
+  readonly lanes: Lanes
+  /** What lies in the spool and is none of its own, as far as the log has named it. */
+  readonly named: Set<string>
+}
+
+/** What this process has taken, and what it says. */
+type Taken = { readonly entry: Entry; readonly claim: Claim }
+
+/** Of those that are to go to the queue, what becomes of one that the queue does not take. */
+type ForQueue = Taken & { readonly isGivenUp?: boolean; readonly isUnbegun?: boolean }
 
 class Run {
-  readonly #options: RunnerOptions
+  readonly #settings: Settings
   readonly #spool: SpoolReader
   readonly #requests = new RequestSender()
   readonly #call: CallJob
   readonly #controller = new AbortController()
+  /** Under way, by token. */
+  readonly #running = new Map<string, { readonly piece: Piece; readonly claim: Claim; readonly ended: Promise<void> }>()
+  /** Tokens of what was begun in this run. */
+  readonly #tried = new Set<string>()
   /** For the overflow queue. */
-  readonly #unfinished: { entry: Entry; claim: Claim }[] = []
-  /** Described, for the log: what is left may be too large to be kept. */
-  readonly #undone: string[] = []
-  #names: string[] = []
-  /** Given back for lack of time, so not to be taken again in this run. */
-  readonly #left = new Set<string>()
+  readonly #forQueue: ForQueue[] = []
+  /** Begun and out of time: described, for the log. */
+  readonly #unfinished: string[] = []
+  /** Tokens of what could not be taken: somebody else was faster, or the file system refuses. */
+  readonly #missed = new Set<string>()
+  /** As last listed, without what was begun since. */
+  #pieces: Piece[] = []
+  #listedAt = 0
+  #beganAt = Date.now()
   #deadline = 0
   #end = 0
   #isLast = false
   #timer: NodeJS.Timeout | undefined
 
-  constructor(options: RunnerOptions) {
-    this.#options = options
-    this.#spool = new SpoolReader(options.spool)
-    this.#call = options.isolatesJobs ? callInWorker : callInThisProcess
+  constructor(settings: Settings) {
+    this.#settings = settings
+    this.#spool = new SpoolReader(settings.spool)
+    this.#call = settings.isolatesJobs ? callInWorker : callInThisProcess
   }
 
   get isOver(): boolean {
     return this.#controller.signal.aborted || Date.now() >= this.#deadline
   }
 
+  /** What is begun counts an attempt, so it is to have a fair part of the time. */
+  get #lastBegin(): number {
+    return this.#isLast ? this.#deadline : this.#deadline - (this.#deadline - this.#beganAt) / 4
+  }
+
   limit(end: number, isLast: boolean): void {
-    const left = end - Date.now()
-    const deadline = this.#options.overflowQueueUrl === undefined ? end : end - Math.min(OVERFLOW_MS, left / 2)
-    this.#end = end
-    this.#deadline = deadline
+    const { overflowQueueUrl, budget } = this.#settings
+    const now = Date.now()
+    const left = end - now
+    const forQueue = overflowQueueUrl === undefined ? 0 : Math.max(0, Math.min(OVERFLOW_MS, left / 2))
     this.#isLast ||= isLast
+    this.#beganAt = now
+    this.#deadline = now + (this.#isLast ? left - forQueue : Math.min(budgetOf(left, budget), left - forQueue))
+    this.#end = this.#deadline + forQueue
+    for (const { claim } of this.#running.values()) claim.renew(this.#leaseEnd)
     clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => this.#controller.abort(), Math.min(Math.max(0, deadline - Date.now()), MAX_MS))
+    this.#timer = setTimeout(() => this.#controller.abort(), Math.min(Math.max(0, this.#deadline - now), MAX_MS))
   }
 
   async toEnd(): Promise<void> {
     try {
-      await Promise.all(Array.from({ length: CONCURRENCY }, () => this.#work()))
-      await this.#overflow()
-      for (const { entry, claim } of this.#unfinished) this.#giveBack(entry, claim)
-      this.#nameWhatIsLeft()
+      await this.#runAll()
+      if (this.#settings.overflowQueueUrl !== undefined) await this.#overflow(this.#settings.overflowQueueUrl)
+      await this.#nameWhatIsLeft()
+      this.#nameWhatIsStrange()
     } catch (error) {
-      this.#options.log.error('a fault of ours ended the run of handed-off work; it stays in the spool', error)
+      this.#settings.log.error('a fault of ours ended the run of handed-off work; it stays in the spool', error)
     } finally {
       clearTimeout(this.#timer)
       await this.#requests.close()
     }
   }
 
-  async #work(): Promise<void> {
-    for (let claim = this.#take(); claim !== undefined; claim = this.#take()) {
-      const { text, fault } = claim.claim
-      const entry = fault?.message ?? parseEntry(text)
-      if (typeof entry === 'string') {
-        this.#options.log.error(
-          `an entry of the spool cannot be read (${entry}): ${this.#options.spool}/${claim.name} is set aside as .corrupt`,
-        )
-        claim.claim.setAside()
+  async #runAll(): Promise<void> {
+    while (!this.isOver) {
+      this.#beginAll()
+      const wait = this.#untilNext()
+      if (this.#running.size === 0 && wait === undefined) return
+      await this.#untilChange(Math.min(wait ?? LOOK_MS, LOOK_MS))
+    }
+    this.#controller.abort()
+    await Promise.all([...this.#running.values()].map(({ ended }) => ended))
+  }
+
+  #beginAll() {
+    while (this.#running.size < CONCURRENCY && !this.isOver) {
+      const piece = this.#next()
+      if (!piece) return
+      const claim = this.#spool.take(piece, this.#leaseEnd)
+      if (!claim) {
+        this.#missed.add(piece.token)
         continue
       }
-      const fate = await this.#execute(entry)
-      if (fate === 'out of time') {
-        this.#left.add(claim.name)
-        if (this.#options.overflowQueueUrl === undefined) this.#giveBack(entry, claim.claim)
-        else this.#unfinished.push({ entry, claim: claim.claim })
-        // Whoever waits for us, and no longer than until the end, has its turn.
-        await new Promise<void>(resolve => setImmediate(resolve))
-      } else claim.claim.done()
+      this.#tried.add(piece.token)
+      const ended = this.#run(claim).finally(() => this.#running.delete(piece.token))
+      this.#running.set(piece.token, { piece, claim, ended })
     }
   }
 
-  #giveBack({ name, requestId }: Entry, claim: Claim) {
-    claim.giveBack()
-    this.#undone.push(`${JSON.stringify(name)} of request ${requestId}`)
+  /** When what is under way is anybody's, if this process says nothing any more. */
+  get #leaseEnd(): number {
+    return Math.min(this.#end + LEASE_MARGIN_MS, Date.now() + LONGEST_INVOCATION_MS)
   }
 
-  #take(): { name: string; claim: Claim } | undefined {
-    if (this.isOver && this.#undone.length >= MAX_NAMED) return undefined
-    return this.#takeListed() ?? this.#takeListed(this.#spool.list())
-  }
-
-  /** One listing is for many: with each entry anew, a thousand of them would take a second and more. */
-  #takeListed(names = this.#names): { name: string; claim: Claim } | undefined {
-    this.#names = names
-    for (let name = names.shift(); name !== undefined; name = names.shift()) {
-      if (this.#left.has(name)) continue
-      const claim = this.#spool.take(name)
-      if (claim) return { name, claim }
+  #next(): Piece | undefined {
+    const now = Date.now()
+    const find = () => this.#pieces.findIndex(piece => this.#mayBegin(piece, now))
+    let index = find()
+    // One listing is for many: with each piece anew, a thousand of them would take a second and more.
+    if (index < 0 && (this.#running.size === 0 || now - this.#listedAt >= LOOK_MS)) {
+      this.#list(now)
+      index = find()
     }
-    return undefined
+    return index < 0 ? undefined : this.#pieces.splice(index, 1)[0]
   }
 
-  async #execute(entry: Entry): Promise<Fate> {
+  #list(now: number) {
+    const { lanes } = this.#settings
+    this.#listedAt = now
+    this.#pieces = this.#spool.list().flatMap(piece => {
+      const pausedUntil = lanes.pausedUntil(piece.lane)
+      if (this.#isLast || pausedUntil <= now || piece.due > now || this.#isOld(piece, now)) return [piece]
+      // Nobody is to look for it before that.
+      return this.#spool.postpone(piece, pausedUntil)
+    })
+  }
+
+  /** What is never begun has no attempts, and may wait for its receiver for ever. */
+  #isOld({ accepted }: Piece, now: number): boolean {
+    return now - accepted > MAX_AGE_MS
+  }
+
+  #mayBegin(piece: Piece, now: number): boolean {
+    if (now >= this.#lastBegin || this.#missed.has(piece.token)) return false
+    // When the environment ends nothing waits any longer, but for its second attempt in this very run.
+    const isDue = piece.due <= now || (this.#isLast && !piece.isTaken && !this.#tried.has(piece.token))
+    if (!isDue) return false
+    // What was under way as a process died may be the reason. It runs alone, and nothing else dies with it.
+    const running = [...this.#running.values()].map(other => other.piece)
+    if (isSuspect(piece) || running.some(isSuspect)) return running.length === 0
+    const inLane = running.filter(({ lane }) => lane === piece.lane).length
+    return inLane < (this.#settings.lanes.hasAnswered(piece.lane) ? PER_LANE.answered : PER_LANE.unknown)
+  }
+
+  /** @returns milliseconds until something can begin that is worth waiting for. */
+  #untilNext(): number | undefined {
+    const now = Date.now()
+    // What is due waits for its turn, which comes with the end of something else, if there is anything else.
+    const times = this.#pieces
+      .filter(piece => this.#isWorthWaiting(piece) && (piece.due > now || this.#running.size === 0))
+      .map(({ due }) => Math.max(1, due - now))
+    const next = Math.min(...times)
+    return now + next < this.#lastBegin ? next : undefined
+  }
+
+  /** The first retries, and, when the environment ends, all of them, and what somebody had taken who has died since. */
+  #isWorthWaiting({ token, attempts, lane, isTaken }: Piece): boolean {
+    if (this.#missed.has(token)) return false
+    if (this.#isLast) return isTaken || this.#tried.has(token)
+    return this.#tried.has(token) && attempts <= QUICK_RETRIES && this.#settings.lanes.failures(lane) <= QUICK_RETRIES
+  }
+
+  async #untilChange(milliseconds: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const timer = setTimeout(resolve, milliseconds)
+    this.#controller.signal.addEventListener('abort', () => resolve(), { once: true })
+    await Promise.race([promise, ...[...this.#running.values()].map(({ ended }) => ended)])
+    clearTimeout(timer)
+  }
+
+  async #run(claim: Claim): Promise<void> {
+    const { log, spool, lanes } = this.#settings
+    const { piece, text, fault } = claim
+    const entry = fault?.message ?? parseEntry(text)
+    if (typeof entry === 'string') {
+      const name = claim.setAside('corrupt')
+      log.error(`an entry of the spool cannot be read (${entry}): it is set aside as ${spool}/${name}`)
+      return
+    }
+    const bound = boundReached(entry, piece)
+    if (bound !== undefined) return this.#giveUp({ entry, claim }, new Error(bound))
     const { signal } = this.#controller
-    if (signal.aborted || Date.now() >= this.#deadline) return 'out of time'
-    const { log } = this.#options
-    const { work } = entry
     try {
-      const said =
-        work.kind === 'request'
-          ? await this.#requests.send(work, entry.key, signal)
-          : await this.#call(work, { idempotencyKey: entry.key, awsRequestId: entry.requestId, signal })
-      log.debug(`${describeEntry(entry)} done: ${said}`, { requestId: entry.requestId })
-      return 'done'
+      const said = await this.#attempt(entry, piece, signal)
+      claim.done()
+      lanes.answered(piece.lane)
+      log.debug(`${describeEntry(entry)} done: ${said}attempts: ${piece.attempts}`, { requestId: entry.requestId })
     } catch (error) {
-      if (signal.aborted) return 'out of time'
-      log.error(`${describeEntry(entry)} failed:`, error, { requestId: entry.requestId })
-      return 'failed'
+      this.#failed({ entry, claim }, error, signal.aborted)
     }
+  }
+
+  async #attempt({ work, key, requestId }: Entry, { attempts }: Piece, signal: AbortSignal): Promise<string> {
+    if (work.kind === 'request') return `${await this.#requests.send(work, key, signal)}, `
+    const { jobsModule } = this.#settings
+    if (jobsModule === undefined) {
+      throw Object.assign(new Error('POST_INVOKE_JOBS names no module of jobs here'), { isFinal: true })
+    }
+    const context = { idempotencyKey: key, awsRequestId: requestId, attempt: attempts, signal }
+    await this.#call(work, { ...context, file: jobsModule })
+    return ''
+  }
+
+  #failed({ entry, claim }: Taken, error: unknown, isOutOfTime: boolean) {
+    const { log, lanes, overflowQueueUrl } = this.#settings
+    const { piece } = claim
+    const { attempts, lane } = piece
+    const { isUnanswered = isOutOfTime && entry.work.kind === 'request', retryAfter = undefined } =
+      !isOutOfTime && error instanceof RequestFailure ? error : {}
+    const now = Date.now()
+    const due = now + delayAfter(attempts, entry.work.retry, retryAfter)
+    if (isUnanswered) lanes.failed(lane, now + delayAfter(lanes.failures(lane) + 1, entry.work.retry))
+    else if (error instanceof RequestFailure) lanes.answered(lane)
+    const reason = isOutOfTime ? outOfTime(entry, now - this.#beganAt) : (error as Error)
+    if (isOutOfTime && (overflowQueueUrl !== undefined || this.#isLast)) {
+      this.#unfinished.push(describe(entry))
+      if (overflowQueueUrl !== undefined) this.#forQueue.push({ entry, claim })
+      else claim.postpone(due)
+      return
+    }
+    if ((!isOutOfTime && isFinal(error)) || boundReached(entry, { ...piece, attempts: attempts + 1 }) !== undefined) {
+      return this.#giveUp({ entry, claim }, reason)
+    }
+    claim.postpone(due)
+    if (isOutOfTime) this.#unfinished.push(describe(entry))
+    else {
+      log.debug(
+        `${describeEntry(entry)} failed in attempt ${attempts}, and is tried again in ${Math.ceil((due - now) / 1_000)} s or later: ${reason.message}`,
+        { requestId: entry.requestId },
+      )
+    }
+  }
+
+  /** Past a bound, or where to try again would change nothing. */
+  #giveUp({ entry, claim }: Taken, reason: Error) {
+    const { log, overflowQueueUrl, spool } = this.#settings
+    const { attempts } = claim.piece
+    let what: string
+    if (overflowQueueUrl === undefined) what = `set aside as ${spool}/${claim.setAside('failed')}`
+    else {
+      what = 'it goes to the overflow queue'
+      this.#forQueue.push({ entry, claim, isGivenUp: true })
+    }
+    const message = `${reason.message}, attempts: ${attempts}; ${what}`
+    const failure = Object.assign(new Error(message), {
+      stack: (reason.stack ?? reason.message).replace(reason.message, () => message),
+    })
+    log.error(`${describeEntry(entry)} failed:`, failure, { requestId: entry.requestId })
   }
 
   /** What the queue has taken is no longer ours. */
-  async #overflow(): Promise<void> {
-    const { overflowQueueUrl, log } = this.#options
-    const [first] = this.#unfinished
-    if (overflowQueueUrl === undefined || first === undefined) return
+  async #overflow(overflowQueueUrl: string): Promise<void> {
+    const { log } = this.#settings
+    const unbegun = this.#unbegun().flatMap((piece): ForQueue[] => {
+      const claim = piece.isTaken ? undefined : this.#spool.take(piece, this.#leaseEnd)
+      if (!claim) return []
+      const entry = parseEntry(claim.text)
+      if (typeof entry === 'object') return [{ entry, claim, isUnbegun: true }]
+      claim.giveBack() // A run says what is wrong with it.
+      return []
+    })
+    const all = [...this.#forQueue.splice(0), ...unbegun]
+    if (all.length === 0) return
+    let sent = new Set<string>()
     try {
-      const all = this.#unfinished.map(({ entry, claim }) => ({ ...entry, text: claim.text }))
-      const limit = AbortSignal.timeout(Math.max(0, Math.round(this.#end - Date.now())))
-      const sent = await sendToQueue(overflowQueueUrl, first.entry.taskRoot, all, limit)
-      for (const { entry, claim } of this.#unfinished.splice(0)) {
-        if (sent.has(entry.key)) claim.done()
-        else this.#unfinished.push({ entry, claim })
-      }
+      const messages = all.map(({ entry, claim }) => ({ ...entry, text: claim.text }))
+      // What is left of the time, and as much as it takes where none of it was used up.
+      const milliseconds = Math.max(0, Math.round(this.#end - Date.now()))
+      sent = await sendToQueue(overflowQueueUrl, taskRoot(), messages, AbortSignal.timeout(milliseconds))
       log.debug(`${sent.size} of ${all.length} pieces of handed-off work went to the overflow queue`)
     } catch (error) {
       log.error('handed-off work could not be sent to the overflow queue', error)
     }
+    for (const { entry, claim, isGivenUp, isUnbegun } of all) {
+      const index = this.#unfinished.indexOf(describe(entry))
+      if (sent.has(entry.id)) {
+        claim.done()
+        if (index >= 0) this.#unfinished.splice(index, 1)
+      } else if (isGivenUp) claim.setAside('failed')
+      else if (isUnbegun) claim.giveBack()
+      else claim.postpone(Date.now() + delayAfter(claim.piece.attempts, entry.work.retry))
+    }
   }
 
-  #nameWhatIsLeft() {
-    const left = this.#undone
-    if (left.length === 0) return
-    const { log } = this.#options
-    const unnamed = this.#spool.list().filter(name => !this.#left.has(name)).length
-    for (let index = 0; index < left.length; index += MAX_NAMES) {
-      const isEnd = index + MAX_NAMES >= left.length
-      const names =
-        left.slice(index, index + MAX_NAMES).join(', ') + (isEnd && unnamed > 0 ? ` and ${unnamed} more` : '')
+  /** What there was no time to begin. */
+  #unbegun(): Piece[] {
+    const now = Date.now()
+    if (now < this.#lastBegin) return []
+    return this.#spool.list().filter(({ token, due }) => !this.#tried.has(token) && (due <= now || this.#isLast))
+  }
+
+  async #nameWhatIsLeft(): Promise<void> {
+    const left = this.#unbegun()
+    const names = [...this.#unfinished]
+    for (const piece of left) {
+      if (names.length >= MAX_NAMED) break
+      const entry = parseEntry(this.#spool.peek(piece) ?? '')
+      if (typeof entry === 'object') names.push(describe(entry))
+      // Whoever waits for us, and no longer than until the end, has its turn.
+      await new Promise<void>(resolve => setImmediate(resolve))
+    }
+    const unnamed = this.#unfinished.length + left.length - names.length
+    for (let index = 0; index < names.length; index += MAX_NAMES) {
+      const isEnd = index + MAX_NAMES >= names.length
+      const some =
+        names.slice(index, index + MAX_NAMES).join(', ') + (isEnd && unnamed > 0 ? ` and ${unnamed} more` : '')
       if (this.#isLast) {
-        log.error(
-          `the environment ends before handed-off work was done: ${names}. It is lost, unless Lambda starts the function here anew.`,
+        this.#settings.log.error(
+          `the environment ends before handed-off work was done: ${some}. It is lost, unless Lambda starts the function here anew.`,
         )
       } else {
-        log.warn(
-          `time was up before handed-off work was done: ${names}. It stays in the spool for what runs next in this environment, if anything does.`,
+        this.#settings.log.warn(
+          `time was up before handed-off work was done: ${some}. It stays in the spool for what runs next in this environment, if anything does.`,
         )
       }
     }
   }
+
+  #nameWhatIsStrange() {
+    const { named, spool, log } = this.#settings
+    for (const [name, why] of this.#spool.strange) {
+      if (named.has(name) || named.size >= MAX_NAMES) continue
+      named.add(name)
+      const path = name === '' ? spool : `${spool}/${JSON.stringify(name.slice(0, 100))}`
+      log.error(`what lies at ${path} is not run, and left there: ${why}`)
+    }
+  }
 }
 
-const describeEntry = ({ name, requestId }: Entry) => `handed-off work ${JSON.stringify(name)} of request ${requestId}`
+/** `piece`: with the attempt that is to be made. @returns why it is not made. */
+const boundReached = ({ work, maxAge = MAX_AGE_MS }: Entry, piece: Piece): string | undefined => {
+  const maxRetries = Math.min(work.retry?.maxRetries ?? RETRY.maxRetries, MAX_RETRIES)
+  const age = Date.now() - piece.accepted
+  if (piece.deaths >= MAX_DEATHS) return `the process that ran it has died ${piece.deaths} times`
+  if (piece.attempts > maxRetries + 1) return 'its last attempt has died with its process'
+  if (piece.attempts > 1 && age > maxAge) return `it was handed off ${Math.round(age / 1_000)} s ago`
+  return undefined
+}
+
+const outOfTime = ({ work }: Entry, milliseconds: number): Error =>
+  new Error(
+    `${work.kind === 'request' ? 'no answer' : 'no end'} within the ${Math.round(milliseconds)} ms that a hold has for handed-off work (POST_INVOKE_HAND_OFF_BUDGET)`,
+  )
+
+const describe = ({ name, requestId }: Entry) => `${JSON.stringify(name)} of request ${requestId}`
+
+const describeEntry = (entry: Entry) => `handed-off work ${describe(entry)}`

@@ -1,13 +1,15 @@
 // The spool: a folder of this user's alone in which each piece of handed-off work is a file. It is in /tmp, which survives
-// the function's process, the companion's and a reset of the environment.
+// the function's process, the companion's and a reset of the environment. All that has to be known about a piece before it
+// is read stands in its name, so that one rename changes all of it at once:
 //
-//   NAME.json                 accepted; names are in the order of acceptance
-//   NAME.json.PID.START-TOKEN taken by a process that runs it now, or kept back by one until its response has left
-//   NAME.part                 being written; a process that dies meanwhile leaves it behind, and has accepted nothing
-//   NAME.corrupt              unreadable, set aside
+//   DUE-ACCEPTED-ATTEMPTS-DEATHS-TOKEN-LANE.json   waits; nobody is to run it before DUE
+//   DUE-ACCEPTED-ATTEMPTS-DEATHS-TOKEN-LANE.taken  is run by somebody, who has died if it still has this name at DUE
+//   part-TOKEN                                     being written; who dies meanwhile has accepted nothing
+//   failed-…, corrupt-…                            set aside, to be looked at: given up, or not to be read
 //
-// A file of its own for each, and no log that is appended to: accepting is a rename, taking is a rename, and done is an
-// unlink, each atomic between processes; nothing has to be compacted, and one bad entry spoils no other.
+// Times are 13 digits, milliseconds since the epoch: a name that begins with a digit says when somebody is to look at it.
+// Accepting is a rename, taking is a rename, and done is an unlink, each atomic between processes and on file systems that
+// several environments share. Nothing has to be compacted, and one bad entry spoils no other.
 import { PostInvokeError } from '../errors.ts'
 
 type Fs = typeof import('node:fs')
@@ -15,47 +17,87 @@ type Fs = typeof import('node:fs')
 /** How much waits at the most. A function's /tmp has 512 MB by default. */
 export const MAX_WAITING = { entries: 1_000, bytes: 67_108_864 }
 
-/** How many unreadable entries are kept to look at. */
-const MAX_CORRUPT = 16
+/** How long a piece waits for its next attempt at the most. A time that lies further ahead is that of another clock. */
+export const MAX_WAIT_MS = 6 * 3_600_000
 
-/** Longer than any invocation: who has taken something for longer has died, though a process may have its number. */
-const LONGEST_CLAIM_MS = 900_000
+/** Longer than any invocation: so long nobody runs, writes or keeps back anything. */
+export const LONGEST_INVOCATION_MS = 900_000
 
-const fs = (): Fs => process.getBuiltinModule('node:fs')
+/** A piece of work as its file's name tells of it. */
+export type Piece = {
+  /** From when on somebody is to look at it. */
+  readonly due: number
+  readonly accepted: number
+  /** How often it was begun. */
+  readonly attempts: number
+  /** How often who ran it died. */
+  readonly deaths: number
+  readonly token: string
+  /** The same for all that goes to one receiver. */
+  readonly lane: string
+  readonly isTaken: boolean
+}
 
-/** Whether something waits there. Cheap: asked in each invocation. */
-export const hasWaiting = (folder: string): boolean => {
+const NAME = /^(\d{13})-(\d{13})-(\d\d)-(\d\d)-([0-9a-z]{1,24})-([0-9a-f]{8})\.(json|taken)$/
+
+/** @returns `undefined` for a name that is none of the spool's pieces. */
+export const parseName = (name: string): Piece | undefined => {
+  const [, due, accepted, attempts, deaths, token = '', lane = '', state] = NAME.exec(name) ?? []
+  if (due === undefined) return undefined
+  const numbers = { due: Number(due), accepted: Number(accepted), attempts: Number(attempts), deaths: Number(deaths) }
+  return { ...numbers, token, lane, isTaken: state === 'taken' }
+}
+
+export const nameOf = ({ due, accepted, attempts, deaths, token, lane, isTaken }: Piece): string => {
+  const count = (number: number) => String(Math.min(number, 99)).padStart(2, '0')
+  const time = (milliseconds: number) => String(Math.round(milliseconds)).padStart(13, '0')
+  const state = isTaken ? 'taken' : 'json'
+  return `${time(due)}-${time(accepted)}-${count(attempts)}-${count(deaths)}-${token}-${lane}.${state}`
+}
+
+/**
+ * Whether there is something to run. Cheap: asked in each invocation.
+ *
+ * @param isLast - Whether the environment ends: then nothing waits until it is due, and what is under way is waited for.
+ */
+export const hasWaiting = (folder: string, isLast = false): boolean => {
   try {
-    return fs().existsSync(folder) && fs().readdirSync(folder).some(isWaitingOrTaken)
+    const now = Date.now()
+    return (
+      fs().existsSync(folder) &&
+      fs()
+        .readdirSync(folder)
+        .some(name => isDue(parseName(name), now, isLast))
+    )
   } catch {
     return false
   }
 }
 
-const isWaitingOrTaken = (name: string) => name.includes('.json') || name.endsWith('.part')
+const isDue = (piece: Piece | undefined, now: number, isLast: boolean): boolean =>
+  piece !== undefined && (isLast || piece.due <= now || piece.due > now + MAX_WAIT_MS)
 
-/** When a process started, in ticks since the kernel did (proc(5)): a number that has been given to another tells so. */
-const startOf = (pid: number | 'self'): string | undefined => {
-  try {
-    const text = fs().readFileSync(`/proc/${pid}/stat`, 'utf8')
-    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19]
-  } catch {
-    return undefined
-  }
+/**
+ * What others may write to or have made is not for us: they could have it run what they like.
+ *
+ * @returns why it is none of ours.
+ */
+export const faultOfFolder = (folder: string): string | undefined => {
+  const stats = fs().lstatSync(folder, { throwIfNoEntry: false })
+  if (!stats) return undefined
+  if (!stats.isDirectory()) return 'it is no folder'
+  return faultOfOwner(stats)
 }
 
-let ownStart: string | undefined
-
-/** PID.START-TOKEN of a reader or writer of this process. After a reset of the environment numbers are given out anew. */
-const makeToken = (): string => {
-  ownStart ??= startOf('self') ?? ''
-  return `${process.pid}.${ownStart}-${Math.random().toString(36).slice(2, 8)}`
+/** Of a folder or a file of the spool. */
+export const faultOfOwner = (stats: { readonly uid: number; readonly mode: number }): string | undefined => {
+  if (stats.uid !== process.getuid?.()) return 'it belongs to another user'
+  return stats.mode & 0o077 ? 'others may read or write it' : undefined
 }
 
 /** The function's end: accepts entries, synchronously. */
 export class SpoolWriter {
   readonly #folder: string
-  readonly #token = makeToken()
   #isMade = false
   #count = 0
   /** No less than what waits, counted anew when it seems too much: others take away. */
@@ -66,25 +108,29 @@ export class SpoolWriter {
   }
 
   /**
-   * @param isKeptBack - Whether nobody may take it yet, as long as this process lives.
+   * @param lane - Eight hexadecimal digits, the same for all that goes to one receiver.
+   * @param isKeptBack - Whether nobody may take it yet. If this process dies, it may be taken when no invocation can
+   * last any more.
    * @returns lets it be taken.
    * @throws PostInvokeError `ERR_SPOOL` when it cannot be written, or when too much waits. Nothing is accepted then.
    */
-  add(text: string, isKeptBack = false): () => void {
+  add(text: string, lane: string, isKeptBack = false): () => void {
     try {
       if (!this.#isMade || !fs().existsSync(this.#folder)) this.#make()
       this.#reserve(Buffer.byteLength(text))
-      const time = Date.now().toString(36).padStart(9, '0')
-      const path = `${this.#folder}/${time}-${String(this.#count++).padStart(6, '0')}-${this.#token}`
+      const now = Date.now()
+      const token = `${String(this.#count++).padStart(6, '0')}${Math.random().toString(36).slice(2, 10)}`
+      const piece = { due: now, accepted: now, attempts: 0, deaths: 0, token, lane, isTaken: false }
+      const part = `${this.#folder}/part-${token}`
+      const accepted = `${this.#folder}/${nameOf({ ...piece, due: now + (isKeptBack ? LONGEST_INVOCATION_MS : 0) })}`
       try {
-        fs().writeFileSync(`${path}.part`, text, { flag: 'wx', mode: 0o600 })
-        const accepted = isKeptBack ? `${path}.json.${this.#token}` : `${path}.json`
-        fs().renameSync(`${path}.part`, accepted)
+        fs().writeFileSync(part, text, { flag: 'wx', mode: 0o600 })
+        fs().renameSync(part, accepted)
         return () => {
-          if (isKeptBack) fs().renameSync(accepted, `${path}.json`)
+          if (isKeptBack) fs().renameSync(accepted, `${this.#folder}/${nameOf({ ...piece, due: Date.now() })}`)
         }
       } catch (error) {
-        fs().rmSync(`${path}.part`, { force: true })
+        fs().rmSync(part, { force: true })
         throw error
       }
     } catch (error) {
@@ -98,7 +144,6 @@ export class SpoolWriter {
     }
   }
 
-  /** What others may write to or have made is not for us: they could have it run what they like. */
   #make() {
     try {
       // Not recursive: that never returns where a folder cannot be (in /proc).
@@ -106,11 +151,11 @@ export class SpoolWriter {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     }
-    const stats = fs().lstatSync(this.#folder)
-    if (!stats.isDirectory() || stats.uid !== process.getuid?.() || stats.mode & 0o077) {
+    const fault = faultOfFolder(this.#folder)
+    if (fault !== undefined) {
       throw new PostInvokeError(
         'ERR_SPOOL',
-        `Expected the spool ${this.#folder} to be a folder of this user's alone (mode 0700). Remove it, or set POST_INVOKE_SPOOL.`,
+        `Expected the spool ${this.#folder} to be a folder of this user's alone (mode 0700), but ${fault}. Remove it, or set POST_INVOKE_SPOOL.`,
       )
     }
     this.#isMade = true
@@ -132,110 +177,12 @@ export class SpoolWriter {
   }
 
   #countWaiting() {
-    const names = fs().readdirSync(this.#folder).filter(isWaitingOrTaken)
-    const sizes = names.map(name => fs().statSync(`${this.#folder}/${name}`, { throwIfNoEntry: false })?.size ?? 0)
+    const names = fs()
+      .readdirSync(this.#folder)
+      .filter(name => parseName(name) !== undefined || name.startsWith('part-'))
+    const sizes = names.map(name => fs().lstatSync(`${this.#folder}/${name}`, { throwIfNoEntry: false })?.size ?? 0)
     this.#waiting = { entries: names.length, bytes: sizes.reduce((sum, size) => sum + size, 0) }
   }
 }
 
-/** An entry that this process has taken. */
-export type Claim = {
-  readonly text: string
-  /** Why there is no text. */
-  readonly fault?: Error
-  /** Done, or given up: it is gone. */
-  done(): void
-  /** Somebody else may take it, or we ourselves later. */
-  giveBack(): void
-  /** It is unreadable. */
-  setAside(): void
-}
-
-/** The companion's end: takes entries, the oldest first. */
-export class SpoolReader {
-  readonly #folder: string
-  readonly #token = makeToken()
-  readonly #taken = new Set<string>()
-
-  constructor(folder: string) {
-    this.#folder = folder
-  }
-
-  /** @returns what waits, by name, the oldest first. What the dead had taken waits again. */
-  list(): string[] {
-    const names = this.#read()
-    for (const name of names) {
-      const [, entry, holder] = /^(.+\.json)\.(.+)$/.exec(name) ?? []
-      if (entry && holder && !this.#taken.has(entry) && this.#isDead(name, holder)) this.#rename(name, entry)
-      if (name.endsWith('.part') && this.#isDead(name, name.split('-').slice(2).join('-'))) this.#remove(name)
-    }
-    return this.#read()
-      .filter(name => name.endsWith('.json'))
-      .sort()
-  }
-
-  /** @returns `undefined` when somebody else was faster. */
-  take(name: string): Claim | undefined {
-    const own = `${name}.${this.#token}`
-    if (!this.#rename(name, own)) return undefined
-    this.#taken.add(name)
-    const end = (act: () => void) => () => {
-      this.#taken.delete(name)
-      act()
-    }
-    const claim = {
-      done: end(() => this.#remove(own)),
-      giveBack: end(() => this.#rename(own, name)),
-      setAside: end(() => this.#setAside(own, name)),
-    }
-    try {
-      return { text: fs().readFileSync(`${this.#folder}/${own}`, 'utf8'), ...claim }
-    } catch (error) {
-      return { text: '', fault: error as Error, ...claim }
-    }
-  }
-
-  #setAside(own: string, name: string) {
-    this.#rename(own, name.replace(/\.json$/, '.corrupt'))
-    const all = this.#read().filter(other => other.endsWith('.corrupt'))
-    for (const oldest of all.sort().slice(0, -MAX_CORRUPT)) this.#remove(oldest)
-  }
-
-  /** `holder`: PID.START-TOKEN. */
-  #isDead(name: string, holder: string): boolean {
-    const stats = fs().statSync(`${this.#folder}/${name}`, { throwIfNoEntry: false })
-    if (!stats) return false
-    if (Date.now() - stats.ctimeMs > LONGEST_CLAIM_MS) return true
-    const [, pid, start] = /^(\d+)(?:\.(\d+))?-/.exec(holder) ?? []
-    try {
-      process.kill(Number(pid), 0)
-      const current = start === undefined ? undefined : startOf(Number(pid))
-      return current !== undefined && current !== start
-    } catch (error) {
-      return (error as NodeJS.ErrnoException).code !== 'EPERM'
-    }
-  }
-
-  #read(): string[] {
-    try {
-      return fs().readdirSync(this.#folder)
-    } catch {
-      return []
-    }
-  }
-
-  #rename(from: string, to: string): boolean {
-    try {
-      fs().renameSync(`${this.#folder}/${from}`, `${this.#folder}/${to}`)
-      return true
-    } catch {
-      return false
-    }
-  }
-
-  #remove(name: string) {
-    try {
-      fs().unlinkSync(`${this.#folder}/${name}`)
-    } catch {}
-  }
-}
+const fs = (): Fs => process.getBuiltinModule('node:fs')

@@ -1,6 +1,6 @@
 // Checks what `handOff()` was given, at the call: later nobody knows any more who gave it.
 import { describe, PostInvokeError } from '../errors.ts'
-import type { DispatcherOptions, JobWork, RequestWork, RetryOptions } from './entry.ts'
+import type { DispatcherOptions, Entry, RequestWork, RetryOptions } from './entry.ts'
 import { toJson } from './json.ts'
 
 /** An HTTP request as data. */
@@ -36,8 +36,14 @@ export type RequestWithoutBody = {
 export type RequestOptions = {
   /** Names the work in log lines. Default: method and origin. */
   name?: string | undefined
-  /** How often and when it is tried again, as undici's `RetryHandler` takes it. */
+  /** How often and when it is tried again. Names and meaning are those of undici's `RetryHandler`. */
   retry?: RetryOptions | undefined
+  /** Milliseconds after which it is not tried again. Default six hours. */
+  maxAge?: number | undefined
+  /** The same each time that this work is tried, up to 200 visible ASCII characters. Default: made of the request's id and a hash. */
+  idempotencyKey?: string | undefined
+  /** How many redirects are followed. One more is a failure. Default 0. */
+  maxRedirections?: number | undefined
   /** Timeouts and connections, as undici's `Agent` takes them. */
   dispatcher?: DispatcherOptions | undefined
 }
@@ -48,11 +54,15 @@ export type JobOptions = {
   name?: string | undefined
   /** How often and when it is tried again. */
   retry?: Omit<RetryOptions, 'retryAfter' | 'statusCodes'> | undefined
+  /** Milliseconds after which it is not tried again. Default six hours. */
+  maxAge?: number | undefined
+  /** The same each time that this work is tried, up to 200 visible ASCII characters. Default: made of the request's id and a hash. */
+  idempotencyKey?: string | undefined
   /** Milliseconds from the start of each attempt to the abort of its `signal`. */
   timeout?: number | undefined
 }
 
-export type ValidWork = { readonly name: string; readonly work: RequestWork | JobWork }
+export type ValidWork = Pick<Entry, 'name' | 'work' | 'maxAge'> & { readonly key: string | undefined }
 
 export const validateRequest = (given: unknown, options: unknown): ValidWork => {
   if (given === null || typeof given !== 'object' || Array.isArray(given)) {
@@ -70,12 +80,16 @@ export const validateRequest = (given: unknown, options: unknown): ValidWork => 
       given,
     )
   }
-  const { name, retry, dispatcher } = readOptions(options, ['name', 'retry', 'dispatcher'])
+  const { name, retry, maxAge, idempotencyKey, dispatcher, maxRedirections } = readOptions(options, [
+    ...['name', 'retry', 'maxAge', 'idempotencyKey', 'dispatcher', 'maxRedirections'],
+  ])
   const target = readUrl(url)
   const content = readBody(body)
   const verb = readMethod(method, content !== undefined)
   return {
     name: readName(name) ?? `${verb} ${target.origin}`,
+    key: readKey(idempotencyKey),
+    maxAge: readWhole('maxAge', maxAge, 1),
     work: {
       kind: 'request',
       url: target.href,
@@ -84,13 +98,16 @@ export const validateRequest = (given: unknown, options: unknown): ValidWork => 
       ...content,
       retry: readRetry(retry, true),
       dispatcher: readNumbers('dispatcher', dispatcher, DISPATCHER),
+      maxRedirections: readWhole('maxRedirections', maxRedirections, 0),
     },
   }
 }
 
-export const validateJob = (job: string, payload: unknown, options: unknown, module: string): ValidWork => {
+export const validateJob = (job: string, payload: unknown, options: unknown): ValidWork => {
   if (job === '') throw invalidWork('Expected the name of a job, got an empty string', job)
-  const { name, retry, timeout } = readOptions(options, ['name', 'retry', 'timeout'])
+  const { name, retry, maxAge, idempotencyKey, timeout } = readOptions(options, [
+    ...['name', 'retry', 'maxAge', 'idempotencyKey', 'timeout'],
+  ])
   if (timeout !== undefined && !(Number.isInteger(timeout) && (timeout as number) > 0)) {
     throw invalidWork(
       `Expected the job's timeout to be a whole number of milliseconds above 0, got ${describe(timeout)}`,
@@ -99,11 +116,12 @@ export const validateJob = (job: string, payload: unknown, options: unknown, mod
   }
   return {
     name: readName(name) ?? job,
+    key: readKey(idempotencyKey),
+    maxAge: readWhole('maxAge', maxAge, 1),
     work: {
       kind: 'job',
       job,
       payload: toJson(payload),
-      module,
       retry: readRetry(retry, false),
       timeout: timeout as number | undefined,
     },
@@ -236,6 +254,21 @@ const readNumbers = (
     }
   }
   return given
+}
+
+const readWhole = (option: string, given: unknown, least: number): number | undefined => {
+  if (given === undefined || (Number.isInteger(given) && (given as number) >= least && (given as number) <= MAX_NUMBER))
+    return given as number | undefined
+  throw invalidWork(`Expected ${option} to be a whole number from ${least} on, got ${describe(given)}`, given)
+}
+
+/** It becomes a header, and a part of a queue's message. */
+const readKey = (given: unknown): string | undefined => {
+  if (given === undefined || (typeof given === 'string' && /^[\x21-\x7e]{1,200}$/.test(given))) return given
+  throw invalidWork(
+    `Expected idempotencyKey to be 1 to 200 visible ASCII characters without a space, got ${describe(given)}`,
+    given,
+  )
 }
 
 /** What setTimeout can count. */

@@ -1,7 +1,9 @@
 // The way to the companion's process: a pipe for short lines, and a file with what would be lost if this process were killed
 // now. What they hold is described at the head of the companion itself, src/extension/post-invoke.sh.
+import type { Stats } from 'node:fs'
 import type { Socket } from 'node:net'
 import script from '../extension/post-invoke.sh'
+import { timer } from './waits.ts'
 
 export type CompanionPipe = {
   /** Writes one line. It never throws and never waits. */
@@ -35,16 +37,22 @@ export const pipePath = (folder: string, runtimeApi: string, protocol: number | 
  * @returns the pipe, or why there is none.
  */
 export const openPipe = (path: string, onBroken: () => void): CompanionPipe | string => {
-  const { constants, openSync, fstatSync, closeSync } = fs()
   try {
-    const fd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW)
-    const stats = fstatSync(fd)
-    if (stats.isFIFO() && stats.uid === process.getuid?.()) return createPipe(fd, () => true, onBroken)
-    closeSync(fd)
-    return `${path} is no pipe of this user`
+    const fd = openOwn(path, fs().constants.O_WRONLY, stats => stats.isFIFO())
+    return createPipe(fd, () => true, onBroken)
   } catch (error) {
     return (error as Error).message
   }
+}
+
+/** Neither a link, nor another's, nor of another kind: what is in a shared folder may be anybody's. */
+const openOwn = (path: string, flags: number, isRight: (stats: Stats) => boolean): number => {
+  const { constants, openSync, fstatSync, closeSync } = fs()
+  const fd = openSync(path, flags | constants.O_NONBLOCK | constants.O_NOFOLLOW, 0o600)
+  const stats = fstatSync(fd)
+  if (isRight(stats) && stats.uid === process.getuid?.()) return fd
+  closeSync(fd)
+  throw new Error(`${path} is of another kind or user`)
 }
 
 /**
@@ -124,7 +132,7 @@ const createPipe = (fd: number, isOpen: () => boolean, onBroken: () => void): Co
         onBroken()
       }
     }
-    if (unwritten !== '') retry = setTimeout(flush, FULL_MS).unref()
+    if (unwritten !== '') retry = timer(FULL_MS, false, flush)
   }
 
   return {
@@ -148,17 +156,13 @@ export const createLastWords = (path: string, onFailure: (reason: string) => voi
   let file: number | undefined
   let length = 0
   let hasFailed = false
+  try {
+    fs().unlinkSync(path) // of a process before this one
+  } catch {}
 
   const open = (): number => {
-    const { constants, openSync, fstatSync, ftruncateSync, closeSync } = fs()
-    const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK, 0o600)
-    const stats = fstatSync(fd)
-    if (stats.isFile() && stats.uid === process.getuid?.()) {
-      ftruncateSync(fd)
-      return fd
-    }
-    closeSync(fd)
-    throw new Error(`${path} is no file of this user`)
+    const { constants } = fs()
+    return openOwn(path, constants.O_RDWR | constants.O_CREAT, stats => stats.isFile())
   }
 
   return text => {

@@ -119,16 +119,16 @@ const useLayer = (choice: CompanionChoice): Companion | undefined => {
   return undefined
 }
 
-/** @returns the protocol of a layer of another version. */
+/** @returns the protocol of a layer of another version, which is in the name of its pipe. */
 const protocolBeside = (path: string): string | undefined => {
+  const [folder, start, port] = /^(.*)\/(.+-)\d+(-\d+)$/.exec(path)?.slice(1) ?? []
   try {
-    const { basename, dirname } = process.getBuiltinModule('node:path')
-    const [start, end] = basename(path).split(`-${PROTOCOL}-`) as [string, string]
     return process
       .getBuiltinModule('node:fs')
-      .readdirSync(dirname(path))
-      .map(name => /^(.+)-(\d+)-(\d+)$/.exec(name) ?? [])
-      .find(([, before, protocol, port]) => before === start && port === end && protocol !== String(PROTOCOL))?.[2]
+      .readdirSync(folder || '/')
+      .filter(name => name.startsWith(start as string) && name.endsWith(port as string))
+      .map(name => name.split('-')[3])
+      .find(protocol => protocol !== String(PROTOCOL))
   } catch {
     return undefined
   }
@@ -167,7 +167,10 @@ const isOtherVersion = (log: Log): boolean => {
   const global = globalThis as { [PIPE_OWNER]?: string }
   global[PIPE_OWNER] ??= version
   if (global[PIPE_OWNER] === version) return false
-  log.warnOnce('WARN_TWO_VERSIONS', `version ${global[PIPE_OWNER]} in the same process uses the companion, not ${version}`)
+  log.warnOnce(
+    'WARN_TWO_VERSIONS',
+    `version ${global[PIPE_OWNER]} in the same process uses the companion, not ${version}`,
+  )
   return true
 }
 
@@ -199,7 +202,9 @@ const tellingBy = (pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
           lastWords(
             list &&
               line(`the function's process ended in the middle of request ${requestId}; unfinished: ${list}`) +
-                line(`released request ${requestId} before its deadline although it has not settled; unfinished: ${list}`),
+                line(
+                  `released request ${requestId} before its deadline although it has not settled; unfinished: ${list}`,
+                ),
           )
         },
         hold: () => pipe.write(`hold ${itsNumber()} ${Math.round(deadline())}\n`),

@@ -43,5 +43,7 @@ export const withExecutionContext = <App extends { fetch: (...args: any[]) => un
 /** Of the invocation in which this is called; without one there is none, and the framework says so. */
 const executionContext = (): ExecutionContext | undefined => {
   const invocation = existingProcess()?.current()
-  return invocation && { waitUntil: promise => waitUntilIn(invocation, promise), passThroughOnException() {}, props: {} }
+  return (
+    invocation && { waitUntil: promise => waitUntilIn(invocation, promise), passThroughOnException() {}, props: {} }
+  )
 }

@@ -19,7 +19,7 @@ import {
 } from './running-task.ts'
 import { type Defer, validateTask } from './task.ts'
 import { createTaskStack, type Order } from './task-stack.ts'
-import { atMost, clearTimeout, isThenable, now, timer, turn, whenSettled } from './waits.ts'
+import { all, atMost, clearTimeout, isThenable, now, timer, turn, whenSettled } from './waits.ts'
 
 export type InvocationOptions = {
   order: Order
@@ -83,8 +83,10 @@ export type Invocation = {
   readonly requestId: string
   readonly isHeld: boolean
   readonly defer: Defer
-  /** Whether its response has not left: further handlers can join it. */
+  /** Whether its response has not left. */
   isOpen(): boolean
+  /** Whether hooks of its requests are still to run: further handlers can join it. */
+  isInHandler(): boolean
   isSettled(): boolean
   /** A handler called inside of the handler opens it once more. */
   open(): void
@@ -210,8 +212,8 @@ export const createInvocation = (
 
   const expectTasks = () => {
     host.onDefer()
-    // With a companion's process somebody is left to name them. Else nobody is, once the function has timed out.
-    if (companion || !Number.isFinite(deadline) || state !== 'open') return
+    // Once the function has timed out, a companion's process is left to name them, or SIGTERM comes. Else nobody is.
+    if (companion || host.canCarry() || !Number.isFinite(deadline) || state !== 'open') return
     namesBeforeDeadline = timer(time.letGoAt - now(), false, () => {
       if (state === 'open') logUnfinished(log, 'the function is about to time out', invocation)
     })
@@ -254,7 +256,10 @@ export const createInvocation = (
     if (!failure) return undefined
     const { label } = task.entry
     time.sums.failed++
-    log.error(`task ${JSON.stringify(label)} of request ${requestId} failed:`, failure.error, { task: label, requestId })
+    log.error(`task ${JSON.stringify(label)} of request ${requestId} failed:`, failure.error, {
+      task: label,
+      requestId,
+    })
     return callOnTaskError(task.entry, failure.error)
   }
 
@@ -414,8 +419,7 @@ export const createInvocation = (
     host.onSettled(invocation)
   }
 
-  const hasWork = () =>
-    now() < time.abortAt && (stack.size() > 0 || (isHeld && host.carried.length > 0))
+  const hasWork = () => now() < time.abortAt && (stack.size() > 0 || (isHeld && host.carried.length > 0))
 
   const runAll = async (): Promise<void> => {
     // Lets the client ask for its next invocation first, where it is not us that it waits for.
@@ -476,6 +480,7 @@ export const createInvocation = (
     isHeld,
     defer,
     isOpen: () => state === 'open',
+    isInHandler: () => state === 'open' && openRequests > 0,
     isSettled: () => state === 'settled',
     open() {
       openRequests++
@@ -532,10 +537,6 @@ export const logUnfinished = (log: Pick<Log, 'error'>, what: string, { requestId
 }
 
 const isDone = ({ promise }: TaskEntry) => promise?.hasSettled === true
-
-const all = async (waits: readonly (PromiseLike<unknown> | undefined)[]): Promise<void> => {
-  for (const wait of waits) if (wait) await wait
-}
 
 const swallow = async (work: PromiseLike<unknown>) => {
   try {

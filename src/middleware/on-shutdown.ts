@@ -51,8 +51,7 @@ export type OnShutdownOptions = {
  * onShutdown(() => pool.end(), { name: 'pool' })
  * ```
  */
-export const onShutdown = (hook: ShutdownHook, options?: OnShutdownOptions): (() => void) =>
-  add(hook, options)
+export const onShutdown = (hook: ShutdownHook, options?: OnShutdownOptions): (() => void) => add(hook, options)
 
 /**
  * Something that is made once, at its first use, and disposed of when Lambda ends the environment: last made, first
@@ -182,7 +181,8 @@ const shutdownHooks: ShutdownHooks = {
     return notRun
   },
   relay(drain) {
-    if (!isRelayed()) return 'signals go to the main thread: NODE_OPTIONS=--import middy-post-invoke/preload relays them'
+    if (!isRelayed())
+      return 'signals go to the main thread: NODE_OPTIONS=--import middy-post-invoke/preload relays them'
     listenForRelay(drain)
     return undefined
   },

@@ -2,7 +2,16 @@
 import type { Context as LambdaContext } from 'aws-lambda'
 import { type Logger, logMethods } from '../log.ts'
 import type { InvocationOptions } from './invocation.ts'
-import { aBoolean, aFunction, checkOptions, invalidOption, type OptionRule, oneOf, wholeNumber, withMethods } from './options.ts'
+import {
+  aBoolean,
+  aFunction,
+  checkOptions,
+  invalidOption,
+  type OptionRule,
+  oneOf,
+  wholeNumber,
+  withMethods,
+} from './options.ts'
 import { functionProcess, type OpenedInvocation, type OpenRequest, type WithoutCompanion } from './process.ts'
 import { provideRequestContext } from './request-context.ts'
 import type { Defer } from './task.ts'

@@ -26,7 +26,9 @@ export const withMethods = (...names: readonly string[]): OptionRule => [
 
 /** A TypeError with the package in its cause, as Middy's own middlewares throw it. */
 export const invalidOption = (message: string, data: unknown): TypeError =>
-  Object.assign(new TypeError(message, { cause: { package: 'middy-post-invoke', data } }), { code: 'ERR_INVALID_OPTION' })
+  Object.assign(new TypeError(message, { cause: { package: 'middy-post-invoke', data } }), {
+    code: 'ERR_INVALID_OPTION',
+  })
 
 /**
  * @param call - Who was given them, for the message: `defer()`.

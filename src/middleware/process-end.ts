@@ -7,7 +7,7 @@ import { type Companion, registerForSigterm } from './companion.ts'
 import { type Invocation, logUnfinished, type Time } from './invocation.ts'
 import { ABORT_GRACE_MS } from './running-task.ts'
 import type { RuntimeClient } from './runtime-client.ts'
-import { now } from './waits.ts'
+import { all, now } from './waits.ts'
 
 /** The hooks of `onShutdown()`, where it is imported. */
 export type ShutdownHooks = {
@@ -46,8 +46,9 @@ export type EndingProcess = {
   readonly isMainThread: boolean
   /** Whether it takes one invocation at a time, on its main thread. */
   readonly isAlone: boolean
-  /** The invocations that have tasks, those with carried ones last. */
-  unfinished(): readonly Invocation[]
+  readonly open: ReadonlyMap<string, Invocation>
+  /** Those with tasks that the deadline has kept from starting, the oldest first. */
+  readonly carried: Invocation[]
   /** Runs handed-off work, where this process is the one that runs it. */
   handedOff(deadline: number): Promise<void> | undefined
 }
@@ -65,6 +66,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
   const hooks = new Set<ShutdownHooks>()
   let isWatching = false
   let isArmed = false
+  let willCome = false
   let isDisarmed = false
 
   /**
@@ -72,7 +74,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
    * that call, and the next invocation dies in it.
    */
   const watch = () => {
-    if (isWatching) return
+    if (isWatching || runtimeApi === undefined) return
     isWatching = true
     process.on('exit', () => {
       logAll('the process ends')
@@ -89,7 +91,8 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
   }
 
   const logAll = (what: string) => {
-    for (const invocation of ending.unfinished()) logUnfinished(writeSynchronously, what, invocation)
+    for (const invocation of [...ending.open.values(), ...ending.carried])
+      logUnfinished(writeSynchronously, what, invocation)
   }
 
   const arm = (given?: ShutdownHooks) => {
@@ -97,7 +100,9 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
     if (isArmed) return
     isArmed = true
     const reason = listen()
-    if (reason !== undefined) log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come, and no shutdown hook run (${reason})`)
+    willCome = reason === undefined
+    if (reason !== undefined)
+      log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come, and no shutdown hook run (${reason})`)
   }
 
   /** @returns why SIGTERM will not come. */
@@ -139,8 +144,8 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
 
   const drainTasks = async (milliseconds: number): Promise<void> => {
     const until = now() + milliseconds
-    const invocations = ending.unfinished()
-    await Promise.all(invocations.map(invocation => invocation.drainIn(timeUntil(until), true)))
+    const invocations = [...ending.open.values(), ...ending.carried.splice(0)]
+    await all(invocations.map(invocation => invocation.drainIn(timeUntil(until), true)))
     await ending.handedOff(Date.now() + until - now())
     for (const invocation of invocations) logUnfinished(log, 'the environment ends', invocation)
   }
@@ -159,7 +164,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
     watch,
     arm,
     drain,
-    isArmed: () => isArmed && !isDisarmed,
+    isArmed: () => willCome && !isDisarmed,
     disarm() {
       isDisarmed = true
     },

@@ -6,18 +6,13 @@ import { createLog, type Log, type Logger } from '../log.ts'
 import { isManagedInstances, readCompanionMode } from '../variables.ts'
 import { version } from '../version.ts'
 import { type Companion, chooseCompanion } from './companion.ts'
-import {
-  createInvocation,
-  type Invocation,
-  type InvocationHost,
-  type InvocationOptions,
-} from './invocation.ts'
+import { createInvocation, type Invocation, type InvocationHost, type InvocationOptions } from './invocation.ts'
 import { createProcessEnd, type ProcessEnd } from './process-end.ts'
 import { observeResponseStreams, type ResponseStreams } from './response-streams.ts'
 import { isRic3, observeRic3 } from './ric3.ts'
 import { isRic4, observeRic4 } from './ric4.ts'
 import { type RuntimeClient, type RuntimeClientOptions, type Scope, silentClient } from './runtime-client.ts'
-import { isThenable } from './waits.ts'
+import { isThenable, turn } from './waits.ts'
 
 export type WithoutCompanion = 'await' | 'detach' | 'throw'
 
@@ -66,10 +61,10 @@ export const existingProcess = (): FunctionProcess | undefined => (globalThis as
 
 /** @param logger - Where its lines go from now on. */
 export const functionProcess = (logger?: Logger): FunctionProcess => {
-  const existing = existingProcess()
-  if (!existing) return ((globalThis as Shared)[PROCESS] = createProcess(logger))
-  if (logger) existing.log.use(logger)
-  return existing
+  const shared = globalThis as Shared
+  if (logger) shared[PROCESS]?.log.use(logger)
+  shared[PROCESS] ??= createProcess(logger)
+  return shared[PROCESS]
 }
 
 /** Defers a promise as libraries hand it over: it never throws. */
@@ -123,7 +118,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     const invocation = openInvocations.get(requestId)
     const settled = invocation?.leave()
     if (!invocation) {
-      Promise.resolve(accepted).then(() => streams?.forget(requestId))
+      void accepted?.then(() => streams?.forget(requestId))
       companion.invocation(requestId, Date.now)?.settle()
     }
     if (settled && companion.isGate) return settled
@@ -138,7 +133,10 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     variables,
     onEnd,
     onBrokenGate() {
-      log.warnOnce('WARN_GATE', 'the runtime client does not wait for InvokeStore.run, which was to hold the environment')
+      log.warnOnce(
+        'WARN_GATE',
+        'the runtime client does not wait for InvokeStore.run, which was to hold the environment',
+      )
     },
   })
   const companion: Companion = chooseCompanion({ mode, log, client, variables, isMainThread })
@@ -153,21 +151,19 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     variables,
     isMainThread,
     isAlone,
-    unfinished: () => [...openInvocations.values(), ...carried],
-    handedOff: deadline =>
-      companion.isExternal ? undefined : handedOff()?.run(log, deadline, true),
+    open: openInvocations,
+    carried,
+    handedOff: deadline => (companion.isExternal ? undefined : handedOff()?.run(log, deadline, true)),
   })
 
   const host: InvocationHost = {
     log,
     // What AsyncLocalStorage.snapshot() makes too, at a fifth of its time and a twentieth of its memory.
     asyncContext: (): AsyncResource => new AsyncResource('middy-post-invoke', { requireManualDestroy: true }),
-    onDefer: () => isLambda && end.watch(),
+    onDefer: end.watch,
     handedOff: (invocation, deadline) =>
       // The layer's companion runs it when this invocation has settled.
-      companion.isExternal && invocation.isHeld
-        ? undefined
-        : handedOff()?.run(log, deadline, false, invocation),
+      companion.isExternal && invocation.isHeld ? undefined : handedOff()?.run(log, deadline, false, invocation),
     onSettled(invocation) {
       const { requestId } = invocation
       if (openInvocations.get(requestId) === invocation) openInvocations.delete(requestId)
@@ -188,13 +184,18 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     enterScope(requestId, invocation)
     const mustAwait = !invocation.isHeld && options.withoutCompanion === 'await'
     const willTell = client.willTell(invocation.requestId)
+    const departSoon = async (isGuessed = false) => {
+      await turn()
+      await turn()
+      if (!invocation.isInHandler()) await invocation.leave(isGuessed)
+    }
     let hasEnded = false
     const endRequest = (isGuessed?: boolean) => {
       if (hasEnded) return
       hasEnded = true
       // Where the client tells nothing: it posts within two turns of the event loop after the handler, wrappers apart.
       if (invocation.close() && !willTell) {
-        setImmediate(() => setImmediate(() => invocation.isOpen() && invocation.leave(isGuessed)))
+        void departSoon(isGuessed)
       }
     }
     return {
@@ -214,7 +215,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
   const findOpen = (requestId: string, context: object): Invocation | undefined => {
     if (!isLambda) {
       const found = openContexts.get(context)
-      return found?.isOpen() ? found : undefined
+      return found?.isInHandler() ? found : undefined
     }
     // Where others run beside it, only what the client itself has set around an invocation tells whose it is.
     const scope = scopes.getStore()
@@ -256,7 +257,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     else if (scope?.invocation !== invocation) {
       // Within Lambda an inner handler joins the invocation, whatever its context is.
       let outer = isLambda ? undefined : scope
-      while (outer && !outer.invocation?.isOpen()) outer = outer.outer
+      while (outer && !outer.invocation?.isInHandler()) outer = outer.outer
       scopes.enterWith({ requestId, invocation, outer })
     }
   }

@@ -2,6 +2,7 @@
 // channels tell when one begins and when Lambda has accepted its end.
 // https://nodejs.org/api/diagnostics_channel.html#http
 import type { ClientRequest } from 'node:http'
+import { resolvers, timer } from './waits.ts'
 
 export type ResponseStreams = {
   /** Whether the response of this request is, or was, a stream. Until {@link ResponseStreams.forget}. */
@@ -24,7 +25,7 @@ export const observeResponseStreams = (): ResponseStreams => {
   const begin = (message: unknown) => {
     const requestId = requestIdOf(message)
     if (requestId === undefined || streams.has(requestId) || !isStreamed(message)) return
-    const { promise, resolve } = Promise.withResolvers<void>()
+    const { promise, resolve } = resolvers()
     streams.set(requestId, { finished: false, promise, resolve })
   }
   const finish = (message: unknown) => {
@@ -43,7 +44,7 @@ export const observeResponseStreams = (): ResponseStreams => {
     accepted(requestId, limit) {
       const stream = streams.get(requestId)
       if (stream?.finished !== false) return undefined
-      if (limit !== undefined) setTimeout(stream.resolve, limit).unref()
+      if (limit !== undefined) timer(limit, false, stream.resolve)
       return stream.promise
     },
     forget: requestId => void streams.delete(requestId),

@@ -116,4 +116,3 @@ const requestIdIn = (store: InvokeStore): string | undefined => {
     return undefined
   }
 }
-

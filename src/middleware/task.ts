@@ -66,8 +66,11 @@ const MAX_NAME_LENGTH = 100
 
 /** Checks what `defer` was given, at the call: later nobody knows any more who gave it. */
 export const validateTask = (task: unknown, options: unknown): ValidTask => {
-  const { name, on = 'always', timeout }: DeferOptions =
-    options === undefined ? {} : checkOptions<DeferOptions>('defer()', rules, options, invalidTask)
+  const {
+    name,
+    on = 'always',
+    timeout,
+  }: DeferOptions = options === undefined ? {} : checkOptions<DeferOptions>('defer()', rules, options, invalidTask)
   const isPromise = isThenable(task)
   if (isPromise && on !== 'always') throw invalidTask(`Expected a function for \`on: '${on}'\`, got a promise.`, task)
   if (!isPromise && (typeof task !== 'function' || isGenerator(task))) {
@@ -75,9 +78,7 @@ export const validateTask = (task: unknown, options: unknown): ValidTask => {
     throw invalidTask(`Expected a function or a promise to defer, got ${given}.`, task)
   }
   const common = { name: printable(name ?? (isPromise ? '' : task.name)), on, timeout }
-  return isPromise
-    ? { ...common, ...follow(task) }
-    : { ...common, task: task as ValidTask['task'], promise: undefined }
+  return isPromise ? { ...common, ...follow(task) } : { ...common, task: task as ValidTask['task'], promise: undefined }
 }
 
 /** Handled from now on: it may reject long before it is its turn. */
@@ -88,7 +89,11 @@ const follow = (given: PromiseLike<unknown>): Pick<ValidTask, 'task' | 'promise'
     promise.hasSettled = true
     resolve(failure)
   }
-  whenSettled(given, () => settle(), error => settle({ error }))
+  whenSettled(
+    given,
+    () => settle(),
+    error => settle({ error }),
+  )
   const waitForIt = async () => {
     const failure = await outcome
     if (failure) throw failure.error

@@ -33,6 +33,11 @@ export const timer = (milliseconds: number, keepsAlive: boolean, fn: () => void)
   return keepsAlive ? timeout : timeout.unref()
 }
 
+/** Waits for each that is there. */
+export const all = async (waits: readonly (PromiseLike<unknown> | undefined)[]): Promise<void> => {
+  for (const wait of waits) if (wait) await wait
+}
+
 /** Waits for `work`, but no longer than that. */
 export const atMost = async (milliseconds: number, keepsAlive: boolean, work: PromiseLike<unknown>): Promise<void> => {
   const { promise, resolve } = resolvers()

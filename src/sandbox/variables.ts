@@ -34,6 +34,8 @@ export const createVariables = (settings: Settings, address: string): Variables 
     NODE_PATH: layers.map(layer => join(layer, 'nodejs', 'node_modules')).join(delimiter) || undefined,
     POST_INVOKE_FOLDER: folder,
     POST_INVOKE_SPOOL: join(folder, 'spool'),
+    // On Lambda it is always /var/task, and extensions are not told.
+    POST_INVOKE_TASK_ROOT: settings.taskRoot,
     // On Lambda the package finds its layer in /opt/extensions. Here layers stay where they are.
     POST_INVOKE_COMPANION: settings.extensions.has('post-invoke') ? 'layer' : undefined,
     ...environment,

@@ -1,7 +1,8 @@
 // What `post-invoke layer` and `post-invoke template` write, read by the tools that it is written for.
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, it } from '@jest/globals'
+import { transform } from 'esbuild'
 import { version } from '../../src/version.ts'
 import { run } from '../package/packed.ts'
 import { postInvoke, useFolders } from '../support/command-line.ts'
@@ -36,6 +37,18 @@ it.each([
   })
 })
 
+it('the template of functions to verify satisfies cfn-lint, and names what lies beside it', async () => {
+  const folder = makeFolder()
+  await succeed(folder, ['template', '--verify'])
+  const kit = join(folder, 'post-invoke-verify')
+  const lint = [join(pythonTools(), 'bin', 'cfn-lint'), 'template.yaml']
+  expect(await python(kit, lint)).toEqual({ code: 0, stdout: '', stderr: '' })
+  const text = readFileSync(join(kit, 'template.yaml'), 'utf8')
+  const paths = [...text.matchAll(/(?:CodeUri|ContentUri): (\S+)/g)].map(([, path = '']) => join(kit, path))
+  expect(paths.map(path => existsSync(path))).toEqual([true, true])
+  expect(text.match(/FunctionName: post-invoke-verify-nodejs2[24]-(embedded|layer)/g)).toHaveLength(4)
+})
+
 it('would not satisfy it with a resource that there is not', async () => {
   const folder = makeFolder(files)
   const text = await succeed(folder, ['template', 'index.mjs', '--out', '-'])
@@ -50,6 +63,44 @@ it('the lines for Terraform are HCL', async () => {
   const { code, stdout, stderr } = await python(folder, ['-c', script, terraform])
   expect([code, stderr]).toEqual([0, ''])
   expect(stdout).toContain('post-invoke-layer.zip')
+})
+
+it.each(['sst', 'pulumi'])('the lines for %s publish the layer, and name it', async tool => {
+  const folder = makeFolder(files)
+  const text: string = (await snippets(folder))[tool]
+  const { code } = await transform(text.replaceAll(/^import .*$/gm, ''), { loader: 'ts' })
+  const made: Record<string, unknown>[] = []
+  class FileArchive {
+    path: string
+    constructor(path: string) {
+      this.path = path
+    }
+  }
+  class LayerVersion {
+    arn = 'the-arn'
+    constructor(_name: string, given: Record<string, unknown>) {
+      made.push(given)
+    }
+  }
+  class SstFunction extends LayerVersion {}
+  const asset = { FileArchive }
+  const run = new Function(
+    'aws',
+    'pulumi',
+    '$util',
+    'sst',
+    `${code}; return typeof layers === 'undefined' ? undefined : layers`,
+  )
+  const layers =
+    run({ lambda: { LayerVersion } }, { asset }, { asset }, { aws: { Function: SstFunction } }) ?? made[1]?.layers
+  expect(layers).toEqual(['the-arn'])
+  expect(made[0]).toEqual({
+    layerName: 'middy-post-invoke',
+    description: `middy-post-invoke ${version}`,
+    code: new FileArchive('post-invoke-layer.zip'),
+    compatibleRuntimes: ['nodejs22.x', 'nodejs24.x'],
+    compatibleArchitectures: ['x86_64', 'arm64'],
+  })
 })
 
 it('the line for a container image is one of a Dockerfile', async () => {

@@ -1,13 +1,24 @@
-// What can happen to the layer's companion, and to an environment without it.
-import { copyLayer, makeLayer, replaced } from '../support/fault-layers.ts'
-import { extensionPid, type Fault, type Given, otherLayer, untilExited, untilMarked } from '../support/fault-observe.ts'
+// What can happen to the companion's process, that of the layer or the internal extension, and to an environment without it.
+import { cpSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { copyLayer, makeFolder, makeLayer, replaced } from '../support/fault-layers.ts'
+import { canUnshare, mounted } from '../support/fault-mounts.ts'
+import {
+  companionPid,
+  type Fault,
+  type FaultEvent,
+  type Given,
+  otherLayer,
+  untilExited,
+  untilMarked,
+} from '../support/fault-observe.ts'
 import { describeFaults, on } from '../support/fault-suite.ts'
 import { layer, type Run } from '../support/run.ts'
 
 /** In a control the extension of somebody else takes its place. */
 const attached = ({ isControl }: Given) => ({ layers: [isControl ? otherLayer : layer] })
 
-const signal = (run: Run, name: NodeJS.Signals) => process.kill(extensionPid(run), name)
+const signal = (run: Run, name: NodeJS.Signals) => process.kill(companionPid(run), name)
 
 const sleeping = {
   tasks: [
@@ -16,10 +27,20 @@ const sleeping = {
   ],
 }
 
+const inTheHandler: FaultEvent = { ...sleeping, does: 'sleep', ms: 300 }
+
+const killInTheHandler: Fault['during'] = async (run, { requestId }) => {
+  await untilMarked(run, requestId, 'handler')
+  signal(run, 'SIGKILL')
+}
+
+/** Of the layer Lambda notices it, and reports a crash. Of an internal extension the function's process does. */
+const other = { original: otherLayer, file: 'extensions/bash-extension' }
+
 const killed: Fault[] = [
   {
     injected: 'The companion is killed while a task runs',
-    on: on.layer,
+    on: on.extensions,
     event: sleeping,
     during: async (run, { requestId }) => {
       await untilMarked(run, requestId, 'start', 'first')
@@ -28,23 +49,35 @@ const killed: Fault[] = [
   },
   {
     injected: 'The companion is killed between invocations',
-    on: on.layer,
+    on: on.extensions,
     event: sleeping,
-    after: run => {
+    after: (run, { companion }) => {
       signal(run, 'SIGKILL')
-      return untilExited(run)
+      return companion === 'layer' && untilExited(run)
     },
   },
   {
     injected: 'The companion is killed while the handler runs',
     on: on.layer,
     start: attached,
-    event: { ...sleeping, does: 'sleep', ms: 300 },
-    during: async (run, { requestId }) => {
-      await untilMarked(run, requestId, 'handler')
-      signal(run, 'SIGKILL')
-    },
+    event: inTheHandler,
+    during: killInTheHandler,
     hasControl: true,
+  },
+  {
+    injected: 'The companion is killed while the handler runs',
+    on: on.internal,
+    event: inTheHandler,
+    during: killInTheHandler,
+  },
+  {
+    injected: 'The companion is told to end (SIGTERM) while a task runs',
+    on: on.extensions,
+    event: sleeping,
+    during: async (run, { requestId }) => {
+      await untilMarked(run, requestId, 'start', 'first')
+      signal(run, 'SIGTERM')
+    },
   },
 ]
 
@@ -56,7 +89,7 @@ const stopped: Fault[] = [
   { injected: 'The companion is stopped before the first invocation, and continued after the answer' },
 ].map(fault => ({
   ...fault,
-  on: on.layer,
+  on: on.extensions,
   start: () => ({ freeze: false }),
   event: sleeping,
   before: (run: Run) => signal(run, 'SIGSTOP'),
@@ -73,29 +106,37 @@ const slow: Fault[] = [
     start: given => ({ layers: [makeLayer(given, 'sleep 0.7')] }),
   },
   {
-    injected: 'The companion is slow to start after it has registered',
+    injected: 'The companion is slow to ask for its first event',
     on: on.layer,
-    start: ({ cleanUp }) => ({
-      layers: [copyLayer(cleanUp, { registrar: replaced(/exec "\$node" "\$companion"/, 'sleep 0.7; $&') })],
-    }),
+    start: ({ cleanUp }) => ({ layers: [copyLayer(cleanUp, replaced(/\n {2}ask\n {2}hold\n/, '\n  sleep 0.7$&'))] }),
   },
   {
-    injected: 'The companion is slow to connect',
+    injected: 'The companion ends after it has registered',
     on: on.layer,
-    start: ({ cleanUp }) => ({ layers: [copyLayer(cleanUp, { companion: connectLate })] }),
+    start: ({ cleanUp, isControl }) => {
+      const ends = replaced(isControl ? /\nwhile / : /\n {2}ask\n {2}hold\n/, '\nexit 7$&')
+      return { layers: [copyLayer(cleanUp, ends, isControl ? other : {})] }
+    },
+    hasControl: true,
   },
 ]
 
-/** The connection to the function's process, not that to Lambda, is made late. */
-const connectLate = (text: string) =>
-  `const net = require('node:net'), { connect } = net
-net.connect = (...given) => {
-  if (typeof given[0] !== 'string') return connect(...given)
-  const socket = new net.Socket()
-  setTimeout(() => socket.connect(...given), 400)
-  return socket
-}
-${text}`
+/** The internal extension is started by the function's process: with another bash in the place of the machine's. */
+const otherBash =
+  (script: (real: string) => string) =>
+  ({ cleanUp }: Given) => {
+    const folder = makeFolder(cleanUp)
+    const real = join(folder, 'real')
+    cpSync('/bin/bash', real, { dereference: true })
+    writeFileSync(join(folder, 'bash'), `#!/bin/sh\n${script(real)}\n`, { mode: 0o755 })
+    return mounted(`mount --bind ${folder}/bash "$(readlink -f /bin/bash)"`)
+  }
+
+const slowBash: Fault[] = [
+  { injected: 'bash is slow to start', start: otherBash(real => `sleep 0.7; exec ${real} "$@"`) },
+  { injected: 'bash ends as it starts', start: otherBash(() => 'exit 7') },
+  { injected: 'bash does nothing', start: otherBash(() => 'exec sleep 20') },
+].map(fault => ({ ...fault, on: on.internal, isSkipped: !canUnshare }))
 
 describeFaults('companion', [
   ...killed,
@@ -110,6 +151,7 @@ describeFaults('companion', [
     hasControl: true,
   },
   ...slow,
+  ...slowBash,
   {
     injected: 'The layer is expected, but not attached',
     on: on.layer,

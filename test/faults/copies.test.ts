@@ -1,14 +1,13 @@
 // The package or its layer more than once, or in versions that differ.
 import { renameSync } from 'node:fs'
 import { join } from 'node:path'
-import { constantAt, copyLayer, copyPackage, replaced } from '../support/fault-layers.ts'
+import { copyLayer, copyPackage, replaced } from '../support/fault-layers.ts'
 import type { Fault, FaultEvent } from '../support/fault-observe.ts'
 import { describeFaults, on } from '../support/fault-suite.ts'
 import { layer } from '../support/run.ts'
 
-/** Where the companion, which is minified, says hello. */
-const protocolOfCompanion = /type:"hello",protocol:(\w+),version/
-const versionOfCompanion = /type:"hello",protocol:\w+,version:(\w+)/
+/** It stands in the pipe's name. */
+const protocolOfLayer = (protocol: number) => replaced(/(\npipe=.*\.middy-post-invoke-)1-/, `$1${protocol}-`)
 
 const otherVersion = replaced(/var version = ".*"/, 'var version = "99.0.0"')
 const otherProtocol = (text: string) => otherVersion(replaced(/var PROTOCOL = \d+/, 'var PROTOCOL = 99')(text))
@@ -43,24 +42,20 @@ const processes: Fault[] = [
 describeFaults('copies', [
   ...processes,
   {
-    injected: 'The layer is of another version, with the same protocol',
+    injected: 'The layer is of a newer version, with another protocol',
     on: on.layer,
-    start: ({ cleanUp }) => ({
-      layers: [copyLayer(cleanUp, { companion: constantAt(versionOfCompanion, '"99.0.0"') })],
-    }),
+    start: ({ cleanUp }) => ({ layers: [copyLayer(cleanUp, protocolOfLayer(2))] }),
   },
   {
-    injected: 'The layer is of another version, with another protocol',
+    injected: 'The layer is of an older version, with another protocol',
     on: on.layer,
-    // Long enough for the two to find out.
-    event: { does: 'sleep', ms: 200, tasks: [{ kind: 'sleep', name: 'task' }] },
-    start: ({ cleanUp }) => ({ layers: [copyLayer(cleanUp, { companion: constantAt(protocolOfCompanion, '99') })] }),
+    start: ({ cleanUp }) => ({ layers: [copyLayer(cleanUp, protocolOfLayer(0))] }),
   },
   {
     injected: 'The layer is attached twice, under two names',
     on: on.layer,
     start: ({ cleanUp }) => {
-      const second = copyLayer(cleanUp, {})
+      const second = copyLayer(cleanUp)
       renameSync(join(second, 'extensions', 'post-invoke'), join(second, 'extensions', 'post-invoke-2'))
       return { layers: [layer, second] }
     },

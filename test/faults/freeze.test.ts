@@ -1,9 +1,9 @@
 // What a freeze between invocations does to what was left behind, and to connections.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { copyLayer } from '../support/fault-layers.ts'
-import { extensionPid, type Fault, type FaultEvent, type Given, untilMarked } from '../support/fault-observe.ts'
+import { companionPid, type Fault, type FaultEvent, type Given, untilMarked } from '../support/fault-observe.ts'
 import { type ApiProxy, startProxy } from '../support/fault-proxy.ts'
 import { describeFaults, on } from '../support/fault-suite.ts'
+import type { Run } from '../support/run.ts'
 
 const LONGER_THAN_ITS_TIMERS_MS = 100
 
@@ -20,39 +20,25 @@ const timers: Fault[] = [
   { injected: 'A timer that a task has left calls `defer()` after the thaw', event: faulty('defers-from-a-timer') },
 ].map(fault => ({ ...fault, on: on.all, after: () => sleep(LONGER_THAN_ITS_TIMERS_MS) }))
 
-/**
- * A companion that hangs up on the function when it is sent a signal, which a stopped process gets at the thaw, and that
- * hears of the next event a little later than that.
- */
-const hangsUp = (text: string) =>
-  `const net = require('node:net'), { connect } = net
-net.connect = (...given) => {
-  const socket = connect(...given)
-  if (typeof given[0] === 'string') process.once('SIGUSR2', () => socket.destroy())
-  else {
-    const { emit } = socket
-    socket.emit = (...event) => {
-      if (event[0] !== 'data') return emit.apply(socket, event)
-      setTimeout(() => emit.apply(socket, event), 200)
-      return true
+const oneTask: FaultEvent = { tasks: [{ kind: 'sleep', name: 'task', ms: 100 }] }
+
+/** From when something is marked on, for longer than what runs takes. */
+const standStill =
+  (mark: string, pids: (run: Run) => number[]): NonNullable<Fault['during']> =>
+  async (run, { requestId }) => {
+    await untilMarked(run, requestId, mark)
+    for (const pid of pids(run)) process.kill(pid, 'SIGSTOP')
+    await sleep(300)
+    for (const pid of pids(run)) {
+      process.kill(pid, 'SIGCONT')
+      await sleep(50)
     }
   }
-  return socket
-}
-${text}`
 
 const proxies = new WeakMap<Given, ApiProxy>()
 
 describeFaults('freeze', [
   ...timers,
-  {
-    injected: 'The connection between the companion and the function is cut during the freeze',
-    on: on.layer,
-    start: ({ cleanUp }) => ({ layers: [copyLayer(cleanUp, { companion: hangsUp })] }),
-    after: run => process.kill(extensionPid(run), 'SIGUSR2'),
-    // It ends well after both have noticed.
-    next: { tasks: [{ kind: 'sleep', name: 'next', ms: 500 }] },
-  },
   {
     injected: "The connection for the extension's next event is cut during the freeze",
     on: on.extensions,
@@ -74,12 +60,37 @@ describeFaults('freeze', [
   {
     injected: "The function's process stands still while a task runs",
     on: on.all,
-    event: { tasks: [{ kind: 'sleep', name: 'task', ms: 100 }] },
-    during: async ({ sandbox, ...run }, { requestId }) => {
-      await untilMarked({ sandbox, ...run }, requestId, 'start', 'task')
-      process.kill(-(sandbox.runtimePid as number), 'SIGSTOP')
-      await sleep(300)
-      process.kill(-(sandbox.runtimePid as number), 'SIGCONT')
-    },
+    event: oneTask,
+    during: standStill('start', ({ sandbox }) => [-(sandbox.runtimePid as number)]),
+  },
+  {
+    injected: "The function's process stands still while the handler runs",
+    on: on.all,
+    event: { ...oneTask, does: 'sleep', ms: 100 },
+    during: standStill('handler', ({ sandbox }) => [-(sandbox.runtimePid as number)]),
+  },
+  {
+    injected: "The companion's process stands still while a task runs",
+    on: on.extensions,
+    event: oneTask,
+    during: standStill('start', run => [companionPid(run)]),
+  },
+  {
+    injected: "The companion's process stands still while the handler runs",
+    on: on.extensions,
+    event: { ...oneTask, does: 'sleep', ms: 100 },
+    during: standStill('handler', run => [companionPid(run)]),
+  },
+  {
+    injected: 'Both processes stand still while a task runs',
+    on: on.extensions,
+    event: oneTask,
+    during: standStill('start', run => [-(run.sandbox.runtimePid as number), companionPid(run)]),
+  },
+  {
+    injected: 'Both processes stand still, and the companion goes on first',
+    on: on.extensions,
+    event: oneTask,
+    during: standStill('start', run => [companionPid(run), -(run.sandbox.runtimePid as number)]),
   },
 ])

@@ -1,19 +1,10 @@
 // Variables, files and folders that are not as they should be.
-import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { makeFolder } from '../support/fault-layers.ts'
-import type { Fault, Given, Start } from '../support/fault-observe.ts'
+import { canUnshare, mounted } from '../support/fault-mounts.ts'
+import type { Fault, FaultEvent, Given } from '../support/fault-observe.ts'
 import { describeFaults, on } from '../support/fault-suite.ts'
-
-/** A mount namespace is root's, or that of a user who may be root in one of his own. */
-const unshare = ['unshare', ...(process.getuid?.() === 0 ? [] : ['--map-root-user']), '--mount']
-const canUnshare = spawnSync(unshare[0] as string, [...unshare.slice(1), 'true']).status === 0
-
-/** The function's process with other mounts. */
-const mounted = (script: string): Start => ({
-  command: argv => [...unshare, 'sh', '-c', `${script} && exec "$@"`, 'sh', ...argv],
-})
 
 const script = ({ cleanUp }: Given, name: string, text: string): string => {
   const file = join(makeFolder(cleanUp), name)
@@ -66,6 +57,61 @@ const variables: Fault[] = [
   },
 ]
 
+/** What the runtime clients need, but for processes. */
+const permissions = '--permission --allow-fs-read=* --allow-fs-write=* --allow-addons --allow-worker'
+
+const refusals: Fault[] = [
+  {
+    injected: 'Node.js may start no processes (`--permission`)',
+    on: on.all,
+    start: () => ({ environment: { NODE_OPTIONS: permissions } }),
+  },
+  {
+    injected: 'Node.js may start no processes (`--permission`), with `shutdown: true`',
+    on: on.gate,
+    start: () => ({ environment: { NODE_OPTIONS: permissions, FAULTS_OPTIONS: '{"shutdown":true}' } }),
+  },
+]
+
+const firstUse: Fault[] = [
+  {
+    injected: '`postInvoke()` is first called inside a handler',
+    on: on.all,
+    start: () => ({ environment: { FAULTS_LATE: '1' } }),
+  },
+  {
+    injected: 'The runtime client tells nothing',
+    on: on.extensions,
+    start: () => ({ environment: { FAULTS_FIRST: './silent-client.mjs' } }),
+  },
+]
+
+const oddIds: Fault[] = ['a-1', "odd.$(exit)~'*_[x]", '0'].map(requestId => ({
+  injected: `The request's id is \`${requestId}\``,
+  on: on.all,
+  requestId,
+}))
+
+const clock = (kind: string): FaultEvent => ({
+  tasks: [
+    { kind: 'sleep', name: 'after' },
+    { kind, name: 'faulty' },
+  ],
+})
+
+const clocks: Fault[] = [
+  { injected: "The function's clock is set an hour ahead by a task", event: clock('clock-ahead') },
+  { injected: "The function's clock is set back by an hour by a task", event: clock('clock-back') },
+  {
+    injected: "The function's clock is set an hour ahead in the handler",
+    event: { does: 'clock-ahead', tasks: [{ kind: 'sleep', name: 'task' }] },
+  },
+  {
+    injected: "The function's clock is set back by an hour in the handler",
+    event: { does: 'clock-back', tasks: [{ kind: 'sleep', name: 'task' }] },
+  },
+].map(fault => ({ ...fault, on: on.all }))
+
 const mounts: Fault[] = [
   {
     injected: 'There is no bash',
@@ -86,14 +132,13 @@ const mounts: Fault[] = [
     on: on.all,
     start: () => mounted('mount --bind /tmp /tmp && mount -o remount,ro,bind /tmp'),
   },
-  {
-    injected: '`/tmp` is read-only, and `POST_INVOKE_SOCKET` is in it',
-    on: on.layer,
-    start: () => ({
-      ...mounted('mount --bind /tmp /tmp && mount -o remount,ro,bind /tmp'),
-      environment: { POST_INVOKE_SOCKET: '/tmp/post-invoke-faults/s' },
-    }),
-  },
 ]
 
-describeFaults('surroundings', [...variables, ...mounts.map(fault => ({ ...fault, isSkipped: !canUnshare }))])
+describeFaults('surroundings', [
+  ...variables,
+  ...refusals,
+  ...firstUse,
+  ...oddIds,
+  ...clocks,
+  ...mounts.map(fault => ({ ...fault, isSkipped: !canUnshare })),
+])

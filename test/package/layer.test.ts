@@ -40,15 +40,15 @@ describe('dist/layer', () => {
     expect(statSync(join(layer, 'extensions', 'post-invoke')).mode & 0o777).toBe(0o755)
   })
 
-  it('has the registrar as it is in src', () => {
+  it('has the companion script as it is in src', () => {
     const text = readFileSync(join(layer, 'extensions', 'post-invoke'), 'utf8')
-    expect(text).toBe(readFileSync(join(root, 'src', 'extension', 'register.sh'), 'utf8'))
+    expect(text).toBe(readFileSync(join(root, 'src', 'extension', 'post-invoke.sh'), 'utf8'))
     expect(text.split('\n')[0]).toBe('#!/bin/bash -p')
   })
 
-  it('has the companion where the registrar looks for it, and files that Node can parse', async () => {
+  it('has the worker where the companion looks for it, and files that Node can parse', async () => {
     const files = readdirSync(join(layer, 'post-invoke'))
-    expect(files.sort()).toEqual(['command.cjs', 'companion.cjs', 'job-worker.cjs', 'runner.cjs'])
+    expect(files.sort()).toEqual(['command.cjs', 'runner.cjs', 'worker.cjs'])
     for (const file of files) await succeed(process.execPath, ['--check', join(layer, 'post-invoke', file)])
   })
 
@@ -62,16 +62,19 @@ describe('dist/layer', () => {
     )
     writeFileSync(
       script,
-      `const { writeFileSync } = require('node:fs')
+      `const { mkdirSync, writeFileSync } = require('node:fs')
       const { createRunner } = require(${JSON.stringify(join(layer, 'post-invoke', 'runner.cjs'))})
       const log = { debug() {}, warn: console.warn, error: console.error }
-      const runner = createRunner({ spool: __dirname, log, isolatesJobs: true })
-      const work = { kind: 'job', job: 'job', module: __dirname + '/jobs.mjs' }
-      const entry = { version: 1, key: 'k', requestId: 'r', name: 'n', taskRoot: __dirname, work }
+      const spool = __dirname + '/spool'
+      mkdirSync(spool, { mode: 0o700 })
+      const runner = createRunner({ spool, log, isolatesJobs: true, jobsModule: __dirname + '/jobs.mjs' })
+      const work = { kind: 'job', job: 'job' }
+      const entry = { version: 1, key: 'k', id: 'i', requestId: 'r', name: 'n', work }
       process.on('warning', ({ name }) => console.log(name))
       const main = async () => {
         for (let index = 0; index < 12; index++) {
-          writeFileSync(__dirname + '/1.json', JSON.stringify(entry))
+          const name = Date.now() + '-' + Date.now() + '-00-00-' + index + '-00000000.json'
+          writeFileSync(spool + '/' + name, JSON.stringify(entry), { mode: 0o600 })
           await runner.run(Date.now() + 10_000)
         }
       }
@@ -83,12 +86,7 @@ describe('dist/layer', () => {
 
   it('has an HTTP client in the file that is loaded with the first work that is handed off, and in no other', () => {
     const has = (file: string) => readFileSync(join(layer, 'post-invoke', file), 'utf8').includes('UND_ERR_SOCKET')
-    expect(['command.cjs', 'companion.cjs', 'job-worker.cjs', 'runner.cjs'].map(has)).toEqual([
-      false,
-      false,
-      false,
-      true,
-    ])
+    expect(['command.cjs', 'worker.cjs', 'runner.cjs'].map(has)).toEqual([false, false, true])
   })
 })
 
@@ -101,9 +99,8 @@ describe('dist/layer.zip', () => {
       ['extensions/post-invoke', unix, '100755'],
       ['post-invoke/', unix, '40755'],
       ['post-invoke/command.cjs', unix, '100644'],
-      ['post-invoke/companion.cjs', unix, '100644'],
-      ['post-invoke/job-worker.cjs', unix, '100644'],
       ['post-invoke/runner.cjs', unix, '100644'],
+      ['post-invoke/worker.cjs', unix, '100644'],
     ])
     for (const [name, bytes] of Object.entries(unzipSync(zip))) {
       if (!name.endsWith('/')) expect(Buffer.from(bytes).equals(readFileSync(join(layer, name)))).toBe(true)
@@ -120,7 +117,7 @@ describe('dist/layer.zip', () => {
 
   it('is the same byte for byte, whenever and wherever it is built', async () => {
     using folder = makeFolder()
-    copyOf(folder.path, ['package.json', 'scripts', 'src/extension/register.sh', 'dist/layer'])
+    copyOf(folder.path, ['package.json', 'scripts', 'src/extension/post-invoke.sh', 'dist/layer'])
     const build = async (environment: NodeJS.ProcessEnv) => {
       const env = { ...process.env, ...environment }
       await succeed('sh', ['-c', `umask ${environment.MASK}; exec "$NODE" scripts/build-layer.js`], {
@@ -130,12 +127,12 @@ describe('dist/layer.zip', () => {
       return readFileSync(join(folder.path, 'dist', 'layer.zip'))
     }
     const first = await build({ NODE: process.execPath, MASK: '022', TZ: 'Asia/Tokyo' })
-    const companion = join(folder.path, 'dist', 'layer', 'post-invoke', 'companion.cjs')
-    utimesSync(companion, new Date(0), new Date(0))
+    const worker = join(folder.path, 'dist', 'layer', 'post-invoke', 'worker.cjs')
+    utimesSync(worker, new Date(0), new Date(0))
     const second = await build({ NODE: process.execPath, MASK: '077', TZ: 'America/Los_Angeles' })
     expect(first.equals(second)).toBe(true)
     expect(first.equals(zip)).toBe(true)
-    writeFileSync(companion, `${readFileSync(companion, 'utf8')}//`)
+    writeFileSync(worker, `${readFileSync(worker, 'utf8')}//`)
     expect((await build({ NODE: process.execPath, MASK: '022' })).equals(first)).toBe(false)
   })
 })

@@ -15,17 +15,22 @@ afterAll(() => folder[Symbol.dispose]())
 describe('the tarball', () => {
   it('contains what is expected, and nothing else', () => {
     const modules = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter(
-      path => path.endsWith('.ts') && !path.endsWith('.d.ts') && !path.startsWith('cli'), // the command line has no types
+      path => path.endsWith('.ts') && !path.endsWith('.d.ts') && !/^cli\b/.test(path), // the command line has no types
     )
     expect(files.map(({ path }) => path).sort()).toEqual(
       [
         'CHANGELOG.md',
         'LICENSE',
         'README.md',
+        'llms.txt',
         'package.json',
+        ...readdirSync(join(root, 'docs')).map(name => `docs/${name}`),
+        ...['main', 'outputs', 'variables', 'versions'].map(name => `terraform/${name}.tf`),
+        'dist/cdk/index.js',
         'dist/cli.js',
         'dist/cli/observer.js',
         'dist/cli/probe.js',
+        'dist/cli/verify-function.js',
         'dist/handler.js',
         'dist/index.js',
         'dist/job-handler.js',
@@ -33,9 +38,8 @@ describe('the tarball', () => {
         'dist/layer.zip',
         'dist/layer/extensions/post-invoke',
         'dist/layer/post-invoke/command.cjs',
-        'dist/layer/post-invoke/companion.cjs',
-        'dist/layer/post-invoke/job-worker.cjs',
         'dist/layer/post-invoke/runner.cjs',
+        'dist/layer/post-invoke/worker.cjs',
         'dist/metrics.js',
         'dist/preload.js',
         'dist/sandbox/index.js',
@@ -73,7 +77,7 @@ describe('the tarball', () => {
     const paths = Object.values<any>(exports).flatMap(entry =>
       typeof entry === 'string' ? entry : Object.values(entry),
     )
-    expect(paths).toHaveLength(16)
+    expect(paths).toHaveLength(18)
     for (const path of paths) expect(files.map(file => `./${file.path}`)).toContain(path)
   })
 
@@ -92,6 +96,7 @@ describe('the tarball', () => {
     expect(code).toBe(0)
     expect(Object.keys(analysis.entrypoints).sort()).toEqual([
       '.',
+      './cdk',
       './hand-off',
       './handler',
       './job-handler',

@@ -1,6 +1,7 @@
 // The package against AWS's own supervisor and runtime clients: who registers, in which order an invocation happens, and
 // what ends the processes. All of it is read in the emulator's log; rie.ts says in what the emulator differs from Lambda.
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { handOffFixtures } from '../support/hand-off-suite.ts'
 import { type Answer, type Emulator, type RuntimeClient, startEmulator } from './rie.ts'
 
 type Case = {
@@ -160,4 +161,32 @@ describe.each(shutdownCases)('shutdown hooks: $name', given => {
       )
     },
   )
+})
+
+describe.each(['RIC 4', 'RIC 3'] as const)('the processes in the environment: %s', runtimeClient => {
+  const programsAfter = async (options: Partial<Parameters<typeof startEmulator>[0]>, events: object[]) => {
+    const emulator = await startEmulator({ runtimeClient, ...options })
+    try {
+      for (const event of events) expect(await emulator.invoke(event)).toMatchObject({ statusCode: 200 })
+      return emulator.programs
+    } finally {
+      emulator.kill()
+    }
+  }
+
+  test('with the layer: the function and one bash', async () => {
+    expect(await programsAfter({ layer: true }, [{}, {}, {}])).toEqual(['bash', 'node'])
+  })
+
+  test('with the layer and handed-off work: one Node.js more, for all of it', async () => {
+    const options = { layer: true, taskRoot: handOffFixtures, environment: { POST_INVOKE_JOBS: 'jobs.mjs' } }
+    const work = [['note']]
+    expect(await programsAfter(options, [{}])).toEqual(['bash', 'node'])
+    expect(await programsAfter(options, [{ work }, { work }, { work }])).toEqual(['bash', 'node', 'node'])
+  })
+
+  test('with the internal extension: the function and one bash', async () => {
+    const environment = { POST_INVOKE_COMPANION: 'internal' }
+    expect(await programsAfter({ environment }, [{}, {}])).toEqual(['bash', 'node'])
+  })
 })

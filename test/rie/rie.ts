@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { request } from 'undici'
+import { descendantsOf, programOf } from '../support/processes.ts'
 
 /** With the versions of Lambda's runtimes; RIC 4 runs on the Node.js of the tests themselves. */
 const runtimeClients = {
@@ -109,6 +110,11 @@ export class Emulator {
   /** Ends everything in it at once. Does nothing after stop(). */
   kill(): void {
     if (!this.#hasEnded) this.#process.kill('SIGKILL') // and unshare's --kill-child takes the namespace with it
+  }
+
+  /** The programs that run in it, the emulator's own apart. */
+  get programs(): string[] {
+    return descendantsOf(this.#emulatorPid).map(programOf).sort()
   }
 
   /** Who registered as an extension, and for which events. */

@@ -72,7 +72,7 @@ describe.each(combinations)('overflow: %s, %s', (kind, companion) => {
     await using run = await startHandOff({
       client: realClient(kind),
       companion,
-      timeout: 4_000,
+      timeout: 10_000,
       environment: { ...moto.variables, POST_INVOKE_OVERFLOW_QUEUE_URL: queue },
       answer: () => {}, // never
     })
@@ -111,7 +111,7 @@ describe('overflow', () => {
     await using run = await startHandOff({
       client: realClient('ric4'),
       companion: 'layer',
-      timeout: 4_000,
+      timeout: 10_000,
       environment: { ...moto.variables, POST_INVOKE_OVERFLOW_QUEUE_URL: `${await createQueue()}-gone` },
     })
     const report = await run.invoke({ work: [['sleep', { ms: 60_000 }]] })
@@ -126,7 +126,7 @@ describe('overflow', () => {
     await using run = await startHandOff({
       client: realClient('ric4'),
       companion: 'layer',
-      timeout: 4_000,
+      timeout: 10_000,
       environment: { ...moto.variables, POST_INVOKE_OVERFLOW_QUEUE_URL: queue },
     })
     const large = 'x'.repeat(100_000)

@@ -1,24 +1,10 @@
 // `post-invoke doctor` on handlers of somebody else's project.
-import { appendFileSync, existsSync, mkdirSync, symlinkSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { appendFileSync, existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
-import { type Ended, postInvoke, root, useFolders } from '../support/command-line.ts'
+import { type Ended, embeddedCompanion, postInvoke, useProjects } from '../support/command-line.ts'
 
-const makeFolder = useFolders()
-
-const makeProject = (files: Readonly<Record<string, string>>): string => {
-  const folder = makeFolder({ 'package.json': '{"type":"module"}', ...files })
-  for (const [name, target] of [
-    ['@middy/core', join(root, 'node_modules/@middy/core')],
-    ['@middy/util', join(root, 'node_modules/@middy/util')],
-    ['middy-post-invoke', root],
-  ] as const) {
-    const path = join(folder, 'node_modules', name)
-    mkdirSync(dirname(path), { recursive: true })
-    symlinkSync(target, path)
-  }
-  return folder
-}
+const makeProject = useProjects()
 
 /** A handler that leaves a trace when it is run. */
 const handler = (uses = '.use(postInvoke())') => `
@@ -59,9 +45,10 @@ const examine = async (folder: string, args: readonly string[] = []) => {
 
 describe('post-invoke doctor', () => {
   it.each([
-    ['embedded', [], 'Companion: gate'],
+    ['embedded', [], `Companion: ${embeddedCompanion}`],
     ['with the layer', ['--layer'], 'Companion: layer'],
-    ['as on nodejs22.x', ['--env', 'POST_INVOKE_COMPANION=internal'], 'Companion: internal'],
+    ['as on nodejs22.x', ['--runtime', 'nodejs22.x'], 'Companion: internal'],
+    ['as on nodejs24.x', ['--runtime', 'nodejs24.x'], 'Companion: gate'],
   ])('finds nothing wrong with a good handler, %s, and does not run it', async (_, args, companion) => {
     const folder = makeProject({ 'handler.mjs': handler() })
     const { code, ok, lines, checks } = await examine(folder, args)
@@ -159,7 +146,7 @@ describe('post-invoke doctor', () => {
     })
     await postInvoke(folder, ['layer', '--out', 'layer'])
     expect((await examine(folder)).lines).toEqual([])
-    appendFileSync(join(folder, 'layer/post-invoke/companion.cjs'), '//')
+    appendFileSync(join(folder, 'layer/post-invoke/worker.cjs'), '//')
     expect((await examine(folder)).lines).toEqual(['problem layer'])
   })
 

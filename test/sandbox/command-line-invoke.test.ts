@@ -1,26 +1,12 @@
 // `post-invoke invoke` on handlers of somebody else's project.
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
-import { postInvoke, root, useFolders } from '../support/command-line.ts'
+import { embeddedCompanion, postInvoke, useProjects } from '../support/command-line.ts'
 import { eventually } from '../support/sandboxes.ts'
 
-const makeFolder = useFolders()
+const makeProject = useProjects()
 const ESCAPE = '\u001b'
-
-/** A project with packages of ours as its own. */
-const makeProject = (files: Readonly<Record<string, string>>, packages: readonly string[] = []): string => {
-  const folder = makeFolder({ 'package.json': '{"type":"module"}', ...files })
-  for (const name of ['@middy/core', '@middy/util', ...packages]) link(join(root, 'node_modules', name), folder, name)
-  link(root, folder, 'middy-post-invoke')
-  return folder
-}
-
-const link = (target: string, folder: string, name: string) => {
-  const path = join(folder, 'node_modules', name)
-  mkdirSync(dirname(path), { recursive: true })
-  symlinkSync(target, path)
-}
 
 const handler = `
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -60,7 +46,7 @@ const json = async (folder: string, args: readonly string[]) => {
 
 describe('post-invoke invoke', () => {
   it.each([
-    ['--embedded', 'gate'],
+    ['--embedded', embeddedCompanion],
     ['--layer', 'layer'],
   ])('says with %s when the response left, and when each task ran', async (option, companion) => {
     const folder = makeProject({ 'src/handler.ts': handler })
@@ -82,10 +68,17 @@ describe('post-invoke invoke', () => {
 
   it('shows it as it happens, and draws it', async () => {
     const folder = makeProject({ 'handler.ts': handler })
-    const { code, stdout, stderr } = await postInvoke(folder, ['invoke', 'handler.ts', '--env', 'HOOK=1'])
+    const { code, stdout, stderr } = await postInvoke(folder, [
+      'invoke',
+      'handler.ts',
+      '--env',
+      'HOOK=1',
+      '--runtime',
+      'nodejs24.x',
+    ])
     expect([code, stderr]).toEqual([0, ''])
     const order = [
-      'handler.ts: embedded, timeout 3 s, types stripped by Node.js',
+      'handler.ts: embedded, timeout 3 s, as on nodejs24.x',
       '\ninit\n',
       'companion: embedded, the gate',
       'ready',
@@ -122,7 +115,7 @@ describe('post-invoke invoke', () => {
   })
 
   it.each([
-    ['a handler', { fail: 'handler' }, [], 'the handler failed (RangeError)'],
+    ['a handler', { fail: 'handler' }, [], 'the handler failed (RangeError): handler broke'],
     ['a task', { fail: 'task' }, [], 'task "mail" failed: Error: task broke'],
     ['its process', { fail: 'exit' }, [], "the function's process, or an extension, ended (Runtime.ExitError)"],
     ['a task without end', { milliseconds: 60_000 }, ['--timeout', '0.6'], 'task "mail" abandoned: PostInvokeError'],
@@ -130,7 +123,11 @@ describe('post-invoke invoke', () => {
   ])('ends with 1 when %s fails', async (_, event, args, message) => {
     const folder = makeProject({ 'handler.ts': handler })
     const { code, run } = await json(folder, ['handler.ts', '--event', JSON.stringify(event), ...args])
-    expect([code, run.ok, run.failures]).toEqual([1, false, [expect.stringContaining(message)]])
+    expect([code, run.ok, run.failures.filter((failure: string) => failure.includes(message))]).toEqual([
+      1,
+      false,
+      [expect.stringContaining(message)],
+    ])
   })
 
   it('takes the event from a file, from the arguments and from the standard input', async () => {

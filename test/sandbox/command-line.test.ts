@@ -1,5 +1,5 @@
 // `post-invoke` as a process: its help, its errors and exit codes, the layer and the template.
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
 import { parse, parseDocument } from 'yaml'
@@ -16,10 +16,15 @@ describe('post-invoke', () => {
     expect(help).toEqual({ code: 0, stdout: expect.stringContaining('Usage: post-invoke'), stderr: '' })
     expect(help.stdout).toContain('Exit codes:')
     expect(await postInvoke(folder, ['--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
-    for (const command of ['invoke', 'doctor', 'layer', 'template']) {
+    for (const command of ['invoke', 'doctor', 'layer', 'template', 'verify']) {
       expect(help.stdout).toContain(`\n  ${command} `)
       const { code, stdout } = await postInvoke(folder, [command, '--help'])
       expect([code, stdout]).toEqual([0, expect.stringContaining(`Usage: post-invoke ${command}`)])
+      expect(await postInvoke(folder, ['help', command])).toEqual({ code: 0, stdout, stderr: '' })
+    }
+    expect(await postInvoke(folder, ['help'])).toEqual(help)
+    for (const option of ['-v', '-V']) {
+      expect(await postInvoke(folder, [option])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
     }
   })
 
@@ -29,7 +34,9 @@ describe('post-invoke', () => {
     ['an unknown option', ['layer', '--jsno'], "unknown option '--jsno'\n(Did you mean --json?)"],
     ['an unknown tool', ['layer', '--for', 'sma'], 'Allowed choices are aws-cli, sam,'],
     ['too many arguments', ['layer', 'x'], 'too many arguments'],
-    ['a missing argument', ['template'], "missing required argument 'file'"],
+    ['a missing argument', ['invoke'], "missing required argument 'file'"],
+    ['no handler', ['template'], 'Expected FILE, the handler: '],
+    ['a handler that would not be used', ['template', 'a.ts', '--verify'], 'Expected no FILE with --verify'],
     ['a wrong number', ['template', 'a.ts', '--timeout', 'x'], 'Expected seconds, above 0 and at most 900.'],
     ['a file that is not there', ['template', 'a.ts'], 'got "a.ts". There is no such file in'],
     ['options that exclude each other', ['template', 'a.ts', '--layer', 'x', '--embedded'], 'cannot be used with'],
@@ -58,7 +65,9 @@ describe('post-invoke layer', () => {
     for (const part of [
       '--zip-file fileb://post-invoke-layer.zip',
       'ContentUri: post-invoke-layer.zip',
-      "Code.fromAsset('post-invoke-layer.zip')",
+      "from 'middy-post-invoke/cdk'",
+      "new $util.asset.FileArchive('post-invoke-layer.zip')",
+      "new pulumi.asset.FileArchive('post-invoke-layer.zip')",
       'artifact: post-invoke-layer.zip',
       'filebase64sha256("post-invoke-layer.zip")',
       'COPY ',
@@ -72,7 +81,7 @@ describe('post-invoke layer', () => {
     const { code, stdout } = await postInvoke(folder, ['layer', '--out', 'opt', '--for', 'container'])
     expect([code, stdout]).toEqual([0, expect.stringContaining('COPY opt/ /opt/')])
     expect(statSync(join(folder, 'opt/extensions/post-invoke')).mode & 0o777).toBe(0o755)
-    expect(existsSync(join(folder, 'opt/post-invoke/companion.cjs'))).toBe(true)
+    expect(existsSync(join(folder, 'opt/post-invoke/worker.cjs'))).toBe(true)
     expect(existsSync(join(folder, 'opt/extensions/other'))).toBe(true)
     expect(stdout).not.toContain('terraform')
   })
@@ -173,9 +182,42 @@ describe('post-invoke template', () => {
     expect(read(stdout).Resources).toEqual({
       Function: {
         Type: 'AWS::Serverless::Function',
-        Properties: { CodeUri: '.', Handler: 'index.api.create', Runtime: 'nodejs22.x', Timeout: 5, MemorySize: 256 },
+        Properties: {
+          ...{ CodeUri: '.', Handler: 'index.api.create', Runtime: 'nodejs22.x', Timeout: 5, MemorySize: 256 },
+          FunctionUrlConfig: { AuthType: 'AWS_IAM' },
+        },
       },
     })
+  })
+
+  it.each([
+    [[], { AuthType: 'AWS_IAM' }, 'curl --aws-sigv4'],
+    [['--url', 'public'], { AuthType: 'NONE' }, 'curl FUNCTION_URL'],
+    [['--url', 'none'], undefined, 'sam deploy'],
+  ])('has with %j a URL that can be called', async (args, config, words) => {
+    const folder = makeFolder(project)
+    const { code, stdout } = await postInvoke(folder, ['template', 'index.mjs', ...args])
+    expect([code, stdout]).toEqual([0, expect.stringContaining(words)])
+    const { Resources, Outputs } = read(readFileSync(join(folder, 'template.yaml'), 'utf8'))
+    expect(Resources.Function.Properties.FunctionUrlConfig).toEqual(config)
+    expect(Outputs.FunctionUrl).toEqual(config && { Value: { GetAtt: 'FunctionUrl.FunctionUrl' } })
+  })
+
+  it('names a layer that stays where it is: the one of the project, or one that is written beside it', async () => {
+    const installed = makeFolder(project)
+    mkdirSync(join(installed, 'node_modules'))
+    symlinkSync(root, join(installed, 'node_modules', 'middy-post-invoke'))
+    await postInvoke(installed, ['template', 'index.mjs'])
+    const uri = (folder: string) =>
+      read(readFileSync(join(folder, 'template.yaml'), 'utf8')).Resources.PostInvokeLayer.Properties.ContentUri
+    expect(uri(installed)).toBe('node_modules/middy-post-invoke/dist/layer.zip')
+    expect(existsSync(join(installed, 'post-invoke-layer.zip'))).toBe(false)
+
+    const other = makeFolder(project) // as with npx, which has the package in a cache of its own
+    const { stdout } = await postInvoke(other, ['template', 'index.mjs'])
+    expect(stdout).toContain('post-invoke-layer.zip: the layer of middy-post-invoke')
+    expect(uri(other)).toBe('post-invoke-layer.zip')
+    expect(readFileSync(join(other, uri(other))).equals(readFileSync(join(root, 'dist', 'layer.zip')))).toBe(true)
   })
 
   it('does not replace a template unless it is told to', async () => {

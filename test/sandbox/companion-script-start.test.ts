@@ -390,11 +390,12 @@ describe('code of others', () => {
 describe('the text that functions bundle', () => {
   it('has neither comments nor what is for the layer alone, and is short', () => {
     expect(bundled).not.toMatch(/^\s*#|mkfifo|worker|coproc|SHUTDOWN/m)
-    expect(bundled).toContain('run_as_child')
-    expect(bundled.length).toBeLessThan(7_500)
+    expect(bundled).toContain('register HTTP/1.1')
+    expect(bundled.length).toBeLessThan(6_300)
   })
 
-  it('keeps what only looks like a comment', () => {
+  it('has short names, and keeps what only looks like a comment', () => {
+    expect(childText('a_b=1\nb_c() { A_B=$a_b; }\n')).toBe('_0=1\n_1() { A_B=$_0; }')
     expect(childText('a=$# b=c#d # f\n# g\n  if ((10#1)); then\n\n    h\n')).toBe('a=$# b=c#d\nif ((10#1)); then\nh')
   })
 

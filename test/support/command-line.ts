@@ -1,6 +1,6 @@
 // Runs the command line as it is built, and makes folders for it to work in.
 import { spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -61,3 +61,23 @@ export const useFolders = () => {
     return folder
   }
 }
+
+/** Gives a `make` of projects that have packages of ours as their own. They are removed after each test. */
+export const useProjects = () => {
+  const makeFolder = useFolders()
+  return (files: Readonly<Record<string, string>>, packages: readonly string[] = []): string => {
+    const folder = makeFolder({ 'package.json': '{"type":"module"}', ...files })
+    for (const name of ['@middy/core', '@middy/util', ...packages]) link(join(root, 'node_modules', name), folder, name)
+    link(root, folder, 'middy-post-invoke')
+    return folder
+  }
+}
+
+const link = (target: string, folder: string, name: string) => {
+  const path = join(folder, 'node_modules', name)
+  mkdirSync(dirname(path), { recursive: true })
+  symlinkSync(target, path)
+}
+
+/** What holds without the layer, with the runtime of Lambda that has the Node.js which runs here. */
+export const embeddedCompanion = Number.parseInt(process.versions.node, 10) < 24 ? 'internal' : 'gate'

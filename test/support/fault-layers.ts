@@ -46,26 +46,18 @@ export const replaced =
     return edited
   }
 
-/** A copy of the layer with its registrar and its companion edited. */
-export const copyLayer = (cleanUp: AsyncDisposableStack, edits: { registrar?: Edit; companion?: Edit }): string => {
+/** A copy of a layer, by default ours, with one of its files edited. */
+export const copyLayer = (
+  cleanUp: AsyncDisposableStack,
+  edit?: Edit,
+  { original = layer, file = 'extensions/post-invoke' }: { original?: string; file?: string } = {},
+): string => {
   const folder = makeFolder(cleanUp)
-  cpSync(layer, folder, { recursive: true })
-  const edit = (path: string, change: Edit | undefined) => {
-    if (change) writeFileSync(join(folder, path), change(readFileSync(join(folder, path), 'utf8')))
-  }
-  edit('extensions/post-invoke', edits.registrar)
-  edit('post-invoke/companion.cjs', edits.companion)
+  cpSync(original, folder, { recursive: true })
+  const path = join(folder, file)
+  if (edit) writeFileSync(path, edit(readFileSync(path, 'utf8')))
   return folder
 }
-
-/** The constant that stands at a place in minified code. */
-export const constantAt =
-  (place: RegExp, value: string): Edit =>
-  text => {
-    const name = place.exec(text)?.[1]
-    if (name === undefined) throw new Error(`nothing in the copy matches ${place}`)
-    return replaced(new RegExp(`([,\\s])${name}\\s?=\\s?("[^"]*"|\\d+)([,;])`), `$1${name}=${value}$3`)(text)
-  }
 
 /** A copy of the package's module. @returns its path. */
 export const copyPackage = (cleanUp: AsyncDisposableStack, edit: Edit): string => {

@@ -2,6 +2,7 @@
 // the log, and for the invocation after it.
 import { fileURLToPath } from 'node:url'
 import type { InvocationReport, SentInvocation } from '../../src/sandbox/types.ts'
+import { childrenOf } from './processes.ts'
 import { type CompanionName, isAlive, type Run, startRun } from './run.ts'
 import type { RuntimeClient } from './runtime-clients.ts'
 
@@ -40,6 +41,8 @@ export type Fault = {
   readonly isShared?: boolean
   readonly start?: (given: Given) => Start | Promise<Start>
   readonly event?: FaultEvent
+  /** That of the invocation. By default it is a UUID, as Lambda's are. */
+  readonly requestId?: string
   /** After init, before the invocation. */
   readonly before?: (run: Run, given: Given) => unknown
   /** While the invocation runs. */
@@ -77,17 +80,21 @@ const TIMEOUT_MS = 10_000
 const SETTLE_MS = 1_000
 const CONTROL_SETTLE_MS = 200
 
+/** A hold that is this close to the function's timeout, and in which nothing has gone on for so long, has ended by its cap. */
+const CAP_MS = 150
+const IDLE_MS = 500
+
 /** Longer than the tasks of an invocation take here. */
 const LONG_MS = 500
 
 /** An extension of somebody else, for controls of what is done to the layer's. */
 export const otherLayer = fileURLToPath(new URL('../fixtures/sandbox/layers/bash', import.meta.url))
 
-/** The process of the extension that is attached. */
-export const extensionPid = ({ sandbox }: Run): number => {
-  const [pid] = Object.values(sandbox.extensionPids)
+/** The companion's process: of an internal extension, a child of the function's. */
+export const companionPid = ({ sandbox }: Run): number => {
+  const pid = Object.values(sandbox.extensionPids)[0] ?? childrenOf(sandbox.runtimePid ?? 0)[0]
   if (pid !== undefined) return pid
-  throw new Error('no extension is running')
+  throw new Error('no companion is running')
 }
 
 export const observe = async (fault: Fault, combination: Combination, isControl: boolean): Promise<Sight> => {
@@ -101,7 +108,7 @@ export const observe = async (fault: Fault, combination: Combination, isControl:
 
   const firstLine = fault.isShared ? sandbox.logs.length : 0
   const event = fault.event ?? { tasks: [{ kind: 'sleep', name: 'task' }] }
-  const sent = sandbox.send(event)
+  const sent = sandbox.send(event, fault.requestId === undefined ? {} : { requestId: fault.requestId })
   await fault.during?.(run, sent, given)
   const report = await sent.released
   await fault.after?.(run, given)
@@ -128,8 +135,8 @@ export const observe = async (fault: Fault, combination: Combination, isControl:
   const harms = new Set<Harm>()
   if (caller.isChanged) harms.add('another answer')
   // What is only released by the cap at the deadline hangs until then.
-  const isCapped = run.logged('although it has not settled', report.requestId).length > 0
-  const isNextCapped = run.logged('although it has not settled', nextReport.requestId).length > 0
+  const isCapped = isHeldToTheCap(run, report.requestId)
+  const isNextCapped = isHeldToTheCap(run, nextReport.requestId)
   if (report.timedOut || isCapped || isNextCapped || next.isDisturbed) harms.add('a disturbed environment')
   if (all.some(fate => fate === 'lost' || fate === 'ran twice')) harms.add('a silent loss')
   return {
@@ -146,7 +153,9 @@ export const observe = async (fault: Fault, combination: Combination, isControl:
 
 const fixtures = fileURLToPath(new URL('../fixtures/faults', import.meta.url))
 
-const shared = new Map<string, Promise<Run>>()
+type Started = Run & { readonly timeout: number }
+
+const shared = new Map<string, Promise<Started>>()
 
 /** Ends the environments that faults have shared. */
 export const endShared = async (): Promise<void> => {
@@ -155,18 +164,21 @@ export const endShared = async (): Promise<void> => {
   for (const run of runs) await (await run).sandbox[Symbol.asyncDispose]()
 }
 
-const start = async (fault: Fault, given: Given): Promise<Run | { readonly initError: string }> => {
+const start = async (fault: Fault, given: Given): Promise<Started | { readonly initError: string }> => {
   const { client, companion, isControl, cleanUp } = given
   const { command, ...options } = (await fault.start?.(given)) ?? {}
-  const begin = () =>
-    startRun({
+  const { timeout = TIMEOUT_MS } = options
+  const begin = async () => {
+    const run = await startRun({
       client: inFixtures(client, command),
       ...(!isControl && { companion }),
-      timeout: TIMEOUT_MS,
       freeze: true,
       ...options,
+      timeout,
       environment: { ...(isControl && { FAULTS_WITHOUT: '1' }), ...options.environment },
     })
+    return { ...run, timeout }
+  }
   if (fault.isShared && !isControl) {
     const key = `${client.name}, ${companion}`
     const found = shared.get(key) ?? begin()
@@ -227,6 +239,7 @@ const fatesOf = (
       return timedOut ? 'ran when the environment ended' : 'ran after the release'
     }
     if (has(`of request ${requestId} failed`, name)) return 'failed'
+    if (has(`of request ${requestId} could not start before the function's deadline:`, name)) return 'failed'
     // Whatever a line says of a request whose tasks are unfinished, it names them.
     if (has(`request ${requestId}`, name)) return 'lost, named'
     return 'lost'
@@ -234,7 +247,16 @@ const fatesOf = (
   return new Map(tasks.toReversed().map(task => [task.name, fateOf(task)]))
 }
 
-const happened = (run: Run, type: 'released' | 'timeout', requestId: string) =>
+/** Also where nothing was known to be unfinished, and so nothing is logged. */
+const isHeldToTheCap = (run: Started, requestId: string): boolean => {
+  if (run.logged('although it has not settled', requestId).length > 0) return true
+  if (!happened(run, 'released', requestId) || !happened(run, 'response', requestId)) return false
+  const released = run.time('released', requestId)
+  const last = Math.max(run.time('response', requestId), ...run.marks(requestId).map(({ t }) => t))
+  return released - run.time('invoke', requestId) > run.timeout - CAP_MS && released - last > IDLE_MS
+}
+
+const happened = (run: Run, type: 'response' | 'released' | 'timeout', requestId: string) =>
   run.sandbox.events.some(event => event.type === type && event.requestId === requestId)
 
 const describeTasks = (fates: Map<string, Fate>): string => {
@@ -271,7 +293,13 @@ const describeNext = (
   isFresh: boolean,
 ) => {
   const where = isFresh ? 'in a fresh environment' : 'in the same environment'
-  if (report.status !== 'success' || report.body().id !== report.requestId) {
+  // Without its internal extension a process ends itself once it has answered: Lambda would wait for that one for ever.
+  const isAnswered = report.kind === 'response' && report.body().id === report.requestId
+  if (report.status === 'crash' && isAnswered && !fates.includes('lost')) {
+    const late = fates.includes('ran before the answer') ? ', its task before the answer' : ''
+    return { words: `undisturbed, ${where}${late}, whose process then ends`, isDisturbed: false }
+  }
+  if (report.status !== 'success' || !isAnswered) {
     if (report.timedOut) return { words: 'times out', isDisturbed: true }
     const error = report.errorType ?? String(report.status)
     // RIC 3 posts an uncaught error on a connection that is in use, and may be gone before it has.
@@ -298,7 +326,8 @@ const outcomeOf = (fates: Fate[]): Sight['outcome'] => {
 /** Of each line of the package, the essential words. A line that is not here has no place in the table. */
 const ESSENTIAL: readonly (readonly [RegExp, string])[] = [
   [/task ".*" of request \S+ failed/, 'task … of request … failed'],
-  [/task ".*" of request \S+ could not start/, 'task … of request … could not start … carried over'],
+  [/tasks of request \S+ could not start .*carried over/, 'tasks of request … could not start …, and are carried over'],
+  [/tasks of request \S+ could not start before the function's deadline:/, 'tasks of request … could not start …'],
   [
     /an uncaught error is about to end the process in the middle of request/,
     'an uncaught error is about to end the process in the middle of request …; unfinished: …',
@@ -307,22 +336,23 @@ const ESSENTIAL: readonly (readonly [RegExp, string])[] = [
   [/the environment ends in the middle of request/, 'the environment ends in the middle of request …; unfinished: …'],
   [/the function's process ended in the middle of/, "the function's process ended in the middle of request …"],
   [/released request \S+ before its deadline/, 'released request … before its deadline although it has not settled'],
-  [/no internal extension could be registered/, 'no internal extension could be registered (…)'],
-  [/cannot listen for the layer's companion/, "cannot listen for the layer's companion (…)"],
-  [/the layer's companion made no connection/, "the layer's companion made no connection during an invocation"],
-  [/a worker thread has no companion/, 'a worker thread has no companion of its own'],
-  [/this package is version .* the layer is version/, 'this package is version …, the layer is version …'],
-  [/this layer is version .* the package in the function/, 'this layer is version …, the package in the function is …'],
-  [/a line from the function is too long/, 'a line from the function is too long'],
-  [/a line from the function could not be read/, 'a line from the function could not be read'],
-  [/no events from Lambda; until they come/, 'no events from Lambda'],
-  [/Lambda refuses us the next event/, 'Lambda refuses us the next event, asking again'],
-  [/The next event cannot be had/, 'The next event cannot be had, asking again'],
-  [/this invocation runs outside InvokeStore.run/, 'this invocation runs outside InvokeStore.run'],
-  [/the runtime client does not wait for InvokeStore/, 'the runtime client does not wait for InvokeStore.run'],
-  [/AWS_EXECUTION_ENV names Node.js 24/, 'AWS_EXECUTION_ENV names Node.js 24 or later, but …'],
-  [/no SIGTERM will come/, 'no SIGTERM will come (…)'],
-  [/the companion cannot register as an extension/, 'the companion cannot register as an extension'],
+  [/WARN_NOT_REGISTERED, no internal/, 'WARN_NOT_REGISTERED, no internal extension could be registered (…)'],
+  [/WARN_NO_LAYER, the layer's companion/, "WARN_NO_LAYER, the layer's companion cannot be reached (…)"],
+  [/WARN_LAYER_VERSION, the layer speaks/, 'WARN_LAYER_VERSION, the layer speaks protocol …'],
+  [/WARN_LAYER_GONE, /, "WARN_LAYER_GONE, the layer's companion is gone"],
+  [
+    /WARN_INTERNAL_GONE, /,
+    'WARN_INTERNAL_GONE, the internal extension is gone: this process ends after its next answer',
+  ],
+  [/WARN_LAST_WORDS, /, 'WARN_LAST_WORDS, what would be lost with this process cannot be written down (…)'],
+  [/WARN_TWO_VERSIONS, /, 'WARN_TWO_VERSIONS, version … in the same process uses the companion, not …'],
+  [/WARN_WORKER_THREAD, /, 'WARN_WORKER_THREAD, a worker thread has no companion'],
+  [/WARN_NO_SIGTERM, /, 'WARN_NO_SIGTERM, no SIGTERM will come, and no shutdown hook run (…)'],
+  [/The next event cannot be had/, 'The next event cannot be had (…), asking again'],
+  [/WARN_GATE, this invocation runs outside/, 'WARN_GATE, this invocation runs outside InvokeStore.run, …'],
+  [/WARN_GATE, the runtime client does not wait/, 'WARN_GATE, the runtime client does not wait for InvokeStore.run, …'],
+  [/the companion cannot register as an extension/, 'the companion cannot register as an extension: …'],
+  [/no FIFO can be made at/, 'no FIFO can be made at …: nothing is held'],
 ]
 
 const describeLog = (lines: string[], report?: Pick<InvocationReport, 'status'>): string => {

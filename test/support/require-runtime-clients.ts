@@ -11,3 +11,6 @@ export const realClient = (kind: 'ric3' | 'ric4'): RuntimeClient => {
 
 /** How often a task that burns CPU must not delay its response. POST_INVOKE_TEST_BURNS shortens a run by hand. */
 export const burns = Number(process.env.POST_INVOKE_TEST_BURNS ?? 200)
+
+/** How often a function's process is killed in the middle of a task, with each client and companion. */
+export const deaths = Number(process.env.POST_INVOKE_TEST_DEATHS ?? 20)

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { stripVTControlCharacters } from 'node:util'
 import { describe, expect, it } from '@jest/globals'
 import { drawInvocation, tickStep } from '../../src/cli/chart.ts'
+import { readOwnLine } from '../../src/cli/log-lines.ts'
 import { createMoments, type Moment } from '../../src/cli/moments.ts'
 import { failuresOf, type InvocationRun, summarize } from '../../src/cli/run.ts'
 import { drawSvg } from '../../src/cli/svg.ts'
@@ -47,7 +48,8 @@ describe('command line: moments', () => {
     moments.onLog({ at: at + 2, source: 'function', stream: 'stderr', text: `${marker}{"at":` })
     moments.onLog({ at: at + 2, source: 'function', stream: 'stdout', text: 'x middy-post-invoke: companion: gate' })
     moments.flush()
-    expect(seen).toEqual(['init-started', 'task-ended', 'released', 'half a line', 'companion'])
+    // What stands before the message was written before the task had ended, and only read later.
+    expect(seen).toEqual(['init-started', 'half a line', 'task-ended', 'released', 'companion'])
     expect(moments.all).toHaveLength(seen.length)
   })
 
@@ -123,10 +125,199 @@ describe('command line: summary', () => {
     ])
   })
 
+  const lost = (at: number, requestId: string, ...names: string[]): Moment => ({
+    type: 'tasks-lost',
+    at,
+    requestId,
+    names,
+  })
+  const started = (at: number, name: string, index: number): Moment => ({
+    type: 'task-started',
+    at,
+    task: task(name, 'r1', index),
+  })
+  const summarizeLosses = (...more: Moment[]) => {
+    const all: Moment[] = [{ type: 'invoke', at: 0, requestId: 'r1', deadlineMs: 0 }, ...more]
+    const run = summarize(all, [report('r1', { status: 'crash' })])
+    return run.invocations[0]?.unstarted.map(({ name, index }) => [name, index])
+  }
+
+  it('counts a task as lost once, whoever tells of it', () => {
+    expect(summarizeLosses(started(1, 'c', 3), lost(5, 'r1', 'c', 'a', 'a'), lost(6, 'r1', 'c', 'a', 'a'))).toEqual([
+      ['a', undefined],
+      ['a', undefined],
+    ])
+  })
+
+  it('does not take a task that had ended for one of its name that was lost', () => {
+    const ended: Moment = { type: 'task-ended', at: 2, task: task('a', 'r1', 2), end: { status: 'completed' } }
+    expect(summarizeLosses(started(1, 'a', 2), ended, lost(5, 'r1', 'a'))).toEqual([['a', undefined]])
+    expect(summarizeLosses(started(1, 'a', 2), lost(5, 'r1', 'a'), { ...ended, at: 9 })).toEqual([['task 1', 1]])
+  })
+
+  it('knows of a task that nobody named by the number of another one', () => {
+    expect(summarizeLosses(started(1, 'c', 3))).toEqual([
+      ['task 1', 1],
+      ['task 2', 2],
+    ])
+  })
+
+  it('names what was carried over and never ran', () => {
+    const carried: Moment = { type: 'task-unstarted', at: 5, task: task('two', 'r1', 2), status: 'carried' }
+    const ran: Moment = { type: 'task-started', at: 35, task: task('two', 'r1', 2, true) }
+    const ended: Moment = { type: 'task-ended', at: 36, task: task('two', 'r1', 2, true), end: { status: 'completed' } }
+    const both: Moment[] = [
+      { type: 'invoke', at: 0, requestId: 'r1', deadlineMs: 0 },
+      carried,
+      { type: 'shutdown-started', at: 30, reason: 'SPINDOWN' },
+    ]
+    expect(failuresOf(summarize(both, [report('r1')]))).toEqual(['task "two" was carried over, and never ran'])
+    expect(failuresOf(summarize([...both, ran, ended], [report('r1')]))).toEqual([])
+  })
+
+  it('tells of handed-off work that waits only where it is not done later', () => {
+    const work = (at: number, status: 'waiting' | 'done' | 'lost'): Moment => ({
+      type: 'handed-off',
+      at,
+      name: 'report',
+      requestId: 'r1',
+      status,
+    })
+    const failures = (...more: Moment[]) =>
+      failuresOf(
+        summarize(
+          [
+            { type: 'invoke', at: 0, requestId: 'r1', deadlineMs: 0 },
+            work(5, 'waiting'),
+            { type: 'shutdown-started', at: 30, reason: 'SPINDOWN' },
+            ...more,
+          ],
+          [report('r1')],
+        ),
+      )
+    expect(failures()).toEqual(['handed-off work "report" was not done: time was up'])
+    expect(failures(work(35, 'done'))).toEqual([])
+    expect(failures(work(35, 'lost'))).toEqual([
+      'shutdown: handed-off work "report" was not done: the environment ended before',
+    ])
+  })
+
+  it('tells failures in the order in which they happened', () => {
+    const ordered = summarize(
+      [
+        { type: 'invoke', at: 0, requestId: 'r1', deadlineMs: 0 },
+        { type: 'task-started', at: 1, task: task('a', 'r1', 1) },
+        { type: 'task-ended', at: 3, task: task('a', 'r1', 1), end: { status: 'failed', error: 'Error: x' } },
+        { type: 'fault', at: 4, text: 'a fault of ours' },
+        { type: 'task-unstarted', at: 5, task: task('b', 'r1', 2), status: 'dropped' },
+      ],
+      [report('r1', { status: 'timeout', releasedAt: 90 })],
+    )
+    expect(failuresOf(ordered)).toEqual([
+      'task "a" failed: Error: x',
+      'a fault of ours',
+      'task "b" was never started: time was up',
+      'the function timed out',
+    ])
+  })
+
+  it('has the message of the handler’s error', () => {
+    const payload = JSON.stringify({ errorType: 'RangeError', errorMessage: 'no such order' })
+    const failed = summarize([], [report('r1', { status: 'error', kind: 'error', errorType: 'RangeError', payload })])
+    expect(failuresOf(failed)).toEqual(['the handler failed (RangeError): no such order'])
+    expect(failed.invocations[0]?.errorMessage).toBe('no such order')
+  })
+
   it('survives an invocation that never began', () => {
     expect(summarize([], [report('r1', { status: 'crash' })]).invocations).toMatchObject([
       { tasks: [], status: 'crash' },
     ])
+  })
+})
+
+describe('command line: lines of this package', () => {
+  const handedOff = { type: 'handed-off', name: 'say "hi"', requestId: 'r1' }
+  const name = JSON.stringify(handedOff.name)
+
+  it.each([
+    [
+      'a failure',
+      `handed-off work ${name} of request r1 failed: Error: x, attempts: 3`,
+      [{ ...handedOff, status: 'failed', error: 'Error: x, attempts: 3' }],
+    ],
+    [
+      'what was done',
+      `handed-off work ${name} of request r1 done: 204, attempts: 1`,
+      [{ ...handedOff, status: 'done' }],
+    ],
+    [
+      'what waits',
+      `time was up before handed-off work was done: ${name} of request r1, "b" of request r2 and 3 more. It stays in the spool.`,
+      [
+        { ...handedOff, status: 'waiting' },
+        { type: 'handed-off', name: 'b', requestId: 'r2', status: 'waiting' },
+      ],
+    ],
+    [
+      'what is lost',
+      `the environment ends before handed-off work was done: ${name} of request r1. It is lost.`,
+      [{ ...handedOff, status: 'lost' }],
+    ],
+    [
+      'unfinished tasks',
+      'the process ends in the middle of request r1; unfinished: "a", "b; unfinished: c" and 2 more',
+      [{ type: 'tasks-lost', requestId: 'r1', names: ['a', 'b; unfinished: c'] }],
+    ],
+    [
+      'those of a hold',
+      'released request r1 before its deadline although it has not settled; unfinished: "a"',
+      [{ type: 'tasks-lost', requestId: 'r1', names: ['a'] }],
+    ],
+    [
+      'a task that was carried',
+      'the environment ends before task "a" of request r1 could run',
+      [{ type: 'tasks-lost', requestId: 'r1', names: ['a'] }],
+    ],
+    [
+      'what a shutdown left',
+      'the shutdown\'s time is over; not run: "a", "b"',
+      [{ type: 'tasks-lost', names: ['a', 'b'] }],
+    ],
+    [
+      'a fault',
+      'handed-off work cannot be run; it stays in the spool Error: x',
+      [{ type: 'fault', text: 'handed-off work cannot be run; it stays in the spool Error: x' }],
+    ],
+    [
+      'a command',
+      'POST_INVOKE_COMMAND after request r1 ended with 3',
+      [{ type: 'fault', text: 'POST_INVOKE_COMMAND after request r1 ended with 3' }],
+    ],
+    ['nothing', 'companion: gate', []],
+  ])('tell of %s, as text and as JSON', (_, text, findings) => {
+    const line = `middy-post-invoke: ${text}`
+    expect(readOwnLine(line)).toEqual(findings)
+    expect(readOwnLine(`2026-01-01T00:00:00.000Z\tr9\tERROR\t${line}\r    at somewhere`)).toEqual(findings)
+    expect(readOwnLine(JSON.stringify({ level: 'ERROR', message: line }))).toEqual(findings)
+    expect(readOwnLine(JSON.stringify({ level: 'ERROR', message: { message: line, requestId: 'r1' } }))).toEqual(
+      findings,
+    )
+  })
+
+  it('have the error in a field where they are JSON', () => {
+    const message = `middy-post-invoke: handed-off work ${name} of request r1 failed:`
+    const failed = [{ ...handedOff, status: 'failed', error: 'RangeError: x' }]
+    const error = { errorType: 'RangeError', errorMessage: 'x' }
+    expect(readOwnLine(JSON.stringify({ message, ...error }))).toEqual(failed)
+    expect(readOwnLine(JSON.stringify({ message: { message, error } }))).toEqual(failed)
+    expect(readOwnLine(JSON.stringify({ message: { message, error: { name: 'RangeError', message: 'x' } } }))).toEqual(
+      failed,
+    )
+  })
+
+  it('are none of anybody else', () => {
+    expect(readOwnLine('handed-off work "a" of request r1 failed')).toEqual([])
+    expect(readOwnLine('{ broken')).toEqual([])
   })
 })
 
@@ -147,6 +338,8 @@ describe('command line: pictures', () => {
     answeredAt: 10,
     tasks: tasks(1),
     unstarted: [],
+    handedOff: [],
+    faults: [],
     releasedAt: 90,
     ...more,
   })
@@ -177,6 +370,33 @@ describe('command line: pictures', () => {
     expect(cells(response).trimEnd()).toBe(`${' '.repeat(6)}◆`)
     expect(cells(bar)).toBe(' '.repeat(30) + '█'.repeat(30))
     expect(cells(held)).toBe('░'.repeat(60))
+  })
+
+  it.each([
+    ['success', 'released at', 'lets go'],
+    ['timeout', 'timed out at', 'ended by a timeout'],
+    ['crash', 'crashed at', 'ended by a crash'],
+  ] as const)('say of a %s how it ended', (status, words, drawnWords) => {
+    expect(drawInvocation(invocation({ status }), 100)).toContain(`${words} 90.0 ms`)
+    expect(drawSvg(invocation({ status }))).toContain(`>${drawnWords}<`)
+  })
+
+  it('show what never started, and handed-off work', () => {
+    const run = invocation({
+      unstarted: [
+        { ...task('<mail>', 'r', 2), status: 'lost', at: 90 },
+        { ...task('alarm', 'r', 3), status: 'skipped', at: 5 },
+      ],
+      handedOff: [{ name: 'report', requestId: 'r', status: 'failed', at: 40 }],
+    })
+    const drawn = drawInvocation(run, 100)
+    expect(drawn).toMatch(/<mail> .*✗ +never started/)
+    expect(drawn).toMatch(/report .*✗ +handed off, failed/)
+    expect(drawn).not.toContain('alarm')
+    const svg = drawSvg(run)
+    expect(svg).toContain('>task &lt;mail&gt;<')
+    expect(svg).toContain('>handed off, failed<')
+    expect(svg).not.toContain('alarm')
   })
 
   it('have round ticks', () => {

@@ -89,8 +89,40 @@ describe('command line: quoting', () => {
     'é',
     'x ',
     '.5',
-  ])('YAML reads %j back', text => {
-    expect(parse(`key: ${yaml(text)}`)).toEqual({ key: text })
+    '.inf',
+    '.Inf',
+    '.NaN',
+    '-.inf',
+    '~',
+    'null',
+    'Null',
+    'yes',
+    'OFF',
+    'y',
+    '0x1f',
+    '1e3',
+    '2026-01-01',
+    '12:30',
+    '=',
+    '<<',
+    '._1',
+    '!x',
+    '&x',
+    '*x',
+    '%x',
+    '@x',
+    '`x`',
+    '? x',
+    '[x]',
+    '{x}',
+    '|',
+    '>',
+    'a\nb',
+    '\ttab',
+  ])('YAML reads %j back, in both of its versions', text => {
+    for (const version of ['1.1', '1.2'] as const) {
+      expect(parse(`key: ${yaml(text)}`, { version })).toEqual({ key: text })
+    }
   })
 
   it('leaves plain what needs nothing', () => {

@@ -1,7 +1,8 @@
 // How long a command waits for a Telemetry API that tells late, or nothing.
 import { once } from 'node:events'
 import http from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import { json } from 'node:stream/consumers'
 import { afterEach, describe, expect, it } from '@jest/globals'
 import { createCommand } from '../../src/extension/command.ts'
@@ -14,10 +15,10 @@ afterEach(async () => {
 })
 
 const start = async () => {
-  let port = 0
+  let uri = new URL('http://nowhere')
   const api = http.createServer(async (request, response) => {
     const { destination } = (await json(request)) as { destination: { URI: string } }
-    port = Number(new URL(destination.URI).port)
+    uri = new URL(destination.URI)
     response.end()
   })
   await once(api.listen(0, '127.0.0.1'), 'listening')
@@ -32,12 +33,24 @@ const start = async () => {
   return {
     command,
     log,
-    tell: async (type: string, requestId: string) => {
-      const body = JSON.stringify([{ type, record: { requestId, status: 'success' } }])
-      const request = http.request({ host: '127.0.0.1', port, method: 'POST', agent: false }).end(body)
-      const [response] = await once(request, 'response')
-      await once(response.resume(), 'end')
-    },
+    uri: () => uri,
+    tell: (type: string, requestId: string) => post(uri, JSON.stringify([runtimeEvent(type, requestId)])),
+  }
+}
+
+const runtimeEvent = (type: string, requestId: string) => ({ type, record: { requestId, status: 'success' } })
+
+/** @returns the status, or what went wrong. */
+const post = async ({ port, pathname: path }: URL, body: string | Buffer, method = 'POST') => {
+  const request = http.request({ host: '127.0.0.1', port, path, method, agent: false })
+  request.end(body)
+  try {
+    const [response] = (await once(request, 'response')) as [http.IncomingMessage]
+    request.on('error', () => {})
+    response.on('error', () => {}).resume()
+    return response.statusCode
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code
   }
 }
 
@@ -73,4 +86,53 @@ describe('a command whose API tells nothing', () => {
     await command.after('r2', Date.now() + FAR, true)
     expect(log.of('error')).toEqual([missed('r1'), failed('r2')])
   }, 20_000)
+})
+
+describe('what listens for the end of invocations', () => {
+  const forged = JSON.stringify([runtimeEvent('platform.runtimeDone', 'r1')])
+
+  it('is at an address that nobody can know', async () => {
+    const [first, second] = [await start(), await start()]
+    expect(first.uri().hostname).toBe('sandbox.localdomain')
+    expect(first.uri().pathname).toMatch(/^\/[0-9a-f-]{36}$/)
+    expect(first.uri().pathname).not.toBe(second.uri().pathname)
+  })
+
+  it('takes nothing from anybody else: not at another path, not by another method', async () => {
+    const { command, log, tell, uri } = await start()
+    await tell('platform.start', 'r1')
+    const running = command.after('r1', Date.now() + FAR, false)
+    for (const path of ['/', `${uri().pathname}/`, uri().pathname.toUpperCase().slice(0, -1)]) {
+      expect(await post(new URL(path, uri()), forged)).toBe(404)
+    }
+    expect(await post(uri(), forged, 'PUT')).toBe(404)
+    expect(log.of('error')).toEqual([])
+    await tell('platform.runtimeDone', 'r1')
+    await running
+    expect(log.of('error')).toEqual([failed('r1')])
+  }, 20_000)
+
+  it('takes no more than a bound, and goes on', async () => {
+    const { command, log, tell, uri } = await start()
+    expect(['EPIPE', 'ECONNRESET', 413]).toContain(await post(uri(), Buffer.alloc(50_000_000, 32)))
+    await tell('platform.runtimeDone', 'r1')
+    await command.after('r1', Date.now() + FAR, true)
+    expect(log.of('error')).toEqual([failed('r1')])
+  }, 20_000)
+
+  it('is reached from this machine alone', async () => {
+    const { uri } = await start()
+    const others = Object.values(networkInterfaces())
+      .flat()
+      .filter(address => address !== undefined && !address.internal && address.family === 'IPv4')
+    for (const address of others) {
+      const socket = connect(Number(uri().port), (address as { address: string }).address)
+      const [event] = await Promise.race([
+        once(socket, 'connect').then(() => ['connect']),
+        new Promise<string[]>(resolve => socket.on('error', () => resolve(['error']))),
+      ])
+      socket.destroy()
+      expect(event).toBe('error')
+    }
+  })
 })

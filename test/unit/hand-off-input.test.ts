@@ -21,7 +21,8 @@ writeFileSync(join(folder, 'jobs.mjs'), '')
 const ways: Record<string, (...given: any[]) => void> = {}
 beforeAll(async () => {
   process.env.POST_INVOKE_SPOOL = spool
-  process.env.POST_INVOKE_JOBS = join(folder, 'jobs.mjs')
+  process.env.POST_INVOKE_TASK_ROOT = folder
+  process.env.POST_INVOKE_JOBS = 'jobs.mjs'
   await new Promise<void>(ready => {
     middy<any, any>()
       .use(postInvoke())
@@ -41,6 +42,7 @@ afterAll(() => {
   rmSync(folder, { recursive: true, force: true })
   delete process.env.POST_INVOKE_SPOOL
   delete process.env.POST_INVOKE_JOBS
+  delete process.env.POST_INVOKE_TASK_ROOT
 })
 
 const spooled = (): Entry[] =>
@@ -80,13 +82,19 @@ const refusals: [string, any[], string][] = [
   ['half a character as a body', [{ url, body: 'a\udfff' }], 'got a lone surrogate'],
   ['a Request with a body', [new Request(url, { method: 'POST', body: 'x' })], 'a Request without a body'],
   ['a name for options', [{ url }, 'mail'], 'the options of handOff() to be an object, got "mail" (string)'],
-  ['an unknown option', [{ url }, { timeout: 1 }], 'to have no keys but name, retry, dispatcher, got "timeout"'],
+  ['an unknown option', [{ url }, { timeout: 1 }], 'to have no keys but name, retry, maxAge'],
   ['a name that is none', [{ url }, { name: 1 }], "Expected the work's name to be a string, got 1 (number)"],
   ['an unknown retry', [{ url }, { retry: { times: 3 } }], 'Expected retry to have no keys but'],
   ['a negative retry', [{ url }, { retry: { maxRetries: -1 } }], 'retry.maxRetries to be a number from 0 on'],
   ['codes that are none', [{ url }, { retry: { statusCodes: ['500'] } }], 'an array of whole numbers'],
   ['a dispatcher that is none', [{ url }, { dispatcher: 3 }], 'Expected dispatcher to be an object, got 3 (number)'],
   ['a timeout that is none', [{ url }, { dispatcher: { bodyTimeout: '1s' } }], 'dispatcher.bodyTimeout to be a number'],
+  ['an age of nothing', [{ url }, { maxAge: 0 }], 'Expected maxAge to be a whole number from 1 on, got 0 (number)'],
+  ['redirects that are none', [{ url }, { maxRedirections: true }], 'maxRedirections to be a whole number from 0 on'],
+  ['a key with a space', [{ url }, { idempotencyKey: 'a b' }], 'Expected idempotencyKey to be 1 to 200 visible ASCII'],
+  ['a key with a line break', ['job', null, { idempotencyKey: 'a\r\nb: c' }], 'Expected idempotencyKey to be'],
+  ['a key that is too long', ['job', null, { idempotencyKey: 'x'.repeat(201) }], 'Expected idempotencyKey to be'],
+  ['redirects of jobs', ['job', null, { maxRedirections: 1 }], 'to have no keys but name, retry'],
   ['no job', [''], 'Expected the name of a job, got an empty string'],
   ['a function as a payload', ['job', () => {}], 'to be JSON, but it is a function'],
   ['a bigint', ['job', { n: 1n }], 'but "n" is 1 (bigint)'],
@@ -165,7 +173,7 @@ const written: [string, any[], object][] = [
     ['mail', { to: 'x', at: new Date(0) }],
     { kind: 'job', job: 'mail', payload: { to: 'x', at: '1970-01-01T00:00:00.000Z' } },
   ],
-  ['a job without a payload', ['mail'], { kind: 'job', module: join(folder, 'jobs.mjs') }],
+  ['a job without a payload', ['mail'], { kind: 'job', job: 'mail' }],
   ['a job with a timeout', ['mail', null, { timeout: 5 }], { payload: null, timeout: 5 }],
 ]
 
@@ -177,11 +185,50 @@ describe('written down, before handOff() returns, is', () => {
 
   it('each with a key of its own, in order', () => {
     const [way] = Object.values(ways) as [(...given: any[]) => void]
-    for (const name of ['a', 'b', 'c']) way({ url }, { name })
+    for (const name of ['a', 'b', 'c']) way({ url: `${url}/own` }, { name })
     const entries = spooled()
     expect(entries.map(({ name }) => name)).toEqual(['a', 'b', 'c'])
-    const [first] = entries.map(({ key }) => Number(/^r1-(\d+)$/.exec(key)?.[1]))
-    expect(entries.map(({ key }) => key)).toEqual([0, 1, 2].map(index => `r1-${(first as number) + index}`))
+    expect(new Set(entries.map(({ key }) => key.replace(/-\d+$/, ''))).size).toBe(1)
+    expect(entries.map(({ key }) => /^r1-[0-9a-f]{16}-(\d+)$/.exec(key)?.[1])).toEqual(['1', '2', '3'])
+  })
+
+  it('with the same key in whichever order it is handed off', async () => {
+    const work: any[][] = [[{ url }], ['mail', { to: 'a' }], ['mail', { to: 'b' }], [{ url, body: 'x' }], [{ url }]]
+    const keysOf = async (...order: number[]) => {
+      rmSync(spool, { recursive: true, force: true })
+      let entries: Entry[] = []
+      const handler = middy<any, any>()
+        .use(postInvoke())
+        .use(withHandOff())
+        .handler(async (_event, context) => {
+          for (const index of order) (context.handOff as any)(...(work[index] ?? []))
+          entries = spooled()
+          rmSync(spool, { recursive: true, force: true })
+        })
+      await handler({}, lambdaContext('again'))
+      return entries.map(({ key, work }) => [key, JSON.stringify(work)]).sort()
+    }
+    const keys = await keysOf(0, 1, 2, 3, 4)
+    expect(new Set(keys.map(([key]) => key)).size).toBe(work.length)
+    expect(await keysOf(4, 2, 3, 0, 1)).toEqual(keys)
+  })
+
+  it('with another key for any other content', () => {
+    const [way] = Object.values(ways) as [(...given: any[]) => void]
+    const count = 500
+    for (let index = 0; index < count; index++) way({ url, body: `body ${index}` })
+    const hashes = spooled().map(({ key }) => key.split('-')[1])
+    expect(hashes.every(hash => /^[0-9a-f]{16}$/.test(hash ?? ''))).toBe(true)
+    for (const half of [0, 8]) expect(new Set(hashes.map(hash => hash?.slice(half, half + 8))).size).toBe(count)
+  })
+
+  it("with the caller's own key, and one of its own for a queue beside that", () => {
+    const [way] = Object.values(ways) as [(...given: any[]) => void]
+    way({ url }, { idempotencyKey: 'order-17' })
+    way('mail', null, { idempotencyKey: 'order-17' })
+    const entries = spooled()
+    expect(entries.map(({ key }) => key)).toEqual(['order-17', 'order-17'])
+    expect(new Set(entries.map(({ id }) => id)).size).toBe(2)
   })
 })
 

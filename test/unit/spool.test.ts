@@ -1,6 +1,9 @@
-// The spool on a real file system: what is accepted lies there, is taken once at a time, and is gone when it is done.
+// The spool on a real file system: what is accepted lies there, is taken once at a time, and is gone when it is done; and
+// what somebody else has put there is left alone.
 import { spawnSync } from 'node:child_process'
 import {
+  chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -9,13 +12,16 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
-import { hasWaiting, MAX_WAITING, SpoolReader, SpoolWriter } from '../../src/hand-off/spool.ts'
+import { MAX_ENTRY_BYTES } from '../../src/hand-off/entry.ts'
+import { hasWaiting, MAX_WAIT_MS, MAX_WAITING, nameOf, parseName, SpoolWriter } from '../../src/hand-off/spool.ts'
+import { type Claim, MAX_SET_ASIDE, SpoolReader } from '../../src/hand-off/spool-reader.ts'
 import { thrownBy } from './helpers.ts'
 
 let parent: string
@@ -26,124 +32,190 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(parent, { recursive: true, force: true }))
 
+const LANE = '0123abcd'
+const MINUTE = 60_000
+
 const files = () => readdirSync(spool).sort()
-const texts = (reader = new SpoolReader(spool)) => reader.list().map(name => reader.take(name)?.text)
-const deadPid = () => spawnSync(process.execPath, ['-e', '']).pid
+const add = (text = 'text', writer = new SpoolWriter(spool)) => writer.add(text, LANE)
+const take = (reader = new SpoolReader(spool), leaseEnd = Date.now() + MINUTE): Claim | undefined => {
+  const [piece] = reader.list().filter(({ due }) => due <= Date.now())
+  return piece && reader.take(piece, leaseEnd)
+}
+/** All that can be taken now, until nothing can. */
+const texts = (reader = new SpoolReader(spool)) => {
+  const all: (string | undefined)[] = []
+  for (let claim = take(reader); claim; claim = take(reader)) all.push(claim.text)
+  return all
+}
+/** Changes what the name of the only file says. */
+const rename = (change: Partial<ReturnType<typeof parseName>>) => {
+  const [file = ''] = files()
+  const piece = parseName(file)
+  if (!piece) throw new Error(`Expected a piece, got ${file}`)
+  renameSync(join(spool, file), join(spool, nameOf({ ...piece, ...change })))
+}
 
 describe('the spool', () => {
   it('keeps what is accepted, in order, for its owner alone', () => {
     const writer = new SpoolWriter(spool)
     expect(hasWaiting(spool)).toBe(false)
-    for (let index = 0; index < 12; index++) writer.add(`text ${index}`)
+    for (let index = 0; index < 12; index++) add(`text ${index}`, writer)
     expect(hasWaiting(spool)).toBe(true)
     expect(statSync(spool).mode & 0o777).toBe(0o700)
     for (const file of files()) expect(statSync(join(spool, file)).mode & 0o777).toBe(0o600)
     expect(texts()).toEqual(Array.from({ length: 12 }, (_, index) => `text ${index}`))
   })
 
+  it('says in the name of each piece when somebody is to look at it', () => {
+    const before = Date.now()
+    add()
+    const due = Number(files()[0]?.slice(0, 13))
+    expect([due >= before, due <= Date.now(), files()[0]?.[13]]).toEqual([true, true, '-'])
+    take()?.postpone(before + MINUTE)
+    expect(files()[0]?.slice(0, 14)).toBe(`${before + MINUTE}-`)
+  })
+
   it('is empty when all is done', () => {
-    new SpoolWriter(spool).add('text')
+    add()
     const reader = new SpoolReader(spool)
-    const claim = reader.take(reader.list()[0] as string)
+    const claim = take(reader)
     expect(reader.list()).toEqual([])
-    expect(hasWaiting(spool)).toBe(true)
     claim?.done()
     expect([files(), hasWaiting(spool)]).toEqual([[], false])
   })
 
-  it('gives what was given back again, to anybody', () => {
-    new SpoolWriter(spool).add('text')
-    const reader = new SpoolReader(spool)
-    reader.take(reader.list()[0] as string)?.giveBack()
-    expect(texts()).toEqual(['text'])
+  it('gives what is to wait to nobody before it is due, and then with its attempts', () => {
+    add()
+    take()?.postpone(Date.now() + MINUTE)
+    expect([texts(), hasWaiting(spool)]).toEqual([[], false])
+    rename({ due: Date.now() })
+    expect(hasWaiting(spool)).toBe(true)
+    expect(take()?.piece).toMatchObject({ attempts: 2, deaths: 0 })
   })
 
-  it('gives what somebody has taken who lives to nobody else, and what the dead had taken to anybody', () => {
-    new SpoolWriter(spool).add('text')
-    const [file = ''] = files()
-    renameSync(join(spool, file), join(spool, `${file}.${process.ppid}-abc`))
-    expect(texts()).toEqual([])
-    renameSync(join(spool, `${file}.${process.ppid}-abc`), join(spool, `${file}.${deadPid()}-abc`))
-    expect(texts()).toEqual(['text'])
+  it('gives what somebody has taken to nobody else until the lease ends, and counts the death then', () => {
+    add()
+    take()
+    expect([texts(), hasWaiting(spool)]).toEqual([[], false])
+    rename({ due: Date.now() })
+    expect(hasWaiting(spool)).toBe(true)
+    expect(take()?.piece).toMatchObject({ attempts: 2, deaths: 1 })
   })
 
-  it('takes from a process that died, though another has its number now', () => {
-    new SpoolWriter(spool).add('text')
-    const [file = ''] = files()
-    const holder = new SpoolReader(spool)
-    holder.take(file)
-    const [taken = ''] = files()
-    const [, start] = /\.json\.\d+\.(\d+)-/.exec(taken) ?? []
-    expect([Number(start) > 0, texts()]).toEqual([true, []])
-    renameSync(join(spool, taken), join(spool, taken.replace(/(.*)\.\d+-/, `$1.${Number(start) - 1}-`)))
-    expect(texts()).toEqual(['text'])
+  it('lets a lease be renewed, and ends what was renewed', () => {
+    add()
+    const claim = take()
+    rename({}) // nothing
+    claim?.renew(Date.now() + 2 * MINUTE)
+    expect(Number(files()[0]?.slice(0, 13))).toBeGreaterThan(Date.now() + MINUTE)
+    claim?.done()
+    expect(files()).toEqual([])
+  })
+
+  it('does nothing for who has lost his lease to another', () => {
+    add()
+    const late = take()
+    rename({ due: Date.now() })
+    const other = take()
+    late?.postpone(0)
+    late?.done()
+    late?.setAside('failed')
+    expect(files()).toHaveLength(1)
+    other?.done()
+    expect(files()).toEqual([])
+  })
+
+  it('takes a time that lies too far ahead for that of another clock', () => {
+    add()
+    rename({ due: Date.now() + MAX_WAIT_MS + MINUTE })
+    expect(hasWaiting(spool)).toBe(true)
+    expect(take()?.piece.attempts).toBe(1)
+  })
+
+  it('gives fresh pieces before those that failed, and these before those whose process died', () => {
+    for (const text of ['died', 'failed', 'fresh']) {
+      add(text)
+      const newest = files().find(file => parseName(file)?.attempts === 0) ?? ''
+      const piece = parseName(newest)
+      if (!piece) throw new Error('Expected a fresh piece')
+      const past = { ...piece, due: Date.now() - MINUTE }
+      const changed = {
+        died: { ...past, attempts: 1, isTaken: true },
+        failed: { ...past, attempts: 1 },
+        fresh: piece,
+      }[text]
+      renameSync(join(spool, newest), join(spool, nameOf(changed ?? piece)))
+    }
+    expect(texts()).toEqual(['fresh', 'failed', 'died'])
   })
 
   it('keeps back what it is told to, until that is let go', () => {
-    const release = new SpoolWriter(spool).add('text', true)
-    expect([texts(), hasWaiting(spool)]).toEqual([[], true])
+    const release = new SpoolWriter(spool).add('text', LANE, true)
+    expect([texts(), hasWaiting(spool)]).toEqual([[], false])
     release()
     expect(texts()).toEqual(['text'])
   })
 
-  it('removes what a process that died had not finished writing, and nothing that is being written', () => {
+  it('removes what nobody has finished writing for longer than an invocation lasts, and nothing that is being written', () => {
     mkdirSync(spool, { mode: 0o700 })
-    const [alive, dead] = [`0-000000-${process.pid}-abc.part`, `0-000000-${deadPid()}-abc.part`]
-    for (const file of [alive, dead]) writeFileSync(join(spool, file), '{"half')
+    for (const file of ['part-old', 'part-new']) writeFileSync(join(spool, file), '{"half')
+    const longAgo = Date.now() / 1_000 - 3_600
+    utimesSync(join(spool, 'part-old'), longAgo, longAgo)
     expect(texts()).toEqual([])
-    expect(files()).toEqual([alive])
+    expect(files()).toEqual(['part-new'])
   })
 
-  it('sets aside what cannot be read, and keeps a few of it', () => {
+  it('sets aside what it is told to, and keeps a few of it, the newest', () => {
     const writer = new SpoolWriter(spool)
-    for (let index = 0; index < 20; index++) writer.add(`bad ${index}`)
+    for (let index = 0; index < 40; index++) add(`bad ${index}`, writer)
     const reader = new SpoolReader(spool)
-    for (const name of reader.list()) reader.take(name)?.setAside()
-    expect(files()).toHaveLength(16)
-    expect(files().every(file => file.endsWith('.corrupt'))).toBe(true)
+    const names = reader.list().map((piece, index) => {
+      return reader.take(piece, Date.now() + MINUTE)?.setAside(index % 2 ? 'failed' : 'corrupt')
+    })
+    expect(files()).toEqual(names.slice(-MAX_SET_ASIDE.entries).sort())
     expect(hasWaiting(spool)).toBe(false)
+    expect(reader.list()).toEqual([])
+    expect([...reader.strange]).toEqual([])
+  })
+
+  it('keeps few bytes of what is set aside', () => {
+    const writer = new SpoolWriter(spool)
+    for (let index = 0; index < 40; index++) add('x'.repeat(MAX_ENTRY_BYTES), writer)
+    const reader = new SpoolReader(spool)
+    for (const piece of reader.list()) reader.take(piece, Date.now() + MINUTE)?.setAside('failed')
+    expect(files().length * MAX_ENTRY_BYTES).toBeLessThanOrEqual(MAX_SET_ASIDE.bytes)
+    expect(files().length).toBeGreaterThan(10)
   })
 
   it('is made again when it has gone', () => {
     const writer = new SpoolWriter(spool)
-    writer.add('first')
+    add('first', writer)
     rmSync(spool, { recursive: true })
-    writer.add('second')
+    add('second', writer)
     expect(texts()).toEqual(['second'])
   })
 
   it('takes no more than it may', () => {
     const writer = new SpoolWriter(spool)
-    for (let index = 0; index < MAX_WAITING.entries; index++) writer.add('text')
+    for (let index = 0; index < MAX_WAITING.entries; index++) add('text', writer)
     const full = { code: 'ERR_SPOOL', message: expect.stringContaining('Expected fewer than 1000 entries') }
-    expect(thrownBy(() => writer.add('one more'))).toMatchObject(full)
-    expect(thrownBy(() => new SpoolWriter(spool).add('one more'))).toMatchObject(full)
-    const reader = new SpoolReader(spool)
-    reader.take(reader.list()[0] as string)?.done()
-    writer.add('one more')
+    expect(thrownBy(() => add('one more', writer))).toMatchObject(full)
+    expect(thrownBy(() => add('one more'))).toMatchObject(full)
+    take()?.done()
+    add('one more', writer)
     expect(files()).toHaveLength(MAX_WAITING.entries)
   })
 
   it('takes no more bytes than it may', () => {
     const writer = new SpoolWriter(spool)
-    writer.add('x'.repeat(MAX_WAITING.bytes - 10))
-    expect(thrownBy(() => writer.add('x'.repeat(20)))).toMatchObject({ code: 'ERR_SPOOL' })
+    add('x'.repeat(MAX_WAITING.bytes - 10), writer)
+    expect(thrownBy(() => add('x'.repeat(20), writer))).toMatchObject({ code: 'ERR_SPOOL' })
     expect(files()).toHaveLength(1)
-  })
-
-  const foreign: [string, (path: string) => void][] = [
-    ['a folder that others may read', path => mkdirSync(path, { mode: 0o755 })],
-    ['a link', path => symlinkSync(mkdtempSync(join(parent, 'target-')), path)],
-    ['a file', path => writeFileSync(path, '')],
-  ]
-  it.each(foreign)('is not %s', (_what, make) => {
-    make(spool)
-    expect(thrownBy(() => new SpoolWriter(spool).add('text'))).toMatchObject({ code: 'ERR_SPOOL' })
   })
 
   it('says what is wrong where it cannot be written, and leaves no half entry', () => {
     writeFileSync(join(parent, 'file'), '')
-    const error = thrownBy(() => new SpoolWriter(join(parent, 'file', 'spool')).add('text'))
+    const error = thrownBy(() => new SpoolWriter(join(parent, 'file', 'spool')).add('text', LANE))
     expect(error).toMatchObject({ code: 'ERR_SPOOL', message: expect.stringContaining('ENOTDIR') })
     expect(existsSync(spool)).toBe(false)
   })
@@ -153,11 +225,12 @@ describe('the spool', () => {
       fc.property(fc.array(fc.nat(2), { minLength: 1, maxLength: 40 }), turns => {
         rmSync(spool, { recursive: true, force: true })
         const writer = new SpoolWriter(spool)
-        for (let index = 0; index < 10; index++) writer.add(String(index))
+        for (let index = 0; index < 10; index++) add(String(index), writer)
         const readers = [0, 1, 2].map(() => new SpoolReader(spool))
         const lists = readers.map(reader => reader.list()) // all have seen all
         const taken = turns.flatMap(turn => {
-          const claim = readers[turn]?.take(lists[turn]?.shift() ?? '')
+          const piece = lists[turn]?.shift()
+          const claim = piece && readers[turn]?.take(piece, Date.now() + MINUTE)
           return claim ? [claim.text] : []
         })
         expect(new Set(taken).size).toBe(taken.length)
@@ -165,4 +238,69 @@ describe('the spool', () => {
       { numRuns: 50 },
     )
   })
+})
+
+describe('what somebody else has put there', () => {
+  const foreign: [string, (path: string) => void][] = [
+    ['a folder that others may read', path => mkdirSync(path, { mode: 0o755 })],
+    ['a folder that others may write to', path => chmodSync(mkdirSync(path, { recursive: true }) ?? path, 0o777)],
+    ['a link', path => symlinkSync(mkdtempSync(join(parent, 'target-')), path)],
+    ['a file', path => writeFileSync(path, '')],
+  ]
+  if (process.getuid?.() === 0) {
+    foreign.push([
+      'a folder of another user',
+      path => {
+        mkdirSync(path, { mode: 0o700 })
+        chownSync(path, 12_345, 12_345)
+      },
+    ])
+  }
+
+  it.each(foreign)('in place of the folder is neither written nor read: %s', (_what, make) => {
+    make(spool)
+    expect(thrownBy(() => add())).toMatchObject({ code: 'ERR_SPOOL' })
+    const reader = new SpoolReader(spool)
+    expect([reader.list(), [...reader.strange.keys()]]).toEqual([[], ['']])
+  })
+
+  const name = `${String(Date.now() - MINUTE)}-${Date.now()}-00-00-planted-${LANE}.json`
+  const planted: [string, (path: string) => void, string][] = [
+    ['a file that others may read', path => writeFileSync(path, 'text', { mode: 0o644 }), 'others may'],
+    ['a link', path => symlinkSync(join(parent, 'elsewhere'), path), 'it is a link'],
+    ['a FIFO', path => void spawnSync('mkfifo', ['-m', '600', path]), 'it is no file'],
+    ['a folder', path => mkdirSync(path, { mode: 0o700 }), 'it is no file'],
+    ['too much', path => writeFileSync(path, 'x'.repeat(MAX_ENTRY_BYTES + 1), { mode: 0o600 }), 'it is too large'],
+  ]
+  if (process.getuid?.() === 0) {
+    planted.push([
+      'a file of another user',
+      path => {
+        writeFileSync(path, 'text', { mode: 0o600 })
+        chownSync(path, 12_345, 12_345)
+      },
+      'it belongs to another user',
+    ])
+  }
+
+  it.each(planted)('in place of a file is left: %s', (_what, make, why) => {
+    mkdirSync(spool, { mode: 0o700 })
+    writeFileSync(join(parent, 'elsewhere'), 'text', { mode: 0o600 })
+    make(join(spool, name))
+    const reader = new SpoolReader(spool)
+    expect(texts(reader)).toEqual([])
+    expect(reader.strange.get(name)).toContain(why)
+    expect(files()).toEqual([name])
+  })
+
+  it.each(['a.json', 'x'.repeat(200), 'evil\n.json', `${'9'.repeat(13)}-x.json`])(
+    'under another name is left',
+    file => {
+      mkdirSync(spool, { mode: 0o700 })
+      writeFileSync(join(spool, file), 'text', { mode: 0o600 })
+      const reader = new SpoolReader(spool)
+      expect([texts(reader), hasWaiting(spool), files()]).toEqual([[], false, [file]])
+      expect(reader.strange.get(file)).toBe('no piece of work has such a name')
+    },
+  )
 })
