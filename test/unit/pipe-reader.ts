@@ -8,7 +8,7 @@ import { pipePath } from '../../src/middleware/companion-pipe.ts'
 export type PipeReader = {
   readonly folder: string
   readonly path: string
-  /** What has been written since it was asked last. */
+  /** What lines have been written since it was asked last. */
   lines(): string[]
   /** What stands in the file of last words. */
   lastWords(): string
@@ -24,12 +24,13 @@ export const startPipeReader = (runtimeApi: string, folder = temporaryFolder(), 
   execFileSync('mkfifo', ['-m', '600', path])
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
   let isOpen = true
+  let rest = ''
   return {
     folder,
     path,
     lines() {
       const buffer = Buffer.alloc(65_536)
-      let text = ''
+      let text = rest
       for (;;) {
         try {
           const length = readSync(fd, buffer)
@@ -40,7 +41,9 @@ export const startPipeReader = (runtimeApi: string, folder = temporaryFolder(), 
           throw error
         }
       }
-      return text.split('\n').slice(0, -1)
+      const lines = text.split('\n')
+      rest = lines.pop() as string
+      return lines
     },
     lastWords: () => readFileSync(`${path}.tasks`, 'utf8'),
     close() {

@@ -1,0 +1,345 @@
+// The way to the companion's process: real FIFOs and files in a folder of each test's own, and a real bash with the script.
+import childProcess, { type ChildProcess } from 'node:child_process'
+import fs from 'node:fs'
+import net from 'node:net'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
+import {
+  type CompanionPipe,
+  createLastWords,
+  openPipe,
+  PROTOCOL,
+  pipePath,
+  startCompanion,
+} from '../../src/middleware/companion-pipe.ts'
+import { type ApiThread, startApiThread } from '../support/extensions-api-thread.ts'
+import { until } from './helpers.ts'
+import { type PipeReader, startPipeReader, temporaryFolder } from './pipe-reader.ts'
+
+const API = '127.0.0.1:9001'
+const isRoot = process.getuid?.() === 0
+const STRANGER = 12_345
+
+let folder: string
+let readers: PipeReader[] = []
+let onBroken = jest.fn()
+
+beforeEach(() => {
+  folder = temporaryFolder()
+  onBroken = jest.fn() // another one: what an earlier test has left says so late
+})
+afterEach(() => {
+  jest.restoreAllMocks()
+  for (const reader of readers.splice(0)) reader.close()
+  readers = []
+  fs.rmSync(folder, { recursive: true, force: true })
+})
+
+const startReader = () => {
+  const reader = startPipeReader(API, folder)
+  readers.push(reader)
+  return reader
+}
+
+const opened = (path = pipePath(folder, API)): CompanionPipe => {
+  const pipe = openPipe(path, onBroken)
+  if (typeof pipe === 'string') throw new Error(pipe)
+  return pipe
+}
+
+const openFiles = () => fs.readdirSync('/proc/self/fd').length
+
+describe('the name of the pipe', () => {
+  it('holds the protocol and the port of the API', () => {
+    expect(pipePath('/tmp', API)).toBe(`/tmp/.middy-post-invoke-${PROTOCOL}-9001`)
+    expect(pipePath('/var/run', '[::1]:80', 7)).toBe('/var/run/.middy-post-invoke-7-80')
+  })
+
+  it('is the one that the script makes', () => {
+    const script = fs.readFileSync(new URL('../../src/extension/post-invoke.sh', import.meta.url), 'utf8')
+    expect(script).toContain(`pipe=\${POST_INVOKE_FOLDER:-/tmp}/.middy-post-invoke-${PROTOCOL}-$port`)
+  })
+})
+
+describe('a pipe with a reader', () => {
+  it('takes lines in their order', () => {
+    const reader = startReader()
+    const pipe = opened()
+    pipe.write('open\n')
+    pipe.write('settled 1 r1\n')
+    expect(reader.lines()).toEqual(['open', 'settled 1 r1'])
+    expect(pipe.isBroken()).toBe(false)
+  })
+
+  it('is not inherited by children, which would keep it open', () => {
+    const reader = startReader()
+    opened()
+    const names = childProcess.execFileSync('/bin/ls', ['-l', '/proc/self/fd'], { encoding: 'utf8' })
+    expect(names).not.toContain(reader.path)
+  })
+
+  it('whose reader is stopped takes all that is written, and loses and waits for nothing', async () => {
+    const reader = startReader()
+    const pipe = opened()
+    const line = (index: number) => `settled ${index} ${'x'.repeat(36)}`
+    // More than fits: the pipe takes 64 KB.
+    for (let index = 1; index <= 2_000; index++) pipe.write(`${line(index)}\n`)
+    expect(pipe.isBroken()).toBe(false)
+    const lines = reader.lines()
+    expect(lines.length).toBeGreaterThan(100)
+    expect(lines.length).toBeLessThan(2_000)
+    await until(() => {
+      lines.push(...reader.lines())
+      return lines.length >= 2_000
+    })
+    expect(lines).toEqual(Array.from({ length: 2_000 }, (_, index) => line(index + 1)))
+    expect(onBroken).not.toHaveBeenCalled()
+  })
+
+  it('whose reader never goes on is given up, and its memory with it', async () => {
+    startReader()
+    const pipe = opened()
+    for (let index = 0; index < 4; index++) pipe.write(`${'x'.repeat(65_000)}\n`)
+    await until(() => pipe.isBroken())
+    expect(onBroken).toHaveBeenCalledTimes(1)
+  })
+
+  it('whose reader dies says so once, and throws nothing', () => {
+    const reader = startReader()
+    const pipe = opened()
+    pipe.write('open\n')
+    reader.close()
+    for (let index = 0; index < 3; index++) expect(() => pipe.write('settled 1 r1\n')).not.toThrow()
+    expect(pipe.isBroken()).toBe(true)
+    expect(onBroken).toHaveBeenCalledTimes(1)
+  })
+})
+
+describe('what is no pipe of a companion', () => {
+  const refuses = (expected: string | RegExp) => {
+    const before = openFiles()
+    const result = openPipe(pipePath(folder, API), onBroken)
+    expect(typeof result).toBe('string')
+    expect(result).toMatch(expected)
+    expect(openFiles()).toBe(before)
+    expect(onBroken).not.toHaveBeenCalled()
+  }
+  const path = () => pipePath(folder, API)
+  const KIND = 'is of another kind or user'
+
+  it('nothing at all', () => refuses('ENOENT'))
+
+  it('a folder that is not there', () => {
+    fs.rmSync(folder, { recursive: true })
+    refuses('ENOENT')
+  })
+
+  it('a pipe that nobody reads', () => {
+    childProcess.execFileSync('mkfifo', [path()])
+    refuses('ENXIO')
+  })
+
+  it('a plain file, which stays as it is', () => {
+    fs.writeFileSync(path(), 'precious')
+    refuses(KIND)
+    expect(fs.readFileSync(path(), 'utf8')).toBe('precious')
+  })
+
+  it('a folder', () => {
+    fs.mkdirSync(path())
+    refuses('EISDIR')
+  })
+
+  it('a link to a pipe', () => {
+    const reader = startReader()
+    fs.renameSync(reader.path, join(folder, 'elsewhere'))
+    fs.symlinkSync(join(folder, 'elsewhere'), path())
+    refuses('ELOOP')
+  })
+
+  it('a Unix socket', async () => {
+    const server = net.createServer()
+    await new Promise<void>(resolve => server.listen(path(), resolve))
+    refuses('ENXIO')
+    server.close()
+  })
+
+  const itAsRoot = isRoot ? it : it.skip
+  itAsRoot("another user's pipe", () => {
+    const reader = startReader()
+    fs.chownSync(reader.path, STRANGER, STRANGER)
+    refuses(KIND)
+  })
+})
+
+describe('last words', () => {
+  const path = () => join(folder, 'pipe.tasks')
+  const onFailure = jest.fn<(reason: string) => void>()
+  beforeEach(() => void onFailure.mockClear())
+
+  it('stand in the file whole, however long they were before', () => {
+    const say = createLastWords(path(), onFailure)
+    for (const text of ['two\nlines\n', 'one\n', 'and a longer one, of Grüße\n']) {
+      say(text)
+      expect(fs.readFileSync(path(), 'utf8')).toBe(text)
+    }
+    say('')
+    expect(fs.readFileSync(path(), 'utf8')).toBe('')
+    expect(onFailure).not.toHaveBeenCalled()
+  })
+
+  it('are for the eyes of this user alone', () => {
+    createLastWords(path(), onFailure)('secret\n')
+    expect(fs.statSync(path()).mode & 0o777).toBe(0o600)
+  })
+
+  it('make no file where there is nothing to say', () => {
+    createLastWords(path(), onFailure)('')
+    expect(fs.existsSync(path())).toBe(false)
+  })
+
+  it('are not those of a process before', () => {
+    fs.writeFileSync(path(), 'of a process before, and longer\n')
+    const say = createLastWords(path(), onFailure)
+    say('new\n')
+    expect(fs.readFileSync(path(), 'utf8')).toBe('new\n')
+  })
+
+  it('write nothing through a link that is put there', () => {
+    const target = join(folder, 'precious')
+    fs.writeFileSync(target, 'precious')
+    const say = createLastWords(path(), onFailure)
+    fs.symlinkSync(target, path())
+    say('words\n')
+    expect(fs.readFileSync(target, 'utf8')).toBe('precious')
+    expect(onFailure.mock.calls).toEqual([[expect.stringContaining('ELOOP')]])
+  })
+
+  it.each<[string, () => unknown, string]>([
+    ['a folder stands there', () => fs.mkdirSync(path()), 'EISDIR'],
+    ['a pipe stands there', () => childProcess.execFileSync('mkfifo', [path()]), 'is of another kind or user'],
+    ['the folder is gone', () => fs.rmSync(folder, { recursive: true }), 'ENOENT'],
+  ])('fail once, and are not tried again: %s', (_, prepare, reason) => {
+    const say = createLastWords(path(), onFailure)
+    prepare()
+    for (let time = 0; time < 3; time++) expect(() => say(`words ${time}\n`)).not.toThrow()
+    expect(onFailure.mock.calls).toEqual([[expect.stringContaining(reason)]])
+  })
+
+  const itAsRoot = isRoot ? it : it.skip
+  itAsRoot("leave another user's file alone", () => {
+    const say = createLastWords(path(), onFailure)
+    fs.writeFileSync(path(), 'theirs')
+    fs.chownSync(path(), STRANGER, STRANGER)
+    say('words\n')
+    expect(fs.readFileSync(path(), 'utf8')).toBe('theirs')
+    expect(onFailure).toHaveBeenCalledTimes(1)
+  })
+})
+
+describe("the companion as this process' own child", () => {
+  let api: ApiThread
+  let child: ChildProcess | undefined
+
+  const begin = async (status = 200) => {
+    api = await startApiThread(status)
+    process.env.POST_INVOKE_FOLDER = folder
+  }
+  afterEach(async () => {
+    child?.kill('SIGKILL')
+    child = undefined
+    delete process.env.POST_INVOKE_FOLDER
+    delete process.env.SECRET
+    await api?.close()
+  })
+
+  /** Starts it, with another program in the place of bash where one is given. */
+  const start = (events: string, program?: string, args?: string[]) => {
+    const { spawn } = childProcess
+    jest.spyOn(childProcess, 'spawn').mockImplementation(((file: string, given: string[], options: any) => {
+      child = spawn(program ?? file, args ?? given, options)
+      return child
+    }) as any)
+    return startCompanion(events, api.address, onBroken)
+  }
+
+  it('registers before the call returns, and releases what is settled', async () => {
+    await begin()
+    const pipe = start('"INVOKE"')
+    if (typeof pipe === 'string') throw new Error(pipe)
+    await until(() => api.requests.length === 2)
+    expect(api.requests).toEqual([
+      expect.stringMatching(/^POST \/2020-01-01\/extension\/register \{"events":\["INVOKE"\]\}$/),
+      'GET /2020-01-01/extension/event/next',
+    ])
+    pipe.write('open\n')
+    api.answer({ eventType: 'INVOKE', deadlineMs: Date.now() + 60_000, requestId: 'r1' })
+    pipe.write(`hold 1 ${Date.now() + 60_000}\n`)
+    pipe.write('settled 1 r1\n')
+    await until(() => api.requests.length === 3)
+    expect(pipe.isBroken()).toBe(false)
+  })
+
+  it('registers for no events where it is there for SIGTERM alone', async () => {
+    await begin()
+    expect(typeof start('')).toBe('object')
+    await until(() => api.requests.length > 0)
+    expect(api.requests[0]).toMatch(/\{"events":\[\]\}$/)
+  })
+
+  it('runs in a process group of its own, and in a bare environment', async () => {
+    await begin()
+    process.env.SECRET = 'of the function'
+    expect(typeof start('"INVOKE"')).toBe('object')
+    const pid = child?.pid as number
+    const fields = fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
+    expect(Number(fields[2])).toBe(pid)
+    const names = fs
+      .readFileSync(`/proc/${pid}/environ`, 'utf8')
+      .split('\0')
+      .map(entry => entry.split('=')[0])
+    const allowed = ['', 'AWS_LAMBDA_RUNTIME_API', 'AWS_LAMBDA_LOG_FORMAT', 'POST_INVOKE_FOLDER', 'TZ']
+    expect(names.filter(name => !allowed.includes(name as string))).toEqual([])
+    expect(names).toContain('POST_INVOKE_FOLDER')
+  })
+
+  it('keeps this process neither running nor from ending', async () => {
+    await begin()
+    expect(typeof start('"INVOKE"')).toBe('object')
+    const { _handle, stdio } = child as any
+    expect([_handle.hasRef(), stdio[3]._handle.hasRef()]).toEqual([false, false])
+  })
+
+  it('that Lambda refuses says why', async () => {
+    await begin(403)
+    expect(start('"INVOKE"')).toMatch(/^failed 403 /)
+    expect(onBroken).not.toHaveBeenCalled()
+  })
+
+  it('whose API is not there says so', async () => {
+    await begin()
+    await api.close()
+    expect(start('"INVOKE"')).toMatch(/^failed /)
+  })
+
+  it.each<[string, string, string[], string]>([
+    ['is missing', '/nowhere/bash', [], 'bash cannot be started'],
+    ['ends at once', '/bin/true', [], 'bash ended'],
+    ['never answers', '/bin/sleep', ['60'], 'no answer within 2000 ms'],
+  ])('whose bash %s says so', async (_, program, args, expected) => {
+    await begin()
+    expect(start('"INVOKE"', program, args)).toBe(expected)
+    if (program === '/bin/sleep') await until(() => child?.signalCode === 'SIGKILL')
+  })
+
+  it('that is killed is noticed without a write, once', async () => {
+    await begin()
+    const pipe = start('"INVOKE"')
+    if (typeof pipe === 'string') throw new Error(pipe)
+    pipe.write('open\n')
+    child?.kill('SIGKILL')
+    await until(() => pipe.isBroken())
+    expect(() => pipe.write('settled 1 r1\n')).not.toThrow()
+    expect(onBroken).toHaveBeenCalledTimes(1)
+  })
+})

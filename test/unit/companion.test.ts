@@ -1,0 +1,375 @@
+// Which companion is chosen, and what it is told: with real pipes, and for the internal extension a real bash.
+import childProcess, { type ChildProcess } from 'node:child_process'
+import fs from 'node:fs'
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
+import { type Companion, type CompanionChoice, chooseCompanion } from '../../src/middleware/companion.ts'
+import { PROTOCOL } from '../../src/middleware/companion-pipe.ts'
+import { version } from '../../src/version.ts'
+import { type ApiThread, startApiThread } from '../support/extensions-api-thread.ts'
+import { recordLog, thrownBy, until } from './helpers.ts'
+import { type PipeReader, startPipeReader, temporaryFolder } from './pipe-reader.ts'
+
+const API = '127.0.0.1:9001'
+const OWNER = Symbol.for('middy-post-invoke/companion')
+const globals = globalThis as any
+
+let folder: string
+let layer: PipeReader | undefined
+const kill = jest.spyOn(process, 'kill').mockReturnValue(true)
+
+beforeEach(() => {
+  folder = temporaryFolder()
+  kill.mockClear()
+  delete globals[OWNER]
+})
+afterEach(() => {
+  layer?.close()
+  layer = undefined
+  fs.rmSync(folder, { recursive: true, force: true })
+  delete globals[OWNER]
+  for (const name of ['AWS_LAMBDA_LOG_FORMAT', 'POST_INVOKE_LOG_LEVEL', 'POST_INVOKE_FOLDER']) delete process.env[name]
+})
+
+type Given = Omit<Partial<CompanionChoice>, 'client' | 'log'> & { hasGate?: boolean; tellsEnds?: boolean }
+
+const choose = ({ hasGate = false, tellsEnds = true, variables, ...given }: Given = {}) => {
+  const log = recordLog()
+  const companion = chooseCompanion({
+    mode: 'auto',
+    log,
+    client: { hasGate, tellsEnds },
+    isMainThread: true,
+    variables: { AWS_LAMBDA_RUNTIME_API: API, POST_INVOKE_FOLDER: folder, ...variables },
+    ...given,
+  })
+  return { companion, log }
+}
+
+const startLayer = (protocol?: number) => {
+  layer = startPipeReader(API, folder, protocol)
+  return layer
+}
+
+/** As where the layer is attached. */
+const attachLayer = () => {
+  const { existsSync } = fs
+  return jest
+    .spyOn(fs, 'existsSync')
+    .mockImplementation(path => path === '/opt/extensions/post-invoke' || existsSync(path))
+}
+
+const tell = (companion: Companion, requestId: string, deadline = 1_234.5) => {
+  const invocation = companion.invocation(requestId, () => deadline)
+  if (!invocation) throw new Error('It need be told nothing')
+  return invocation
+}
+
+describe('without a need for one', () => {
+  it.each<[string, Given]>([
+    ['outside Lambda', { variables: { AWS_LAMBDA_RUNTIME_API: undefined } }],
+    ['on Managed Instances', { variables: { AWS_LAMBDA_MAX_CONCURRENCY: '8' } }],
+    [
+      'on Managed Instances that do not tell the number',
+      { variables: { AWS_LAMBDA_INITIALIZATION_TYPE: 'lambda-managed-instances' } },
+    ],
+  ])('%s tasks run after the answer, and nobody is told of it', (_, given) => {
+    startLayer()
+    const { companion, log } = choose(given)
+    expect(companion).toMatchObject({ name: 'none', bringsSigterm: false, isGate: false, isExternal: false })
+    expect(companion.holds(false)).toBe(true)
+    expect(companion.invocation('r1', () => 0)).toBeUndefined()
+    expect(layer?.lines()).toEqual([])
+    expect(log.lines).toEqual([])
+  })
+})
+
+describe('where none can be had', () => {
+  it('by POST_INVOKE_COMPANION=off nothing holds, not even the gate, and nothing is said', () => {
+    startLayer()
+    const { companion, log } = choose({ mode: 'off', hasGate: true })
+    expect(companion.name).toBe('none')
+    expect(companion.holds(true)).toBe(false)
+    expect(log.lines).toEqual([])
+    expect(layer?.lines()).toEqual([])
+  })
+
+  it('in a worker thread nothing holds, of which is warned once an invocation asks', () => {
+    const { companion, log } = choose({ isMainThread: false, hasGate: true })
+    expect(log.lines).toEqual([])
+    expect([companion.holds(true), companion.holds(true)]).toEqual([false, false])
+    expect(log.of('warn')).toEqual(['a worker thread has no companion'])
+  })
+
+  it('POST_INVOKE_COMPANION=layer without it: nothing holds, and the reason is said', () => {
+    const { companion, log } = choose({ mode: 'layer', hasGate: true })
+    expect([companion.name, companion.holds(true)]).toEqual(['none', false])
+    expect(log.of('warn')).toEqual([
+      expect.stringMatching(/^the layer's companion cannot be reached \(ENOENT: .*middy-post-invoke-1-9001'\)$/),
+    ])
+  })
+
+  it('a wrong folder is an error, and names the variable', () => {
+    expect(thrownBy(() => choose({ variables: { POST_INVOKE_FOLDER: 'relative' } }))).toMatchObject({
+      code: 'ERR_INVALID_VARIABLE',
+    })
+  })
+})
+
+describe('the gate', () => {
+  it.each(['auto', 'embedded'] as const)('holds where the client has one, by %s', mode => {
+    const { companion, log } = choose({ mode, hasGate: true })
+    expect(companion).toMatchObject({ name: 'gate', bringsSigterm: false, isGate: true, isExternal: false })
+    expect(companion.holds(true)).toBe(true)
+    expect(companion.invocation('r1', () => 0)).toBeUndefined()
+    expect(log.lines).toEqual([])
+  })
+
+  it('does not hold an invocation outside of it, of which is warned', () => {
+    const { companion, log } = choose({ hasGate: true })
+    expect([companion.holds(false), companion.holds(false), companion.holds(true)]).toEqual([false, false, true])
+    expect(log.of('warn')).toEqual(['this invocation runs outside InvokeStore.run, which was to hold the environment'])
+  })
+
+  it('is not asked where it is to be the embedded one beside a layer', () => {
+    startLayer()
+    expect(choose({ mode: 'embedded', hasGate: true }).companion.name).toBe('gate')
+    expect(layer?.lines()).toEqual([])
+  })
+})
+
+describe('the layer', () => {
+  it.each<[string, Given, string]>([
+    ['whose ends are told', { hasGate: true }, 'open'],
+    ['whose ends are told, asked for', { mode: 'layer' }, 'open'],
+    ['of which nothing is told', { tellsEnds: false }, 'watch'],
+  ])('is taken before the gate, for invocations %s', (_, given, first) => {
+    const reader = startLayer()
+    const { companion, log } = choose(given)
+    expect(companion).toMatchObject({ name: 'layer', bringsSigterm: true, isGate: false, isExternal: true })
+    expect(companion.holds(false)).toBe(true)
+    expect(reader.lines()).toEqual([first])
+    expect(log.lines).toEqual([])
+  })
+
+  it('is told of what is held and settled, with numbers in the order of its lines', () => {
+    const reader = startLayer()
+    const { companion } = choose()
+    const [first, second] = [tell(companion, 'r1'), tell(companion, 'r2', 99)]
+    second.hold()
+    first.settle()
+    second.settle()
+    tell(companion, 'r3').settle()
+    expect(reader.lines()).toEqual(['open', 'hold 1 99', 'settled 2 r1', 'settled 1 r2', 'settled 3 r3'])
+  })
+
+  it('is told whole milliseconds, and no more of a request id than is safe in a line', () => {
+    const reader = startLayer()
+    const { companion } = choose()
+    tell(companion, 'r1', 1_234.5).hold()
+    tell(companion, `${'a'.repeat(50)}`).settle()
+    tell(companion, 'two words\nand a line').settle()
+    tell(companion, '').settle()
+    expect(reader.lines()).toEqual([
+      'open',
+      'hold 1 1235',
+      `settled 2 ${'a'.repeat(36)}`,
+      'settled 3 two',
+      'settled 4 ',
+    ])
+  })
+
+  it('is told once that work is handed off', () => {
+    const reader = startLayer()
+    choose().companion.expectHandedOff()
+    expect(reader.lines()).toEqual(['open', 'work'])
+  })
+
+  it('finds what would be lost in the file beside the pipe, as two finished lines', () => {
+    const reader = startLayer()
+    const { companion, log } = choose()
+    const invocation = tell(companion, 'r1')
+    invocation.wouldLose(['mail', 'Grüße'], '"mail", "Grüße"')
+    expect(reader.lastWords()).toBe(
+      `middy-post-invoke: the function's process ended in the middle of request r1; unfinished: "mail", "Grüße"
+middy-post-invoke: released request r1 before its deadline although it has not settled; unfinished: "mail", "Grüße"
+`,
+    )
+    invocation.wouldLose(['mail'], '"mail"')
+    expect(reader.lastWords()).toMatch(/^.*unfinished: "mail"\n.*unfinished: "mail"\n$/)
+    invocation.wouldLose([], '')
+    expect(reader.lastWords()).toBe('')
+    invocation.wouldLose(['mail'], '"mail"')
+    invocation.settle()
+    expect(reader.lastWords()).toBe('')
+    expect(log.lines).toEqual([])
+  })
+
+  it('finds them as JSON that lacks only the time, where the log is', () => {
+    process.env.AWS_LAMBDA_LOG_FORMAT = 'JSON'
+    const reader = startLayer()
+    tell(choose().companion, 'r1').wouldLose(['mail'], '"mail"')
+    const lines = reader.lastWords().split('\n')
+    expect(lines).toHaveLength(3)
+    for (const line of lines.slice(0, 2)) {
+      expect(JSON.parse(line)).toEqual({
+        level: 'ERROR',
+        message: expect.stringMatching(/^middy-post-invoke: .* request r1.*; unfinished: "mail"$/),
+        requestId: 'r1',
+        tasks: ['mail'],
+      })
+    }
+  })
+
+  it('finds none where errors are not logged', () => {
+    process.env.POST_INVOKE_LOG_LEVEL = 'SILENT'
+    const reader = startLayer()
+    tell(choose().companion, 'r1').wouldLose(['mail'], '"mail"')
+    expect(fs.existsSync(`${reader.path}.tasks`) ? reader.lastWords() : '').toBe('')
+  })
+
+  it('goes on where its file cannot be written, of which is warned once', () => {
+    const reader = startLayer()
+    const { companion, log } = choose()
+    fs.mkdirSync(`${reader.path}.tasks`)
+    const invocation = tell(companion, 'r1')
+    for (const name of ['a', 'b']) invocation.wouldLose([name], `"${name}"`)
+    invocation.settle()
+    expect(reader.lines()).toEqual(['open', 'settled 1 r1'])
+    expect(log.of('warn')).toEqual([
+      expect.stringMatching(/^what would be lost with this process cannot be written down \(EISDIR/),
+    ])
+  })
+
+  it('that dies holds no longer, of which is warned once; the process goes on', () => {
+    const reader = startLayer()
+    const { companion, log } = choose()
+    reader.close()
+    const invocation = tell(companion, 'r1')
+    expect(() => {
+      invocation.hold()
+      invocation.settle()
+    }).not.toThrow()
+    expect(companion.holds(true)).toBe(false)
+    expect(log.of('warn')).toEqual(["the layer's companion is gone"])
+    expect(kill).not.toHaveBeenCalled()
+  })
+
+  it('of another version is named, and an embedded companion holds instead', () => {
+    startLayer(PROTOCOL + 1)
+    const exists = attachLayer()
+    const { companion, log } = choose({ hasGate: true })
+    expect(companion.name).toBe('gate')
+    expect(log.of('warn')).toEqual([
+      `the layer speaks protocol ${PROTOCOL + 1}, version ${version} of the package protocol ${PROTOCOL}: deploy both from one version`,
+    ])
+    exists.mockRestore()
+  })
+
+  it.each<[string, () => unknown]>([
+    ['of another environment', () => startPipeReader('127.0.0.1:19001', folder, PROTOCOL + 1)],
+    ['of nobody', () => {}],
+    ['that is no pipe of ours', () => fs.writeFileSync(`${folder}/.middy-post-invoke`, '')],
+  ])('that is attached but cannot be reached is named, with the reason, beside a pipe %s', (_, prepare) => {
+    const other = prepare() as PipeReader | undefined
+    const exists = attachLayer()
+    const { companion, log } = choose({ hasGate: true })
+    expect(companion.name).toBe('gate')
+    expect(log.of('warn')).toEqual([expect.stringMatching(/^the layer's companion cannot be reached \(ENOENT/)])
+    exists.mockRestore()
+    other?.close?.()
+  })
+
+  it('is not looked for any further where it is not attached', () => {
+    const { log } = choose({ hasGate: true })
+    expect(log.lines).toEqual([])
+  })
+
+  it('is left to the version of this package that has it: nothing holds here', () => {
+    const reader = startLayer()
+    globals[OWNER] = '0.0.1'
+    const { companion, log } = choose({ hasGate: true })
+    expect([companion.name, companion.holds(true)]).toEqual(['none', false])
+    expect(reader.lines()).toEqual([])
+    expect(log.of('warn')).toEqual([`version 0.0.1 in the same process uses the companion, not ${version}`])
+  })
+})
+
+describe('the internal extension', () => {
+  let api: ApiThread
+  let child: ChildProcess | undefined
+  afterEach(async () => {
+    child?.kill('SIGKILL')
+    child = undefined
+    await api?.close()
+  })
+
+  const begin = async (given: Given = {}, status = 200) => {
+    api = await startApiThread(status)
+    process.env.POST_INVOKE_FOLDER = folder
+    const { spawn } = childProcess
+    const spy = jest.spyOn(childProcess, 'spawn').mockImplementation(((...args: Parameters<typeof spawn>) => {
+      child = spawn(...args)
+      return child
+    }) as any)
+    using _ = { [Symbol.dispose]: () => spy.mockRestore() }
+    return choose({
+      mode: 'internal',
+      ...given,
+      variables: { AWS_LAMBDA_RUNTIME_API: api.address, ...given.variables },
+    })
+  }
+
+  it.each<[string, Given]>([
+    ['by POST_INVOKE_COMPANION, though there is a gate', { hasGate: true }],
+    ['without a gate, embedded', { mode: 'embedded' }],
+    ['without a gate and a layer', { mode: 'auto' }],
+  ])('holds %s', async (_, given) => {
+    const { companion, log } = await begin(given)
+    expect(companion).toMatchObject({
+      name: 'internal extension',
+      bringsSigterm: true,
+      isGate: false,
+      isExternal: false,
+    })
+    expect(companion.holds(false)).toBe(true)
+    expect(log.lines).toEqual([])
+    companion.expectHandedOff() // it runs none, and is not told
+    api.answer({ eventType: 'INVOKE', deadlineMs: Date.now() + 60_000, requestId: 'r1' })
+    const invocation = tell(companion, 'r1', Date.now() + 60_000)
+    invocation.hold()
+    invocation.settle()
+    await until(() => api.requests.length === 3)
+    expect(api.requests.slice(1)).toEqual(Array(2).fill('GET /2020-01-01/extension/event/next'))
+  })
+
+  it('that Lambda refuses is none, and the reason is said', async () => {
+    const { companion, log } = await begin({}, 403)
+    expect([companion.name, companion.holds(false)]).toEqual(['none', false])
+    expect(log.of('warn')).toEqual([expect.stringMatching(/^no internal extension could be registered \(failed 403 /)])
+  })
+
+  it('is not started beside another version of this package that has one', async () => {
+    globals[OWNER] = '0.0.1'
+    const { companion, log } = await begin()
+    expect(companion.name).toBe('none')
+    expect(api.requests).toEqual([])
+    expect(log.of('warn')).toEqual([expect.stringContaining('version 0.0.1 in the same process')])
+  })
+
+  it('is started once more by a copy of the same version', async () => {
+    globals[OWNER] = version
+    expect((await begin()).companion.name).toBe('internal extension')
+  })
+
+  it('that dies holds no longer; the process ends itself, but only after its next answer', async () => {
+    const { companion, log } = await begin()
+    child?.kill('SIGKILL')
+    await until(() => !companion.holds(false))
+    expect(log.of('warn')).toEqual(['the internal extension is gone: this process ends after its next answer'])
+    expect(kill).not.toHaveBeenCalled()
+    tell(companion, 'r1').hold()
+    expect(kill).not.toHaveBeenCalled()
+    tell(companion, 'r1').settle()
+    expect(kill.mock.calls).toEqual([[process.pid, 'SIGKILL']])
+  })
+})
