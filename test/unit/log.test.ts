@@ -1,5 +1,13 @@
+import fs from 'node:fs'
 import { afterEach, describe, expect, it, jest } from '@jest/globals'
-import { createLog, finishedLine, type LogFields, type Logger, type LogSink } from '../../src/log.ts'
+import {
+  createLog,
+  finishedLine,
+  type LogFields,
+  type Logger,
+  type LogSink,
+  writeSynchronously,
+} from '../../src/log.ts'
 import { type LogLevel, logLevels } from '../../src/variables.ts'
 import { turn } from './helpers.ts'
 
@@ -221,5 +229,51 @@ describe('a finished line, for the log of another process', () => {
   ])('where %s', (_, variables, isThere) => {
     Object.assign(process.env, variables)
     expect(line() !== '').toBe(isThere)
+  })
+})
+
+describe('a line of the last moments', () => {
+  /** A standard error that takes so many bytes each time, and none where it is full. */
+  const play = (...takes: (number | 'full' | 'broken')[]) => {
+    let written = ''
+    let calls = 0
+    jest.spyOn(fs, 'writeSync').mockImplementation(((fd: number, bytes: Buffer) => {
+      expect(fd).toBe(2)
+      const take = takes[Math.min(calls++, takes.length - 1)] as number | 'full' | 'broken'
+      if (typeof take === 'string') throw Object.assign(new Error(take), { code: take === 'full' ? 'EAGAIN' : 'EPIPE' })
+      written += bytes.subarray(0, take)
+      return Math.min(take, bytes.length)
+    }) as any)
+    writeSynchronously.error('lost: "mail"', undefined, { requestId: 'r1' })
+    return { written, calls }
+  }
+  const LINE = 'middy-post-invoke: lost: "mail"\n'
+
+  it.each<[string, (number | 'full')[]]>([
+    ['at once', [1_000]],
+    ['in parts', [5, 10, 1_000]],
+    ['when there is room again', ['full', 'full', 3, 'full', 1_000]],
+  ])('is written whole, %s', (_, takes) => {
+    expect(play(...takes).written).toBe(LINE)
+  })
+
+  it('that can never be written keeps nothing from ending', () => {
+    expect(play('full')).toMatchObject({ written: '' })
+    expect(play('broken')).toEqual({ written: '', calls: 1 })
+  })
+
+  it('as JSON has its time, which nobody else adds', () => {
+    process.env.AWS_LAMBDA_LOG_FORMAT = 'JSON'
+    expect(JSON.parse(play(1_000).written)).toEqual({
+      timestamp: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
+      level: 'ERROR',
+      message: 'middy-post-invoke: lost: "mail"',
+      requestId: 'r1',
+    })
+  })
+
+  it('is none where errors are not logged', () => {
+    process.env.POST_INVOKE_LOG_LEVEL = 'SILENT'
+    expect(play(1_000).calls).toBe(0)
   })
 })

@@ -2,12 +2,13 @@
 // the package bundled as users bundle it.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals'
+import { canUnshare, unshare } from '../support/fault-mounts.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 let folder: string
@@ -36,16 +37,19 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 type Run = {
   code: string
+  /** What starts it. */
+  command?: string[]
   /** Before anything of ours is loaded. */
   first?: string
   flags?: string[]
   variables?: Record<string, string>
 }
 
-const start = ({ code, first = '', flags = [], variables = {} }: Run) => {
+const start = ({ code, command = [], first = '', flags = [], variables = {} }: Run) => {
   const file = join(folder, `${children.length}.mjs`)
   writeFileSync(file, `${first}\nconst { middy, postInvoke, defer, onShutdown } = await import('./all.mjs')\n${code}`)
-  const child = spawn(process.execPath, [...flags, file], {
+  const [program = '', ...args] = [...command, process.execPath, ...flags, file]
+  const child = spawn(program, args, {
     env: { PATH: process.env.PATH, ...variables },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
@@ -179,6 +183,48 @@ describe('--permission', () => {
     const { stdout, stderr } = await run({ flags, first: CLIENT, code, variables: EMBEDDED })
     expect(stdout).toEqual([...INVOKED, 'answer'])
     expect(stderr).toContain('WARN_NO_SIGTERM, no SIGTERM will come, and no shutdown hook run (')
+  })
+})
+
+const describeWithMounts = canUnshare ? describe : describe.skip
+
+describeWithMounts('a folder of the companion that cannot be written to', () => {
+  it.each([
+    ['because it is read-only', 'mount -o remount,ro "$POST_INVOKE_FOLDER"'],
+    ['because it is full', 'dd if=/dev/zero of="$POST_INVOKE_FOLDER/fill" bs=4096 2>/dev/null || true'],
+  ])('%s: tasks run all the same, but cannot be named later, of which is warned once', async (_, script) => {
+    const mount = join(folder, 'mount')
+    mkdirSync(mount, { recursive: true })
+    const pipe = '"$POST_INVOKE_FOLDER/.middy-post-invoke-1-1"'
+    const prepare = `mount -t tmpfs -o size=16k tmpfs "$POST_INVOKE_FOLDER" && mkfifo -m 600 ${pipe} && ${script}`
+    const { stdout, stderr } = await run({
+      command: [...unshare, 'sh', '-c', `${prepare} && exec "$@"`, 'sh'],
+      first: `${CLIENT}
+import { closeSync, constants, openSync, readSync } from 'node:fs'
+const reader = openSync('${mount}/.middy-post-invoke-1-1', constants.O_RDONLY | constants.O_NONBLOCK)`,
+      // The layer releases when it reads that it is settled, and the answer waits for neither.
+      code: `${HANDLER}
+for (const id of ['r1', 'r2']) {
+  say(await invoke(id, handler))
+  await pause(100)
+}
+const lines = Buffer.alloc(4096)
+say(lines.toString('utf8', 0, readSync(reader, lines)))
+process.exit()`,
+      variables: { ...EMBEDDED, POST_INVOKE_COMPANION: 'layer', POST_INVOKE_FOLDER: mount },
+    })
+    expect(stdout).toEqual([
+      ...Array(2)
+        .fill(['answer', ...INVOKED])
+        .flat(),
+      'open',
+      expect.stringMatching(/^hold 1 \d+$/),
+      'settled 1 r1',
+      expect.stringMatching(/^hold 2 \d+$/),
+      'settled 2 r2',
+      '',
+    ])
+    expect(stderr.match(/WARN_\w+/g)).toEqual(['WARN_LAST_WORDS'])
   })
 })
 
