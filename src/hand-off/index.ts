@@ -26,7 +26,7 @@ import {
 } from './validate.ts'
 
 export type { DispatcherOptions, RetryOptions } from './entry.ts'
-export type { JobContext } from './jobs.ts'
+export type { JobContext } from './find-job.ts'
 export type { JsonValue } from './json.ts'
 export type { HeadersToHandOff, JobOptions, RequestOptions, RequestToHandOff, RequestWithoutBody } from './validate.ts'
 

@@ -18,7 +18,8 @@ export const messagesOf = (root: string, folder: string): SourceMessage[] =>
     .sort()
     .flatMap(name => {
       const file = join(folder, name)
-      if (name.endsWith('.sh')) return complaintsOf(readFileSync(join(root, file), 'utf8')).map(text => ({ file, text }))
+      if (name.endsWith('.sh'))
+        return complaintsOf(readFileSync(join(root, file), 'utf8')).map(text => ({ file, text }))
       const messages: SourceMessage[] = []
       const add = (expression: Node) => {
         const [text, ...nested] = textsOf(expression)

@@ -207,7 +207,12 @@ describe('a name', () => {
   it('is cut before anything is done with it', () => {
     const long = 'x'.repeat(200_000)
     expect(nameOf(long)).toBe('x'.repeat(100))
-    expect(validateTask(Object.defineProperty(() => {}, 'name', { value: long }), undefined).name).toBe('x'.repeat(100))
+    expect(
+      validateTask(
+        Object.defineProperty(() => {}, 'name', { value: long }),
+        undefined,
+      ).name,
+    ).toBe('x'.repeat(100))
     // Text that counts what is asked of it: nothing but its beginning is.
     const replace = jest.spyOn(String.prototype, 'replace')
     nameOf(long)

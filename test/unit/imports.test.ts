@@ -63,7 +63,9 @@ const circlesIn = (graph: Graph): string[] => {
 
 describe('imports', () => {
   it('are all seen', () => {
-    expect(importsOf('middleware/companion-pipe.ts')).toEqual(new Set(['extension/post-invoke.sh']))
+    expect(importsOf('middleware/companion-pipe.ts')).toEqual(
+      new Set(['extension/post-invoke.sh', 'middleware/waits.ts']),
+    )
     expect([...(graph.get('middleware/invocation.ts') ?? [])]).toContain('middleware/companion.ts') // a type's
     const imported = [...graph.values()].flatMap(names => [...names])
     expect(imported.filter(name => !graph.has(name))).toEqual(['extension/post-invoke.sh'])

@@ -352,8 +352,7 @@ describe('the deadline', () => {
     expect(signals[0]?.reason).toBeInstanceOf(PostInvokeError)
     expect(signals[0]?.reason).toMatchObject({
       code: 'ERR_TASK_DEADLINE',
-      message:
-        "Expected the tasks of request r1 to end 250 ms before the function's deadline.",
+      message: "Expected the tasks of request r1 to end 250 ms before the function's deadline.",
     })
     await passTimeUntil(settled)
   })
@@ -1161,7 +1160,9 @@ describe('for any mixture of tasks', () => {
         expect(made.settled()).toBe(1)
         expect(invocation.unfinished()).toEqual({ names: [], more: 0 })
         if (given.onTaskError !== 'none') {
-          expect(hookCalls).toBe(accepted.filter(({ name }) => reports(name).some(({ level }) => level === 'error')).length)
+          expect(hookCalls).toBe(
+            accepted.filter(({ name }) => reports(name).some(({ level }) => level === 'error')).length,
+          )
         }
         expect(most).toBeLessThanOrEqual(given.concurrency)
         jest.clearAllTimers()
@@ -1206,9 +1207,7 @@ describe('tasks that the deadline has kept from starting', () => {
       await run('r2', TOO_LATE, ['c'])
       expect(ran).toEqual([])
       const inOrder = order === 'lifo' ? ['b', 'a'] : ['a', 'b']
-      expect(log.lines).toEqual([
-        { level: 'warn', message: carriedOver(inOrder.map(name => `"${name}"`).join(', ')) },
-      ])
+      expect(log.lines).toEqual([{ level: 'warn', message: carriedOver(inOrder.map(name => `"${name}"`).join(', ')) }])
       await run('r3', 10_000, ['own'])
       expect(ran).toEqual([
         'own of r3, success, false, true',

@@ -13,7 +13,8 @@ const fail = (): never => {
 
 afterEach(() => {
   jest.restoreAllMocks()
-  for (const name of ['AWS_LAMBDA_LOG_FORMAT', 'AWS_LAMBDA_LOG_LEVEL', 'POST_INVOKE_LOG_LEVEL']) delete process.env[name]
+  for (const name of ['AWS_LAMBDA_LOG_FORMAT', 'AWS_LAMBDA_LOG_LEVEL', 'POST_INVOKE_LOG_LEVEL'])
+    delete process.env[name]
 })
 
 describe('a log', () => {

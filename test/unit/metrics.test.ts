@@ -2,8 +2,8 @@
 // and the rules of its specification:
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 
-import { Metrics, MetricUnit } from '@aws-lambda-powertools/metrics'
 import { tracingChannel } from 'node:diagnostics_channel'
+import { Metrics, MetricUnit } from '@aws-lambda-powertools/metrics'
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
 import middy from '@middy/core'
 import postInvoke, { type Context } from '../../src/index.ts'

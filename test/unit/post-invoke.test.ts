@@ -477,9 +477,7 @@ describe('the deadline', () => {
     expect(reason).toBeInstanceOf(PostInvokeError)
     expect(logged.error.mock.calls).toEqual([
       ['middy-post-invoke: task "endless" of request r1 failed:', reason],
-      [
-        'middy-post-invoke: tasks of request r1 could not start before the function\'s deadline: "waiting"',
-      ],
+      ['middy-post-invoke: tasks of request r1 could not start before the function\'s deadline: "waiting"'],
     ])
     expect(reason.code).toBe('ERR_TASK_DEADLINE')
   })
@@ -628,8 +626,7 @@ describe('the imported defer()', () => {
     expect(error).toBeInstanceOf(PostInvokeError)
     expect(error).toMatchObject({
       code: 'ERR_NO_INVOCATION',
-      message:
-        'Expected defer() to be called in an invocation of a handler with postInvoke(), got a call outside.',
+      message: 'Expected defer() to be called in an invocation of a handler with postInvoke(), got a call outside.',
       cause: { package: 'middy-post-invoke' },
     })
   })

@@ -29,7 +29,10 @@ const invoke = (handler: any, id = 'r1', event: unknown = {}) => handler(event, 
 
 describe.each([
   ['the middleware', handlerWith],
-  ['withPostInvoke', (handle: (event: any) => unknown, options?: Options) => withPostInvoke(handle, { waitUntil: true, ...options })],
+  [
+    'withPostInvoke',
+    (handle: (event: any) => unknown, options?: Options) => withPostInvoke(handle, { waitUntil: true, ...options }),
+  ],
 ])('behind %s', (_, wrap) => {
   it('waitUntil of @vercel/functions defers its promise, which is logged where it rejects', async () => {
     const handler = wrap(() => {

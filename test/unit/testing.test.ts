@@ -107,10 +107,13 @@ A test that expects this passes { failures: 'report' }.`,
   })
 
   it('runs the tasks where timers are fakes, and ends one that waits for them', async () => {
-    const handler = handlerWith((_event, context) => {
-      context.defer(() => {}, { name: 'mail' })
-      context.defer(() => new Promise(resolve => setTimeout(resolve, 1)), { name: 'waits' })
-    }, { ...shortly, concurrency: 2 })
+    const handler = handlerWith(
+      (_event, context) => {
+        context.defer(() => {}, { name: 'mail' })
+        context.defer(() => new Promise(resolve => setTimeout(resolve, 1)), { name: 'waits' })
+      },
+      { ...shortly, concurrency: 2 },
+    )
     jest.useFakeTimers()
     try {
       const { task } = await invoke(handler, {}, { ...SHORT, failures: 'report' })
