@@ -16,7 +16,9 @@ type Node = { readonly type: string; readonly [key: string]: any }
 const importsOf = (file: string): Set<string> => {
   const found = new Set<string>()
   const add = (source: unknown) => {
-    if (typeof source === 'string' && source.startsWith('.')) found.add(normalize(join(dirname(file), source)))
+    if (typeof source === 'string' && source.startsWith('.')) {
+      found.add(normalize(join(dirname(file), source.replace(/\?text$/, '')))) // bundled as text
+    }
   }
   const visit = (node: Node | null): void => {
     if (node === null || typeof node !== 'object') return
