@@ -65,6 +65,15 @@ export default defineConfig([
     external: ['../layer/post-invoke/runner.cjs', './layer/post-invoke/runner.cjs'],
     esbuildPlugins: [
       {
+        // What handlers without Middy need is in `index.js`: a bundle of both entries has one engine.
+        name: 'handler',
+        setup(build) {
+          build.onResolve({ filter: /^\.\// }, ({ importer }) =>
+            importer === resolve('src/handler.ts') ? { path: './index.js', external: true } : undefined,
+          )
+        },
+      },
+      {
         name: 'post-invoke.sh',
         setup(build) {
           build.onLoad({ filter: /\/post-invoke\.sh$/ }, ({ path }) => ({
