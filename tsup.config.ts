@@ -49,6 +49,7 @@ export default defineConfig([
       index: 'src/index.ts',
       handler: 'src/handler.ts',
       'hand-off/index': 'src/hand-off/index.ts',
+      'hand-off/embedded': 'src/hand-off/embedded.ts',
       metrics: 'src/metrics.ts',
       'job-handler': 'src/job-handler.ts',
       'cdk/index': 'src/cdk/index.ts',
