@@ -78,7 +78,7 @@ describe('the tarball', () => {
     const paths = Object.values<any>(exports).flatMap(entry =>
       typeof entry === 'string' ? entry : Object.values(entry),
     )
-    expect(paths).toHaveLength(20)
+    expect(paths).toHaveLength(22)
     for (const path of paths) expect(files.map(file => `./${file.path}`)).toContain(path)
   })
 
@@ -102,6 +102,7 @@ describe('the tarball', () => {
       './hand-off/embedded',
       './handler',
       './job-handler',
+      './metrics',
       './package.json',
       './preload',
       './sandbox',
