@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import middy from '@middy/core'
 import postInvoke from 'middy-post-invoke'
 import withHandOff from 'middy-post-invoke/hand-off'
+import 'middy-post-invoke/hand-off/embedded'
 
 const tasks = {
   burns: () => { for (;;); },
