@@ -49,6 +49,7 @@ export default defineConfig([
       index: 'src/index.ts',
       handler: 'src/handler.ts',
       'hand-off/index': 'src/hand-off/index.ts',
+      'hand-off/embedded': 'src/hand-off/embedded.ts',
       metrics: 'src/metrics.ts',
       'job-handler': 'src/job-handler.ts',
       'cdk/index': 'src/cdk/index.ts',
@@ -64,6 +65,15 @@ export default defineConfig([
     target: 'node22',
     external: ['../layer/post-invoke/runner.cjs', './layer/post-invoke/runner.cjs'],
     esbuildPlugins: [
+      {
+        // What handlers without Middy need is in `index.js`: a bundle of both entries has one engine.
+        name: 'handler',
+        setup(build) {
+          build.onResolve({ filter: /^\.\// }, ({ importer }) =>
+            importer === resolve('src/handler.ts') ? { path: './index.js', external: true } : undefined,
+          )
+        },
+      },
       {
         name: 'post-invoke.sh',
         setup(build) {

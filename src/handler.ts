@@ -3,7 +3,7 @@
  *
  * @packageDocumentation
  */
-
+// All of it is exported by index.ts, too: the build makes this entry a re-export of that one.
 export { PostInvokeError, type PostInvokeErrorCode } from './errors.ts'
 export type { LogFields, Logger } from './log.ts'
 export { defer, waitUntil } from './middleware/defer.ts'

@@ -14,6 +14,7 @@ export type {
   UnstartedTaskMessage,
 } from './middleware/channels.ts'
 export { defer, waitUntil } from './middleware/defer.ts'
+export { type ExecutionContext, withExecutionContext } from './middleware/execution-context.ts'
 export {
   type OnShutdownOptions,
   onShutdown,
@@ -24,3 +25,4 @@ export {
 export { type Context, type Options, postInvokeValidateOptions } from './middleware/opener.ts'
 export { default } from './middleware/post-invoke.ts'
 export type { Defer, DeferOptions, Task, TaskContext } from './middleware/task.ts'
+export { withPostInvoke } from './middleware/with-post-invoke.ts'

@@ -1,6 +1,6 @@
 // `post-invoke layer`: writes the layer as a zip or a folder, and says how to publish and attach it.
 import { createHash } from 'node:crypto'
-import { copyFileSync, cpSync, readFileSync, statSync } from 'node:fs'
+import { copyFileSync, cpSync, existsSync, readFileSync, statSync } from 'node:fs'
 import { extname } from 'node:path'
 import { type Command, Option } from 'commander'
 import { version } from '../version.ts'
@@ -8,6 +8,7 @@ import { attachments, type Tool, tools } from './attach.ts'
 import { UsageError } from './errors.ts'
 import { prepareFile } from './out-file.ts'
 import { fromHere, layerFolder, layerZip } from './package-files.ts'
+import { shell } from './quote.ts'
 import { styled } from './terminal.ts'
 
 type LayerOptions = { readonly out: string; readonly for?: Tool; readonly json?: boolean }
@@ -17,12 +18,15 @@ export const addLayerCommand = (program: Command, _finish: (code: number) => voi
     .command('layer')
     .summary('write the layer, and print how to publish and attach it')
     .description('Writes the layer as a zip file or a folder, and prints how to publish and attach it.')
-    .option('-o, --out <path>', 'where to write it: a file that ends in .zip, or a folder', 'post-invoke-layer.zip')
+    .option('-o, --out <path>', 'where to write it: a file that ends in .zip, or a folder', DEFAULT_ZIP)
     .addOption(new Option('--for <tool>', 'print only what this tool needs').choices(tools))
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(layer)
 }
+
+const DEFAULT_ZIP = 'post-invoke-layer.zip'
+const DEFAULT_FOLDER = 'post-invoke-layer'
 
 const EXAMPLES = `
 Examples:
@@ -33,11 +37,11 @@ Examples:
 const layer = ({ out, for: tool, json = false }: LayerOptions) => {
   const kind = extname(out).toLowerCase() === '.zip' ? 'zip' : 'folder'
   write(out, kind)
-  const paths = {
-    zip: fromHere(kind === 'zip' ? out : layerZip),
-    folder: fromHere(kind === 'folder' ? out : layerFolder),
-  }
-  const chosen = attachments(paths).filter(({ name }) => tool === undefined || name === tool)
+  // Never the package's own: npx has it in a cache, which is gone some day.
+  const paths = { zip: kind === 'zip' ? out : DEFAULT_ZIP, folder: kind === 'folder' ? out : DEFAULT_FOLDER }
+  const chosen = attachments({ zip: fromHere(paths.zip), folder: fromHere(paths.folder) }).filter(
+    ({ name }) => tool === undefined || name === tool,
+  )
   if (json) {
     const sha256 = createHash('sha256').update(readFileSync(layerZip)).digest('hex')
     const snippets = Object.fromEntries(chosen.map(({ name, text }) => [name, text]))
@@ -45,8 +49,22 @@ const layer = ({ out, for: tool, json = false }: LayerOptions) => {
     return
   }
   console.log(`${out}: the layer of middy-post-invoke ${version}, for x86_64 and arm64, written as a ${kind}`)
-  for (const { title, text } of chosen) console.log(`\n${styled('bold', `# ${title}`)}\n\n${text}`)
+  for (const { title, text } of chosen)
+    console.log(`\n${styled('bold', `# ${title}`)}\n${noteOn(text, paths)}\n${text}`)
 }
+
+/** How to make what a snippet names, where it is not there. */
+const noteOn = (text: string, { zip, folder }: { readonly zip: string; readonly folder: string }): string =>
+  [
+    { path: zip, named: fromHere(zip) },
+    { path: folder, named: `${fromHere(folder).replace(/\/$/, '')}/` },
+  ]
+    .filter(({ path, named }) => text.includes(named) && !existsSync(path))
+    .map(
+      ({ path }) =>
+        `${styled('gray', `# npx middy-post-invoke layer --out ${shell(path)} writes the layer for this.`)}\n`,
+    )
+    .join('')
 
 const write = (out: string, kind: 'zip' | 'folder') => {
   const there = statSync(out, { throwIfNoEntry: false })

@@ -59,8 +59,16 @@ export const createMoments = (onMoment: (moment: Moment) => void = () => {}) => 
   /** What the machine's monotonic clock showed when the sandbox began. */
   let beganAt: number | undefined
 
+  /** When responses had left, as the function's process knows. Here they may be read later than its tasks begin. */
+  const leftAt = new Map<string, number>()
+
   const take = (moment: Moment) => {
+    if (moment.type === 'hold-started') leftAt.set(moment.requestId, moment.at)
     waiting.push(moment)
+    for (const [index, other] of waiting.entries()) {
+      const left = other.type === 'response' ? leftAt.get(other.requestId) : undefined
+      if (left !== undefined && left < other.at) waiting[index] = { ...other, at: left } as Moment
+    }
     timer ??= setTimeout(settle, SETTLE_MS)
   }
 

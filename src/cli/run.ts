@@ -170,7 +170,7 @@ const toInvocation = (report: InvocationReport, moments: readonly Moment[], from
     payload,
     streamed,
     ...(firstByteAt === undefined ? {} : { firstByteAt }),
-    answeredAt: at,
+    answeredAt: Math.min(at, ...leftAt(moments, requestId).map(left => left - from)),
     tasks: tasksOf(moments, from),
     unstarted: moments
       .filter(moment => moment.type === 'task-unstarted')
@@ -179,6 +179,10 @@ const toInvocation = (report: InvocationReport, moments: readonly Moment[], from
     releasedAt,
   }
 }
+
+/** When the function's process knew that its response had left, which is before its tasks begin. */
+const leftAt = (moments: readonly Moment[], requestId: string): number[] =>
+  moments.flatMap(moment => (moment.type === 'hold-started' && moment.requestId === requestId ? [moment.at] : []))
 
 /** Of a failure that Lambda writes, the type says it all. */
 const errorMessageOf = ({ status, kind, payload }: InvocationReport) => {

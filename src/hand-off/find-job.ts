@@ -1,5 +1,19 @@
 // A job by its name, where it is called: in this process, in a thread, or in the function behind the queue.
-import type { Job } from './jobs.ts'
+
+/** What a job is given beside its payload. */
+export type JobContext = {
+  /** The same each time that this work is tried: for whoever must not do it twice. */
+  readonly idempotencyKey: string
+  /** The request that handed it off. */
+  readonly awsRequestId: string
+  /** 1 for the first one, also when an earlier one has died with its process. */
+  readonly attempt: number
+  /** Aborted when the job's time is up. */
+  readonly signal: AbortSignal
+}
+
+/** A function of the jobs module. What it throws, or rejects with, has it tried again. */
+export type Job = (payload: any, context: JobContext) => unknown
 
 /** @throws an Error that says what is there, when the job is not. */
 export const findJob = (module: Readonly<Record<string, unknown>>, name: string, where: string): Job => {

@@ -11,9 +11,10 @@ import type { Invocation } from '../middleware/invocation.ts'
 import { existingProcess, HANDED_OFF, type HandedOffWork, type OpenedInvocation } from '../middleware/process.ts'
 import { readHandOffBudget, readJobsModule, readOverflowQueue, readSpool, taskRoot } from '../variables.ts'
 import { ENTRY_VERSION, type Entry, MAX_ENTRY_BYTES } from './entry.ts'
+import { findRunner, type LoadRunner } from './find-runner.ts'
 import type { JsonValue } from './json.ts'
 import { findSqsClient } from './overflow.ts'
-import type { Runner, RunnerOptions } from './runner.ts'
+import type { Runner } from './runner.ts'
 import { hasWaiting, SpoolWriter } from './spool.ts'
 import {
   invalidWork,
@@ -26,7 +27,7 @@ import {
 } from './validate.ts'
 
 export type { DispatcherOptions, RetryOptions } from './entry.ts'
-export type { JobContext } from './jobs.ts'
+export type { JobContext } from './find-job.ts'
 export type { JsonValue } from './json.ts'
 export type { HeadersToHandOff, JobOptions, RequestOptions, RequestToHandOff, RequestWithoutBody } from './validate.ts'
 
@@ -53,7 +54,7 @@ export type JobArguments<Function> = Function extends (...given: infer Given) =>
  * function's process dies meanwhile.
  *
  * @throws PostInvokeError `ERR_INVALID_HAND_OFF` for what is no work, `ERR_SPOOL` when it cannot be written down,
- * `ERR_NO_INVOCATION` outside an invocation.
+ * `ERR_NO_RUNNER` where nothing would run it, `ERR_NO_INVOCATION` outside an invocation.
  */
 export type HandOff<Module extends Jobs = Record<string, (payload?: JsonValue) => unknown>> = {
   /** An HTTP request. */
@@ -111,7 +112,8 @@ export const createHandOff = <Module extends Jobs>(): HandOff<Module> => handOff
  * The middleware that puts `handOff` on the context, typed by a jobs module. Use it after `postInvoke()`.
  *
  * @returns the middleware, for `.use()`.
- * @throws PostInvokeError `ERR_INVALID_VARIABLE` for a wrong environment variable.
+ * @throws PostInvokeError `ERR_INVALID_VARIABLE` for a wrong environment variable, `ERR_NO_RUNNER` where no layer runs the
+ * work and `middy-post-invoke/hand-off/embedded` is not imported.
  *
  * @example
  * ```ts
@@ -133,6 +135,8 @@ const withHandOff = <
   Module extends Jobs = Record<string, (payload?: JsonValue) => unknown>,
 >(): HandOffMiddleware<Module> => {
   work.configure()
+  // Outside Lambda the imports of a test may still follow.
+  if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) work.checkRunner()
   const handOffMiddlewareBefore: HandOffMiddleware<Module>['before'] = request => {
     const open = (request.internal as { [OPENED]?: { current?: OpenedInvocation } })[OPENED]?.current
     if (!open) {
@@ -172,6 +176,7 @@ const accept = (invocation: Invocation, given: unknown, rest: readonly unknown[]
       undefined,
     )
   }
+  work.checkRunner()
   work.write(text, laneOf(valid.work), invocation)
   handedOff.get(invocation)?.set(hash, number)
   existingProcess()?.end.watch()
@@ -242,6 +247,15 @@ class LocalWork {
     this.#isConfigured = true
   }
 
+  /** Where the layer does not run what is handed off, this process has to. */
+  checkRunner(): void {
+    if (findRunner() || existingProcess()?.hasLayer !== false) return
+    throw new PostInvokeError(
+      'ERR_NO_RUNNER',
+      'Expected the layer, or an import of middy-post-invoke/hand-off/embedded, to run handed-off work, got neither.',
+    )
+  }
+
   checkJobs(): void {
     this.configure()
     if (this.#jobs !== undefined) return
@@ -267,7 +281,9 @@ class LocalWork {
     this.configure()
     if (invocation) this.#release(log, invocation)
     if (isLast) for (const one of this.#keptBack.keys()) this.#release(log, one)
-    return hasWaiting(this.#spool as string, isLast) ? this.#run(log, deadline, isLast) : undefined
+    // Without one the layer runs it, with the next invocation.
+    const load = findRunner()
+    return load && hasWaiting(this.#spool as string, isLast) ? this.#run(load, log, deadline, isLast) : undefined
   }
 
   #release(log: Log, invocation: Invocation) {
@@ -282,19 +298,21 @@ class LocalWork {
     this.#keptBack.delete(invocation)
   }
 
-  async #run(log: Log, deadline: number, isLast?: boolean): Promise<void> {
+  async #run(load: LoadRunner, log: Log, deadline: number, isLast?: boolean): Promise<void> {
     // The client asks for its next invocation first, where it is not us that it waits for.
     await new Promise<void>(resolve => setImmediate(resolve))
     try {
-      this.#runner ??= loadRunner({
-        spool: this.#spool as string,
-        log,
-        // A job may end its thread, and never the function's process. Outside Lambda it sees what a test has mocked.
-        isolatesJobs: process.env.AWS_LAMBDA_RUNTIME_API !== undefined,
-        overflowQueueUrl: this.#overflow,
-        jobsModule: this.#jobs,
-        budget: this.#budget,
-      })
+      this.#runner ??= load().then(({ createRunner }) =>
+        createRunner({
+          spool: this.#spool as string,
+          log,
+          // A job may end its thread, and never the function's process. Outside Lambda it sees what a test has mocked.
+          isolatesJobs: process.env.AWS_LAMBDA_RUNTIME_API !== undefined,
+          overflowQueueUrl: this.#overflow,
+          jobsModule: this.#jobs,
+          budget: this.#budget,
+        }),
+      )
       await (await this.#runner).run(deadline, isLast)
       if (process.env.AWS_LAMBDA_RUNTIME_API === undefined) removeIfEmpty(this.#spool as string)
     } catch (error) {
@@ -302,15 +320,6 @@ class LocalWork {
       log.error('handed-off work cannot be run; it stays in the spool', error)
     }
   }
-}
-
-type RunnerModule = typeof import('./runner.ts') & { default?: typeof import('./runner.ts') }
-
-/** The layer's own file, so that undici comes with this package and is loaded by nobody who does not need it. */
-const loadRunner = async (options: RunnerOptions): Promise<Runner> => {
-  const loaded = (await import('../layer/post-invoke/runner.cjs' as string)) as RunnerModule
-  // A bundler that makes a file of its own of it leaves CommonJS its default alone.
-  return (loaded.default ?? loaded).createRunner(options)
 }
 
 /** Outside Lambda each process has its own, and nobody else to tidy up. */

@@ -2,23 +2,8 @@
 import { pathToFileURL } from 'node:url'
 import type { Worker } from 'node:worker_threads'
 import type { JobWork } from './entry.ts'
-import { findJob, isFinal, toPlainError } from './find-job.ts'
+import { findJob, isFinal, type JobContext, toPlainError } from './find-job.ts'
 import workerText from './job-worker.ts?text'
-
-/** What a job is given beside its payload. */
-export type JobContext = {
-  /** The same each time that this work is tried: for whoever must not do it twice. */
-  readonly idempotencyKey: string
-  /** The request that handed it off. */
-  readonly awsRequestId: string
-  /** 1 for the first one, also when an earlier one has died with its process. */
-  readonly attempt: number
-  /** Aborted when the job's time is up. */
-  readonly signal: AbortSignal
-}
-
-/** A function of the jobs module. What it throws, or rejects with, has it tried again. */
-export type Job = (payload: any, context: JobContext) => unknown
 
 export type CallOptions = JobContext & {
   /** The jobs module. */

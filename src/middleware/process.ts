@@ -87,6 +87,8 @@ export type FunctionProcess = {
   invocationOf(context: object): Invocation | undefined
   /** Those with tasks that the deadline has kept from starting. */
   readonly carried: Invocation[]
+  /** Whether the layer runs what is handed off, and not this process. */
+  readonly hasLayer: boolean
   /** This function hands work off. The layer looks for it from now on. */
   expectHandedOff(): void
 }
@@ -277,6 +279,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     },
     invocationOf: context => openContexts.get(context),
     carried,
+    hasLayer: companion.isExternal,
     expectHandedOff,
   }
 }

@@ -37,6 +37,10 @@ export const createEnvironment = (settings: Settings, address: string, variables
       current.firstByteAt = performance.now() - current.startedAt
       record({ type: 'response-first-byte', requestId: current.requestId })
     },
+    async beforeAnswer() {
+      // What the function wrote before it answered has arrived, by a pipe, but Node may not have read it yet.
+      if (recorder.isHeard) await readArrivals()
+    },
     answer(posted) {
       answer(posted)
       waits.check()

@@ -82,6 +82,8 @@ export const FUNCTION_PROCESS = 'function'
 export type Recorder = {
   readonly events: SandboxEvent[]
   readonly logs: LogLine[]
+  /** Whether somebody is told of each line as it is read. */
+  readonly isHeard: boolean
   record(event: SandboxEventBody): void
   log(line: Omit<LogLine, 'at'>): void
 }
@@ -93,6 +95,7 @@ export const createRecorder = (onEvent?: (event: SandboxEvent) => void, onLog?: 
   return {
     events,
     logs,
+    isHeard: onLog !== undefined,
     record(body) {
       const event = { ...body, at: performance.now() - beganAt }
       events.push(event)

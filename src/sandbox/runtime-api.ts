@@ -48,6 +48,7 @@ export const createRuntimeApi = (on: RuntimeApiListeners): RuntimeApi => {
 
     const contentType = request.headers['content-type']
     const body = await readBody(request, streamed ? on.firstByte : undefined)
+    await on.beforeAnswer()
     const shape = { payload: body.text, streamed, ...(contentType === undefined ? {} : { contentType }) }
     if (!body.complete) {
       return end({ ...shape, kind: 'error', errorType: 'Runtime.TruncatedResponse' })
@@ -119,6 +120,8 @@ export type RuntimeApi = {
 export type RuntimeApiListeners = {
   next(): void
   firstByte(): void
+  /** An answer has been read, and nobody has been told yet. */
+  beforeAnswer(): Promise<void>
   answer(answer: PostedAnswer): void
   initError(error: InitError): void
 }

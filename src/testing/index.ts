@@ -9,6 +9,7 @@ import { AsyncResource } from 'node:async_hooks'
 import timers from 'node:timers'
 import type { Context as LambdaContext } from 'aws-lambda'
 import { describe } from '../errors.ts'
+import { provideRunner } from '../hand-off/provide-runner.ts'
 import type { Invocation } from '../middleware/invocation.ts'
 import { existingProcess } from '../middleware/process.ts'
 import { timeUntil } from '../middleware/process-end.ts'
@@ -19,6 +20,8 @@ import { type HookReport, type TaskReport, watchHooks, watchTasks } from './watc
 
 export { TestingError, type TestingErrorCode } from './error.ts'
 export type { HookReport, TaskReport } from './watch.ts'
+
+provideRunner() // what a handler hands off runs in the test's own process
 
 /** A handler with `postInvoke()` or `withPostInvoke()`. */
 export type TestedHandler<Event, Result> = (

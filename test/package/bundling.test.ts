@@ -23,6 +23,7 @@ const bundle = async (entry: string, format: Format, outfile: string) => {
 const HAND_OFF = `
   import { createServer } from 'node:http'
   import { handOff } from ${JSON.stringify(dist('hand-off/index.js'))}
+  import ${JSON.stringify(dist('hand-off/embedded.js'))}
   import { withPostInvoke } from ${JSON.stringify(dist('handler.js'))}
   const server = createServer((request, response) => {
     console.log(request.method + ' ' + request.url)
@@ -39,13 +40,19 @@ describe.each([
   ['an ES module', 'esm', 'mjs'],
   ['a CommonJS module', 'cjs', 'cjs'],
 ] as const)('bundled as %s', (_, format, ending) => {
-  it.each(['index', 'handler', 'hand-off/index', 'job-handler', 'preload', 'testing/index'])(
-    'has all that %s needs',
-    async name => {
-      using folder = makeFolder()
-      expect(await bundle(dist(`${name}.js`), format, join(folder.path, `out.${ending}`))).toEqual([])
-    },
-  )
+  it.each([
+    'index',
+    'handler',
+    'hand-off/index',
+    'hand-off/embedded',
+    'metrics',
+    'job-handler',
+    'preload',
+    'testing/index',
+  ])('has all that %s needs', async name => {
+    using folder = makeFolder()
+    expect(await bundle(dist(`${name}.js`), format, join(folder.path, `out.${ending}`))).toEqual([])
+  })
 
   it('runs handed-off work in the function itself', async () => {
     using folder = makeFolder()

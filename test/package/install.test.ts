@@ -50,9 +50,15 @@ describe('installed into an empty project', () => {
        console.log(JSON.stringify([...names, main.default.name]))`,
     )
     expect(await node('exports.js')).toEqual([
-      ['PostInvokeError', 'default', 'defer', 'onShutdown', 'postInvokeValidateOptions', 'resource'],
+      [
+        ...['PostInvokeError', 'default', 'defer', 'onShutdown', 'postInvokeValidateOptions', 'resource', 'waitUntil'],
+        ...['withExecutionContext', 'withPostInvoke'],
+      ],
       ['createHandOff', 'default', 'handOff'],
-      ['PostInvokeError', 'defer', 'onShutdown', 'resource', 'withExecutionContext', 'withPostInvoke'],
+      [
+        ...['PostInvokeError', 'defer', 'onShutdown', 'resource', 'waitUntil', 'withExecutionContext'],
+        'withPostInvoke',
+      ],
       ['createJobHandler'],
       ['SandboxError', 'createSandbox'],
       ['TestingError', 'invoke', 'reset', 'send', 'shutdown'],

@@ -1,7 +1,8 @@
 // What importing the package costs a cold start: the built-in modules that it has Node load. Middy's own @middy/util loads
 // node:http, node:http2 and the built-in undici, so ours is looked at twice: beside real Middy, where nothing may be added,
 // and alone, where nothing may be there.
-import { copyFileSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { closeSync, constants, copyFileSync, openSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -11,6 +12,7 @@ import { copyOf, makeFolder, root, succeed } from './packed.ts'
 const real = makeFolder()
 const alone = makeFolder()
 const requests: string[] = []
+const layers: number[] = []
 // Registers whoever asks, and has no event for them.
 const extensionsApi = createServer((request, response) => {
   requests.push(`${request.method} ${request.url}`)
@@ -20,17 +22,27 @@ const extensionsApi = createServer((request, response) => {
 beforeAll(async () => {
   copyOf(real.path, [])
   for (const { path } of [real, alone]) {
-    copyFileSync(join(root, 'dist', 'index.js'), join(path, 'index.mjs'))
+    copyFileSync(join(root, 'dist', 'index.js'), join(path, 'index.js'))
+    writeFileSync(join(path, 'package.json'), JSON.stringify({ type: 'module' }))
     copyFileSync(join(root, 'dist', 'hand-off', 'index.js'), join(path, 'hand-off.mjs'))
   }
   copyFileSync(join(root, 'dist', 'handler.js'), join(alone.path, 'handler.mjs'))
   await new Promise<void>(resolve => extensionsApi.listen(0, '127.0.0.1', resolve))
+  for (const { path } of [real, alone]) layers.push(standForLayer(path))
 })
 afterAll(() => {
+  for (const fd of layers) closeSync(fd)
   extensionsApi.closeAllConnections()
   extensionsApi.close()
   for (const folder of [real, alone]) folder[Symbol.dispose]()
 })
+
+/** The layer's companion is there where somebody reads its pipe. */
+const standForLayer = (folder: string): number => {
+  const path = join(folder, `.middy-post-invoke-1-${(extensionsApi.address() as AddressInfo).port}`)
+  execFileSync('mkfifo', ['-m', '600', path])
+  return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+}
 
 type Loaded = { modules: string[]; kind: string }
 
@@ -50,14 +62,14 @@ const load = async (folder: string, body: string, variables: Record<string, stri
     PATH: process.env.PATH,
     AWS_LAMBDA_RUNTIME_API: `127.0.0.1:${(extensionsApi.address() as AddressInfo).port}`,
     POST_INVOKE_LOG_LEVEL: 'DEBUG',
-    POST_INVOKE_SOCKET: join(folder, 'socket'),
+    POST_INVOKE_FOLDER: folder,
     ...variables,
   }
   return JSON.parse(await succeed(process.execPath, [join(folder, 'function.mjs')], { env }))
 }
 
 const PLAIN_MIDDY = `const { default: middy } = await import('@middy/core'); middy().handler(async () => {});`
-const OURS = `const { default: postInvoke } = await import('./index.mjs'); const middleware = postInvoke();`
+const OURS = `const { default: postInvoke } = await import('./index.js'); const middleware = postInvoke();`
 const RIC_4 = 'globalThis.awslambda = { streamifyResponse() {} };'
 
 const isHttp = (name: string) => /^(https?2?|_http_.*|internal\/http.*|.*undici.*)$/.test(name)
@@ -88,7 +100,7 @@ describe('alone, the package', () => {
   ])('with the internal extension (%s) loads none either', async (_, companion) => {
     requests.length = 0
     const loaded = await load(alone.path, OURS, { POST_INVOKE_COMPANION: companion })
-    expect(loaded.kind).toBe('internal')
+    expect(loaded.kind).toBe('internal extension')
     expect(loaded.modules.filter(isHttp)).toEqual([])
     expect(requests[0]).toBe('POST /2020-01-01/extension/register')
   })

@@ -34,6 +34,7 @@ describe('the tarball', () => {
         'dist/handler.js',
         'dist/index.js',
         'dist/job-handler.js',
+        'dist/hand-off/embedded.js',
         'dist/hand-off/index.js',
         'dist/layer.zip',
         'dist/layer/extensions/post-invoke',
@@ -77,7 +78,7 @@ describe('the tarball', () => {
     const paths = Object.values<any>(exports).flatMap(entry =>
       typeof entry === 'string' ? entry : Object.values(entry),
     )
-    expect(paths).toHaveLength(18)
+    expect(paths).toHaveLength(22)
     for (const path of paths) expect(files.map(file => `./${file.path}`)).toContain(path)
   })
 
@@ -98,8 +99,10 @@ describe('the tarball', () => {
       '.',
       './cdk',
       './hand-off',
+      './hand-off/embedded',
       './handler',
       './job-handler',
+      './metrics',
       './package.json',
       './preload',
       './sandbox',

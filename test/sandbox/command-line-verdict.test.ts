@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import middy from '@middy/core'
 import postInvoke from 'middy-post-invoke'
 import withHandOff from 'middy-post-invoke/hand-off'
+import 'middy-post-invoke/hand-off/embedded'
 
 const tasks = {
   burns: () => { for (;;); },
@@ -194,7 +195,8 @@ describe('post-invoke invoke tells in order', () => {
       'released',
     ]
     expectOrder(stdout, [...once, 'request in', ...once.slice(1)])
-    const times = [...stdout.matchAll(/^ +([\d.]+) ms {2}/gm)].map(([, time]) => Number(time))
+    const lines = [...stdout.matchAll(/^ +([\d.]+) (ms|s) {2}/gm)]
+    const times = lines.map(([, time, unit]) => Number(time) * (unit === 's' ? 1_000 : 1))
     const falls = times.filter((time, index) => time < (times[index - 1] ?? 0))
     expect(falls).toHaveLength(3) // two invocations and the shutdown begin anew
   })

@@ -86,6 +86,20 @@ describe('post-invoke layer', () => {
     expect(stdout).not.toContain('terraform')
   })
 
+  it.each([['layer.zip'], ['opt']])(
+    'names with --out %s only files that stay, and says how to make those that are not there',
+    async out => {
+      const folder = makeFolder()
+      const { stdout } = await postInvoke(folder, ['layer', '--out', out])
+      expect(stdout).not.toContain('dist/layer')
+      const other = out === 'opt' ? 'post-invoke-layer.zip' : 'post-invoke-layer'
+      expect(stdout).toContain(`# npx middy-post-invoke layer --out ${other} writes the layer for this.`)
+      expect(stdout).not.toContain(`--out ${out} writes`)
+      const notes = stdout.split('writes the layer for this.').length - 1
+      expect(notes).toBe(out === 'opt' ? 6 : 1) // six tools take the zip, and one the folder; the CDK's takes neither
+    },
+  )
+
   it('writes again what it wrote, and makes folders on the way', async () => {
     const folder = makeFolder()
     for (const out of ['build/a b/layer.zip', 'build/layer']) {

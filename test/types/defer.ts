@@ -125,6 +125,7 @@ export const isOver = (error: unknown): boolean => {
     case 'ERR_INVALID_VARIABLE':
     case 'ERR_NO_COMPANION':
     case 'ERR_NO_INVOCATION':
+    case 'ERR_NO_RUNNER':
     case 'ERR_NO_SQS_CLIENT':
     case 'ERR_SPOOL':
       return false

@@ -53,6 +53,25 @@ describe('command line: moments', () => {
     expect(moments.all).toHaveLength(seen.length)
   })
 
+  it('puts a response before the tasks that follow it, though it was read later', () => {
+    const seen: string[] = []
+    const moments = createMoments(moment => seen.push(moment.type))
+    const { POST_INVOKE_OBSERVER: marker } = moments.variables(undefined)
+    const began = monotonic()
+    moments.onEvent({ type: 'init-started', at: 0 })
+    const tell = (what: string, at: number) =>
+      moments.onLog({
+        ...{ at: 100, source: 'function', stream: 'stderr' },
+        text: `${marker}${JSON.stringify({ at: began + at, what, phase: 'started', data: { name: 'mail', awsRequestId: 'r' } })}`,
+      })
+    tell('hold', 20)
+    tell('task', 21)
+    moments.onEvent({ type: 'response', requestId: 'r', kind: 'response', at: 30 })
+    moments.flush()
+    expect(seen).toEqual(['init-started', 'hold-started', 'response', 'task-started'])
+    expect(summarize(moments.all, [report('r', { at: 30 })]).invocations).toHaveLength(1)
+  })
+
   it('hands them on by itself, too', async () => {
     const seen: string[] = []
     const moments = createMoments(moment => seen.push(moment.type))

@@ -16,7 +16,9 @@ type Node = { readonly type: string; readonly [key: string]: any }
 const importsOf = (file: string): Set<string> => {
   const found = new Set<string>()
   const add = (source: unknown) => {
-    if (typeof source === 'string' && source.startsWith('.')) found.add(normalize(join(dirname(file), source)))
+    if (typeof source === 'string' && source.startsWith('.')) {
+      found.add(normalize(join(dirname(file), source.replace(/\?text$/, '')))) // bundled as text
+    }
   }
   const visit = (node: Node | null): void => {
     if (node === null || typeof node !== 'object') return
@@ -63,7 +65,9 @@ const circlesIn = (graph: Graph): string[] => {
 
 describe('imports', () => {
   it('are all seen', () => {
-    expect(importsOf('middleware/companion-pipe.ts')).toEqual(new Set(['extension/post-invoke.sh']))
+    expect(importsOf('middleware/companion-pipe.ts')).toEqual(
+      new Set(['extension/post-invoke.sh', 'middleware/waits.ts']),
+    )
     expect([...(graph.get('middleware/invocation.ts') ?? [])]).toContain('middleware/companion.ts') // a type's
     const imported = [...graph.values()].flatMap(names => [...names])
     expect(imported.filter(name => !graph.has(name))).toEqual(['extension/post-invoke.sh'])
