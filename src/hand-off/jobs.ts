@@ -3,6 +3,7 @@ import { pathToFileURL } from 'node:url'
 import type { Worker } from 'node:worker_threads'
 import type { JobWork } from './entry.ts'
 import { findJob, isFinal, type JobContext, toPlainError } from './find-job.ts'
+import type { WorkerCall, WorkerOutcome } from './job-worker.ts'
 import workerText from './job-worker.ts?text'
 
 export type CallOptions = JobContext & {
@@ -94,11 +95,6 @@ const keep = (worker: Worker) => {
 
 /** An aborted job has this long to clean up. */
 const ABORT_GRACE_MS = 50
-
-/** `url`: of the file. */
-export type WorkerCall = JobWork & Omit<CallOptions, 'signal'> & { readonly url: string }
-/** `isFinal`: to try again would change nothing. */
-export type WorkerOutcome = { readonly failure?: { readonly error: Error; readonly isFinal: boolean } }
 
 /** Nothing stops JavaScript: a job that ignores its signal is no longer waited for. */
 const withinItsTime = async (
