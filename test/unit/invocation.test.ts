@@ -1336,8 +1336,8 @@ describe('tasks that the deadline has kept from starting', () => {
 })
 
 describe('before the deadline of a function that has not answered', () => {
-  const handler = (facts: Setup['facts']) => {
-    const made = create({ facts: { remainingTime: 1_000, isGated: true, hasCompanion: false, ...facts } })
+  const handler = (facts: Setup['facts'], host: Setup['host'] = {}) => {
+    const made = create({ host, facts: { remainingTime: 1_000, isGated: true, hasCompanion: false, ...facts } })
     made.invocation.defer(() => {}, { name: 'a' })
     made.invocation.defer(() => {}, { name: 'b' })
     return made
@@ -1357,12 +1357,13 @@ describe('before the deadline of a function that has not answered', () => {
     expect(log.fields).toEqual([{ requestId: 'r1', tasks: ['b', 'a'] }])
   })
 
-  it("nothing is said where a companion's process would name them, or where there is no deadline", async () => {
+  it("nothing is said where a companion's process would name them, SIGTERM comes, or there is no deadline", async () => {
     const witnessed = handler({ isGated: false, hasCompanion: true })
+    const drained = handler({}, { canCarry: () => true })
     const endless = handler({ remainingTime: Number.POSITIVE_INFINITY })
     expect(jest.getTimerCount()).toBe(0)
     await jest.advanceTimersByTimeAsync(2_000)
-    expect([witnessed.log.lines, endless.log.lines]).toEqual([[], []])
+    expect([witnessed.log.lines, drained.log.lines, endless.log.lines]).toEqual([[], [], []])
   })
 
   it('nothing is said once it has answered', async () => {
