@@ -1,8 +1,7 @@
 // The thread in which jobs are called, one at a time. The build makes a text of it, which a thread is started with: a
 // bundler that takes the runner into a function would not take a second file along.
 import { parentPort } from 'node:worker_threads'
-import { findJob, isFinal, toPlainError } from './find-job.ts'
-import type { WorkerCall, WorkerOutcome } from './jobs.ts'
+import { findJob, isFinal, toPlainError, type WorkerCall, type WorkerOutcome } from './find-job.ts'
 
 let controller = new AbortController()
 

@@ -2,13 +2,8 @@
 import { pathToFileURL } from 'node:url'
 import type { Worker } from 'node:worker_threads'
 import type { JobWork } from './entry.ts'
-import { findJob, isFinal, type JobContext, toPlainError } from './find-job.ts'
+import { type CallOptions, findJob, isFinal, toPlainError, type WorkerCall, type WorkerOutcome } from './find-job.ts'
 import workerText from './job-worker.ts?text'
-
-export type CallOptions = JobContext & {
-  /** The jobs module. */
-  readonly file: string
-}
 
 /** Rejects with an error that can be logged as it is. */
 export type CallJob = (work: JobWork, options: CallOptions) => Promise<void>
@@ -94,11 +89,6 @@ const keep = (worker: Worker) => {
 
 /** An aborted job has this long to clean up. */
 const ABORT_GRACE_MS = 50
-
-/** `url`: of the file. */
-export type WorkerCall = JobWork & Omit<CallOptions, 'signal'> & { readonly url: string }
-/** `isFinal`: to try again would change nothing. */
-export type WorkerOutcome = { readonly failure?: { readonly error: Error; readonly isFinal: boolean } }
 
 /** Nothing stops JavaScript: a job that ignores its signal is no longer waited for. */
 const withinItsTime = async (
