@@ -1,4 +1,5 @@
 // A job by its name, where it is called: in this process, in a thread, or in the function behind the queue.
+import type { JobWork } from './entry.ts'
 
 /** What a job is given beside its payload. */
 export type JobContext = {
@@ -14,6 +15,16 @@ export type JobContext = {
 
 /** A function of the jobs module. What it throws, or rejects with, has it tried again. */
 export type Job = (payload: any, context: JobContext) => unknown
+
+export type CallOptions = JobContext & {
+  /** The jobs module. */
+  readonly file: string
+}
+
+/** `url`: of the file. */
+export type WorkerCall = JobWork & Omit<CallOptions, 'signal'> & { readonly url: string }
+/** `isFinal`: to try again would change nothing. */
+export type WorkerOutcome = { readonly failure?: { readonly error: Error; readonly isFinal: boolean } }
 
 /** @throws an Error that says what is there, when the job is not. */
 export const findJob = (module: Readonly<Record<string, unknown>>, name: string, where: string): Job => {

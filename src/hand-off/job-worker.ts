@@ -1,14 +1,7 @@
 // The thread in which jobs are called, one at a time. The build makes a text of it, which a thread is started with: a
 // bundler that takes the runner into a function would not take a second file along.
 import { parentPort } from 'node:worker_threads'
-import type { JobWork } from './entry.ts'
-import { findJob, isFinal, type JobContext, toPlainError } from './find-job.ts'
-
-/** `url`: of the file. */
-export type WorkerCall = JobWork & Omit<JobContext, 'signal'> & { readonly file: string; readonly url: string }
-
-/** `isFinal`: to try again would change nothing. */
-export type WorkerOutcome = { readonly failure?: { readonly error: Error; readonly isFinal: boolean } }
+import { findJob, isFinal, toPlainError, type WorkerCall, type WorkerOutcome } from './find-job.ts'
 
 let controller = new AbortController()
 

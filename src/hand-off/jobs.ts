@@ -2,14 +2,8 @@
 import { pathToFileURL } from 'node:url'
 import type { Worker } from 'node:worker_threads'
 import type { JobWork } from './entry.ts'
-import { findJob, isFinal, type JobContext, toPlainError } from './find-job.ts'
-import type { WorkerCall, WorkerOutcome } from './job-worker.ts'
+import { type CallOptions, findJob, isFinal, toPlainError, type WorkerCall, type WorkerOutcome } from './find-job.ts'
 import workerText from './job-worker.ts?text'
-
-export type CallOptions = JobContext & {
-  /** The jobs module. */
-  readonly file: string
-}
 
 /** Rejects with an error that can be logged as it is. */
 export type CallJob = (work: JobWork, options: CallOptions) => Promise<void>
