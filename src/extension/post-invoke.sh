@@ -152,7 +152,7 @@ read_answer() {
   # Most of the head in one block, for bash reads lines byte by byte: as much as there is in an answer that is empty, and else
   # like the last one.
   if [[ $answer = $'HTTP/1.1 200 OK\r\n' && $block ]]; then read_bytes "$block" || return; fi
-  until [[ $answer = *$'\r\n\r\n'* ]]; do read_line || return; done
+  while [[ $answer != *$'\r\n\r\n'* ]]; do read_line || return; done
   head=${answer%%$'\r\n\r\n'*}
   answer=${answer:${#head}+4}
   length=${head,,}
@@ -196,7 +196,7 @@ read_bytes() { # COUNT: adds them to answer
 
 read_line() { # adds it to answer
   local line
-  ((${#answer} < 16384)) && IFS= read -r "${patience[@]}" -u "$api" line && answer+=$line$'\n'
+  IFS= read -r "${patience[@]}" -u "$api" line && ((${#answer} < 16384)) && answer+=$line$'\n'
 }
 
 read_chunks() {
@@ -213,9 +213,11 @@ read_chunks() {
   done
 }
 
+pauses=(0 0.05 0.1 0.2 0.5 1 2) # between one failure and the next question
+
 # Sets event, however long that takes: an extension that exits is a crash, and one that stops asking stops the environment.
 next_event() {
-  local status failures=0 pauses=(0 0.05 0.1 0.2 0.5 1 2)
+  local status failures=0
   while :; do
     ((pending)) || ask
     if read_answer; then ((pending -= 1)); else connect || exit 1; fi
@@ -236,7 +238,7 @@ next_event() {
     fi
     pause "${pauses[failures]}"
     check_function
-    ((failures < ${#pauses[@]} - 1)) && ((failures += 1))
+    ((failures < 6)) && ((failures += 1))
   done
 }
 
@@ -270,7 +272,7 @@ listen() {
     # only in the layer: end
     case $kind in
       settled) # what is not above the last one released comes too late, or twice
-        if is_number "$number" && ((number > last)); then
+        if is_new "$number"; then
           last=$number start=$rest held=''
           if [[ ! $event || $event = *"\"$start"* ]]; then
             news=settled
@@ -280,7 +282,7 @@ listen() {
           limit_by_event
         fi ;;
       hold)
-        if is_number "$number" && ((number > last)) && is_number "$rest"; then
+        if is_new "$number" && is_number "$rest"; then
           held=$number
           limit_until $((rest - margin))
         fi ;;
@@ -298,6 +300,8 @@ listen() {
     [[ ${limit[*]} ]] && limit_until "$limit_end"
   done
 }
+
+is_new() { [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 && $1 -gt $last ]]; } # as is_number, in one command
 
 is_late() { # STATUS of read. Sets news, or else there is more to be read
   kind=''
