@@ -42,7 +42,11 @@ describe.each(['ric3', 'ric4'] as const)('a process killed in the middle of a ta
       const isNamed = (id: string) =>
         run.logged("the function's process ended in the middle of request", id, '"lost"').length === 1
       await eventually(() => named().length === deaths, 'each lost task is named').catch(() => {})
-      said.push(`${client.name}, ${companion}: named ${named().length} of ${deaths} times${lostWays().map(way => `, not in way ${way}`).join("")}`)
+      said.push(
+        `${client.name}, ${companion}: named ${named().length} of ${deaths} times${lostWays()
+          .map(way => `, not in way ${way}`)
+          .join('')}`,
+      )
       expect(requestIds.filter(id => !isNamed(id))).toEqual([])
     },
     60_000 + deaths * 5_000,
