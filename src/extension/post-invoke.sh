@@ -265,8 +265,10 @@ register() { # NAME EVENTS
 
 # Reads its lines until something is to be done. Sets news: settled, late, gone or watch.
 listen() {
-  local kind number rest
+  local kind number rest first=''
+  [[ $pending -gt 0 && ! $event ]] && wait_for_line
   while read -r "${limit[@]}" -u "$lines" kind number rest || is_late $?; do
+    kind=$first$kind first=''
     # only in the layer: begin
     present=1
     # only in the layer: end
@@ -302,6 +304,26 @@ listen() {
 }
 
 is_new() { [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 && $1 -gt $last ]]; } # as is_number, in one command
+
+# Sets first, the first character of a line. A request that Lambda has refused is one that nobody waits for: an invocation
+# would not end, and no line would ever come. It is refused within moments. An environment that was frozen meanwhile has
+# asked with success, and then nothing is read here while the function answers.
+wait_for_line() {
+  local seconds asked
+  for seconds in 0.05 0.5 5; do
+    asked=${EPOCHREALTIME%.*}
+    if IFS= read -r -t "$seconds" -N 1 -u "$lines" first; then
+      [[ $first = $'\n' ]] && first=''
+      return
+    fi
+    (($? > 128 && ${EPOCHREALTIME%.*} - asked < 10)) || return
+    if read -t 0 -u "$api"; then
+      next_event
+      limit_by_event
+      return
+    fi
+  done
+}
 
 is_late() { # STATUS of read. Sets news, or else there is more to be read
   kind=''

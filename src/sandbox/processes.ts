@@ -49,6 +49,11 @@ export const createProcesses = (marker: string, on: ProcessListeners): Processes
       return true
     },
     async end() {
+      for (const { pid } of alive()) signalGroup(pid, 'SIGKILL')
+      // Lambda's supervisor ends the processes that it has started, with their groups. What is outside of them, such as an
+      // internal extension in a process of its own, goes with the environment, a moment later: it may still have a line to write.
+      const until = performance.now() + STRAY_WAIT_MS
+      while (strays().length > 0 && performance.now() < until) await sleep(KILL_ROUND_MS)
       // More than one round: processes take a moment to end, and may have forked while the signals went out.
       for (let round = 0; killEverything() > 0 && round < KILL_ROUNDS; round += 1) await sleep(KILL_ROUND_MS)
       await withLimit(Promise.all([...children.values()].map(child => child.closed)), CLOSE_WAIT_MS)
@@ -96,6 +101,7 @@ export type Child = {
 const KILL_ROUNDS = 200
 const KILL_ROUND_MS = 10
 const CLOSE_WAIT_MS = 500
+const STRAY_WAIT_MS = 500
 
 const startChild = ({ name, argv, cwd, env }: Command, on: ProcessListeners): Child => {
   const [file, ...args] = argv

@@ -3,7 +3,7 @@ import { cpSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { makeFolder } from '../support/fault-layers.ts'
 import { type Fault, type Given, otherLayer } from '../support/fault-observe.ts'
-import { type Refusal, startProxy } from '../support/fault-proxy.ts'
+import { type Refusal, type Shape, startProxy } from '../support/fault-proxy.ts'
 import { describeFaults, on } from '../support/fault-suite.ts'
 import { layer, type Run } from '../support/run.ts'
 
@@ -41,7 +41,20 @@ const next: Fault[] = [
     start: refuseNext({ status: 200, body: '{"eventType":"THAW"}' }, [2]),
   },
   { injected: 'The connection for the next event is cut, once', start: refuseNext('cut', [2]) },
+  { injected: 'Half of the next event comes, and no more', start: refuseNext('half', [2]) },
 ].map(fault => ({ ...fault, on: on.extensions, after: askAgain }))
+
+const shaped = (path: string, shape: Shape) => async (given: Given) =>
+  (await startProxy(given, call => (call.path === path ? shape : undefined))).start
+
+const shapes: Fault[] = [
+  { injected: 'Each event comes in chunks', start: shaped('event/next', 'chunked') },
+  { injected: 'Each event comes in pieces, with pauses', start: shaped('event/next', 'in pieces') },
+  { injected: 'The connection is closed after each event', start: shaped('event/next', 'the last') },
+  { injected: 'The registration is answered in chunks', start: shaped('register', 'chunked') },
+  { injected: 'The registration is answered in pieces, with pauses', start: shaped('register', 'in pieces') },
+  { injected: 'The connection is closed after the registration', start: shaped('register', 'the last') },
+].map(fault => ({ ...fault, on: on.extensions }))
 
 const registrations: Omit<Fault, 'on'>[] = [
   { injected: 'The registration is answered with 403', start: refuseRegister({ status: 403 }) },
@@ -52,6 +65,7 @@ const registrations: Omit<Fault, 'on'>[] = [
   },
   { injected: 'The registration is never answered', start: refuseRegister('silence') },
   { injected: "The registration's connection is cut", start: refuseRegister('cut') },
+  { injected: 'Half of an answer to the registration comes, and no more', start: refuseRegister('half') },
 ]
 
 /** Nine of somebody else's and ours are ten, as many as there may be. */
@@ -65,6 +79,7 @@ const others = (given: Given, count: number): string => {
 
 describeFaults('api', [
   ...next,
+  ...shapes,
   ...registrations.map(fault => ({ ...fault, on: on.internal })),
   {
     injected: 'The registration for SIGTERM is answered with 403, with `shutdown: true`',

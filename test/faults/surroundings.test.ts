@@ -101,14 +101,9 @@ const clock = (kind: string): FaultEvent => ({
 
 const clocks: Fault[] = [
   { injected: "The function's clock is set an hour ahead by a task", event: clock('clock-ahead') },
-  { injected: "The function's clock is set back by an hour by a task", event: clock('clock-back') },
   {
     injected: "The function's clock is set an hour ahead in the handler",
     event: { does: 'clock-ahead', tasks: [{ kind: 'sleep', name: 'task' }] },
-  },
-  {
-    injected: "The function's clock is set back by an hour in the handler",
-    event: { does: 'clock-back', tasks: [{ kind: 'sleep', name: 'task' }] },
   },
 ].map(fault => ({ ...fault, on: on.all }))
 

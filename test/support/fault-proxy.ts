@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { makeFolder, makeLayer } from './fault-layers.ts'
 import type { Given, Start } from './fault-observe.ts'
 
@@ -12,8 +13,11 @@ export type Call = {
   readonly count: number
 }
 
-/** What an extension gets instead of an answer. `silence`: never one. `cut`: the connection breaks off. */
-export type Refusal = { status: number; body?: string; headers?: Record<string, string> } | 'silence' | 'cut'
+/** What an extension gets instead of an answer. `silence`: never one. `cut`: the connection breaks off. `half`: no more than that. */
+export type Refusal = { status: number; body?: string; headers?: Record<string, string> } | 'silence' | 'cut' | 'half'
+
+/** What becomes of the answer on its way: it comes in chunks, in pieces with a pause before each, or is the connection's last. */
+export type Shape = 'chunked' | 'in pieces' | 'the last'
 
 export type ApiProxy = {
   /** What an environment has to be started with to be behind the proxy. */
@@ -25,7 +29,10 @@ export type ApiProxy = {
 const EXTENSIONS = '/2020-01-01/extension/'
 
 /** @param refuse - Asked of each call to the Extensions API by its path there: `register`, `event/next`. */
-export const startProxy = async (given: Given, refuse: (call: Call) => Refusal | undefined): Promise<ApiProxy> => {
+export const startProxy = async (
+  given: Given,
+  refuse: (call: Call) => Refusal | Shape | undefined,
+): Promise<ApiProxy> => {
   const folder = makeFolder(given.cleanUp)
   const target = join(folder, 'target')
   const counts = new Map<string, number>()
@@ -42,6 +49,14 @@ export const startProxy = async (given: Given, refuse: (call: Call) => Refusal |
       const refusal = refuse({ path, count })
       if (refusal === 'silence') return
       if (refusal === 'cut') return void request.socket.destroy()
+      if (refusal === 'half') {
+        response.writeHead(200, { 'Content-Length': 500 }).write('{"eventType":"INVO')
+        return
+      }
+      if (typeof refusal === 'string') {
+        pass(request, response, refusal)
+        return
+      }
       if (refusal) {
         const body = refusal.body ?? '{"errorType":"Refused","errorMessage":"refused by the test"}'
         response.writeHead(refusal.status, { 'Content-Length': Buffer.byteLength(body), ...refusal.headers }).end(body)
@@ -56,10 +71,11 @@ export const startProxy = async (given: Given, refuse: (call: Call) => Refusal |
   }
 
   /** The environment writes down where its APIs really are. */
-  const pass = (request: IncomingMessage, response: ServerResponse) => {
+  const pass = (request: IncomingMessage, response: ServerResponse, shape?: Shape) => {
     const [host, port] = readFileSync(target, 'utf8').trim().split(':')
     const { method, url, headers } = request
     const passed = http.request({ host, port, method, path: url, headers, agent }, answered => {
+      if (shape) return void shaped(answered, response, shape)
       response.writeHead(answered.statusCode ?? 500, answered.headers)
       answered.pipe(response)
     })
@@ -67,6 +83,21 @@ export const startProxy = async (given: Given, refuse: (call: Call) => Refusal |
     response.on('error', () => {})
     request.on('error', () => passed.destroy())
     request.pipe(passed)
+  }
+
+  const shaped = async (answered: IncomingMessage, response: ServerResponse, shape: Shape) => {
+    const { 'content-length': _length, 'transfer-encoding': _encoding, ...headers } = answered.headers
+    const body = Buffer.concat(await answered.toArray())
+    if (shape === 'the last') headers.connection = 'close'
+    const length = shape === 'chunked' ? {} : { 'Content-Length': body.length }
+    response.writeHead(answered.statusCode ?? 500, { ...headers, ...length })
+    response.flushHeaders()
+    const pieces = [body.subarray(0, 7), body.subarray(7, 30), body.subarray(30)]
+    for (const piece of pieces) {
+      if (shape === 'in pieces') await sleep(30)
+      response.write(piece)
+    }
+    response.end()
   }
 
   const server = http.createServer({ keepAlive: true }, answer)
