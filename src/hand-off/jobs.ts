@@ -69,7 +69,9 @@ const startWorker = (): Worker => {
   const { Worker } = process.getBuiltinModule('node:worker_threads')
   const worker: Worker = new Worker(workerText, {
     eval: true,
-    resourceLimits: { maxOldGenerationSizeMb: heapMegabytes() },
+    // Node ends the thread at its limit with 16 MB to spare. Were more than that to survive one collection of the young
+    // generation, which is larger by default, V8 would abort the process.
+    resourceLimits: { maxOldGenerationSizeMb: heapMegabytes(), maxYoungGenerationSizeMb: 8 },
   })
   // What ends while it is idle is forgotten. And an error of a thread that nobody listens to would end this process.
   const forget = () => {
