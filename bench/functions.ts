@@ -8,10 +8,10 @@ import { createSandbox, type Sandbox, type SandboxEvent } from 'middy-post-invok
 import { type RuntimeClient, runtimeClients } from '../test/support/runtime-clients.ts'
 import type { Peer } from './settings.ts'
 
-export type FunctionName = 'plain' | 'hooks' | 'deferred' | 'awaited' | 'streamed'
+export type FunctionName = 'plain' | 'hooks' | 'imported' | 'deferred' | 'awaited' | 'streamed'
 export type CompanionName = 'gate' | 'internal' | 'layer'
 
-const FUNCTIONS: readonly FunctionName[] = ['plain', 'hooks', 'deferred', 'awaited', 'streamed']
+const FUNCTIONS: readonly FunctionName[] = ['plain', 'hooks', 'imported', 'deferred', 'awaited', 'streamed']
 
 const source = (name: FunctionName) => fileURLToPath(new URL(`./functions/${name}.mjs`, import.meta.url))
 
@@ -39,6 +39,12 @@ export const bundleFunctions = async (): Promise<string> => {
 export const nodeExtension: Peer = {
   name: 'node-extension',
   path: fileURLToPath(new URL('./programs/node-extension.cjs', import.meta.url)),
+}
+
+/** The same in bash: the least that an extension takes of a processor. */
+export const bashExtension: Peer = {
+  name: 'bare-bash',
+  path: fileURLToPath(new URL('./programs/bare-bash.sh', import.meta.url)),
 }
 
 /** A folder laid out like /opt with one extension in it. */

@@ -27,7 +27,7 @@ export type Target = {
 
 export type Control = { readonly figure: string; readonly unit: Unit; readonly measured: Estimate }
 
-export type Unit = 'ms' | 'MB' | 'kB' | '×'
+export type Unit = 'ms' | 'MB' | 'kB' | '×' | 'lines'
 
 export type Picture = { readonly file: string; readonly title: string; readonly svg: string }
 
@@ -45,7 +45,7 @@ export const targetsTable = (targets: readonly Target[]): Table => ({
   columns: ['Figure', 'Target', 'Measured', '', 'Why missed'],
   rows: targets.map(target => [
     target.figure,
-    `≤ ${target.limit}${space(target.unit)}`,
+    `≤ ${target.limit.toLocaleString('en')}${space(target.unit)}`,
     withUnit(target.measured, target.unit),
     isMet(target) ? 'met' : '**missed**',
     isMet(target) ? '' : target.ifMissed,

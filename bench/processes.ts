@@ -19,3 +19,10 @@ export const cpuTimeOf = (pid: number): number =>
   readdirSync(`/proc/${pid}/task`)
     .map(thread => Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e6)
     .reduce((sum, one) => sum + one, 0)
+
+/** The internal extension of a function's process: the bash among what that process has started. */
+export const childOf = (pid: number): number | undefined =>
+  readdirSync(`/proc/${pid}/task`)
+    .flatMap(thread => readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').split(' ').filter(Boolean))
+    .map(Number)
+    .find(child => readFileSync(`/proc/${child}/comm`, 'utf8').trim() === 'bash')
