@@ -312,11 +312,12 @@ wait_for_line() {
   local seconds asked
   for seconds in 0.05 0.5 5; do
     asked=${EPOCHREALTIME%.*}
-    if IFS= read -r -t "$seconds" -N 1 -u "$lines" first; then
+    IFS= read -r -t "$seconds" -N 1 -u "$lines" first
+    if (($? < 128)); then # a character or end-of-file, not that time is up
       [[ $first = $'\n' ]] && first=''
       return
     fi
-    (($? > 128 && ${EPOCHREALTIME%.*} - asked < 10)) || return
+    ((${EPOCHREALTIME%.*} - asked < 10)) || return
     if read -t 0 -u "$api"; then
       next_event
       limit_by_event

@@ -555,6 +555,51 @@ describe.each(['layer', 'internal'] as const)('what the API answers, to the %s e
     TEST_MS,
   )
 
+  it.each<[string, string, number]>([
+    ['a refusal', answerWith('{}', '403 Forbidden'), 0],
+    ['a failure', answerWith('{}', '500 Internal Server Error'), 0],
+    ['a failure, a little later', answerWith('{}', '500 Internal Server Error'), 200],
+    ['of a kind to come', answerWith({ eventType: 'THAW' }), 0],
+  ])(
+    'is asked for again with no line from the function, which runs no invocation meanwhile: %s',
+    async (_, bytes, delay) => {
+      const companion = await start({ role })
+      const { say } = companion.connect()
+      say('open')
+      await companion.api.answer(invoke('r1'))
+      say('settled 1 r1')
+      await until(() => companion.api.asked() === 2, 'it asks')
+      await new Promise(resolve => setTimeout(resolve, delay))
+      await companion.api.send(bytes)
+      await until(() => companion.api.asked() === 3, 'it asks again')
+      await companion.api.answer(invoke('r2'))
+      say('settled 2 r2')
+      await asks(companion, 4)
+    },
+    TEST_MS,
+  )
+
+  it(
+    'holds its invocation also where it came while the process stood still',
+    async () => {
+      const companion = await start({ role })
+      const { say } = companion.connect()
+      say('open')
+      await companion.api.answer(invoke('r1'))
+      say('settled 1 r1')
+      await until(() => companion.api.asked() === 2, 'it asks')
+      process.kill(companion.pid, 'SIGSTOP')
+      await new Promise(resolve => setTimeout(resolve, 100))
+      await companion.api.answer(invoke('r2'))
+      process.kill(companion.pid, 'SIGCONT')
+      say(`hold 2 ${inAMinute()}`)
+      await holds(companion, 2)
+      say('settled 2 r2')
+      await asks(companion, 3)
+    },
+    TEST_MS,
+  )
+
   it.each<[string, string]>([
     ['no HTTP', 'SSH-2.0-OpenSSH_9.6\r\n\r\n'],
     ['a head without an end', `HTTP/1.1 200 OK\r\n${'X: y\r\n'.repeat(4_000)}`],

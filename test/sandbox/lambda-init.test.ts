@@ -160,7 +160,7 @@ describe('variables', () => {
     expect(env).not.toHaveProperty('SANDBOX_TEST_HOST_ONLY')
     expect(
       Object.keys(extension).filter(name =>
-        /^_[A-Z]|^AWS_LAMBDA_LOG_(GROUP|STREAM)|EXECUTION_ENV|TASK_ROOT|HOST/.test(name),
+        /^_[A-Z]|^AWS_LAMBDA_LOG_(GROUP|STREAM)|EXECUTION_ENV|^LAMBDA_TASK_ROOT|HOST/.test(name),
       ),
     ).toEqual([])
   })
