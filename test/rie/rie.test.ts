@@ -190,3 +190,19 @@ describe.each(['RIC 4', 'RIC 3'] as const)('the processes in the environment: %s
     expect(await programsAfter({ environment }, [{}, {}])).toEqual(['bash', 'node'])
   })
 })
+
+describe('Managed Instances, of which AWS_LAMBDA_INITIALIZATION_TYPE alone tells', () => {
+  test('the layer registers for SHUTDOWN, and nothing is held', async () => {
+    const environment = { AWS_LAMBDA_INITIALIZATION_TYPE: 'lambda-managed-instances' }
+    const emulator = await startEmulator({ runtimeClient: 'RIC 4', layer: true, environment })
+    try {
+      for (let count = 0; count < 2; count++) expect(await emulator.invoke()).toMatchObject({ statusCode: 200 })
+      await emulator.stop()
+    } finally {
+      emulator.kill()
+    }
+    expect(emulator.registrations).toEqual(['external post-invoke: SHUTDOWN'])
+    expect(emulator.inits).toBe(1)
+    expect(emulator.log).not.toContain('WARN_')
+  })
+})
