@@ -63,7 +63,8 @@ export const writeSoakRow = (row: SoakRow, hasFaults: boolean, how: string): voi
   const facts = describe(how)
   editPage(text => {
     const content = contentOf(text, begin, end)
-    const others = content.startsWith(facts) ? rowsOf(content) : []
+    const hasColumns = content.includes(`| Companion | ${columns.join(' | ')} |`)
+    const others = content.startsWith(facts) && hasColumns ? rowsOf(content) : []
     const own = [...nameOf(row), ...cells(row).map(String)]
     const isOwn = ([client, companion]: readonly string[]) => client === own[0] && companion === own[1]
     const rows = [...others.filter(other => !isOwn(other)), own].sort(byName)
