@@ -72,6 +72,8 @@ export type FunctionSetup = {
   readonly companion?: CompanionName
   /** Folders with extensions, where they are not the companion's own. */
   readonly layers?: readonly string[]
+  /** Whose extension is in these. */
+  readonly beside?: Peer
   readonly wrapper?: Peer
 }
 

@@ -12,6 +12,9 @@ const WORK_MS = 5
 /** In Node.js, and it does nothing with its events. */
 const IDLE = 'beside an idle extension'
 
+/** One client only: some listen on a port that is always the same. */
+const PEERS_CLIENT = 'ric4'
+
 const besidePeer = ({ name }: Peer): Name => `beside ${name}`
 
 /** `again` is the same as `plain`: how far the two differ is what this machine cannot tell apart. */
@@ -75,7 +78,8 @@ export const measureLatency = async (folder: string, settings: Settings): Promis
       .join('; ')
   const targets = compared.flatMap(([client, name]): Target[] => {
     const held = (other: Name) => samplesOf(client, other, 0, 'heldAfterAnswer')
-    const others = name === 'gate' ? [] : [IDLE, ...settings.peerExtensions.map(besidePeer)]
+    const others =
+      name === 'gate' ? [] : [IDLE, ...(client === PEERS_CLIENT ? settings.peerExtensions.map(besidePeer) : [])]
     return [
       ...([0, 1] as const).flatMap((tasks): Target[] => [
         {
@@ -151,13 +155,12 @@ const listCases = (folder: string, { peerWrappers, peerExtensions }: Settings): 
     setups.push(['internal', { client, function: 'deferred', companion: 'internal' }])
     setups.push(['layer', { client, function: 'deferred', companion: 'layer' }])
     setups.push([IDLE, { client, function: 'plain', layers: [layerOf(folder, nodeExtension)] }])
-    for (const peer of peerExtensions) {
-      setups.push([besidePeer(peer), { client, function: 'plain', layers: [layerOf(folder, peer)] }])
+    for (const peer of client === PEERS_CLIENT ? peerExtensions : []) {
+      setups.push([besidePeer(peer), { client, function: 'plain', layers: [layerOf(folder, peer)], beside: peer }])
     }
     setups.push(['awaited', { client, function: 'awaited' }], ['streamed', { client, function: 'streamed' }])
   }
-  // One client only: some listen on a port that is always the same.
-  for (const wrapper of peerWrappers) setups.push([wrapper.name, { client: 'ric4', function: 'plain', wrapper }])
+  for (const wrapper of peerWrappers) setups.push([wrapper.name, { client: PEERS_CLIENT, function: 'plain', wrapper }])
   // Functions without tasks are invoked as often as those with: what was invoked last is warmer.
   return setups.flatMap(([name, setup]) =>
     ([0, 1] as const).map(tasks => ({ client: setup.client, name, tasks, setup })),
@@ -193,7 +196,12 @@ const startEnvironment = async (folder: string, setup: FunctionSetup): Promise<E
     sandbox,
     async measure(tasks) {
       const releasedBefore = releasedAt
-      const report = await sandbox.invoke({ work: tasks * WORK_MS })
+      const { answered, released } = sandbox.send({ work: tasks * WORK_MS })
+      if (setup.beside?.doneUrl) {
+        await answered
+        await fetch(setup.beside.doneUrl, { method: 'POST' })
+      }
+      const report = await released
       if (report.status !== 'success') throw new Error(`${JSON.stringify(setup)}: ${report.status} ${report.payload}`)
       // Work ends after its response, so the next response tells when it did.
       if (waiting) waiting.heldAfterWork = releasedBefore - endOfWork(report)

@@ -14,14 +14,20 @@ export type Settings = {
   times(full: number, quick: number): number
 }
 
-export type Peer = { readonly name: string; readonly path: string }
+export type Peer = {
+  readonly name: string
+  readonly path: string
+  /** Where it is told that an invocation has ended, or it holds on until the function times out. */
+  readonly doneUrl?: string
+}
 
 export const usage = `node bench/run.ts [options]
 
   --quick                     a few rounds of everything: prints ratios, writes nothing
   --only a,b                  only these sections, writes nothing: size, imports, extension-start, cold-start, latency,
                               long-work, tasks, memory
-  --peer-extension name=path  the executable file of another extension, to be measured beside ours
+  --peer-extension name=path  the executable file of another extension, to be measured beside ours; with a URL behind
+                              it (name=path,url) that one is POSTed to after each answer, which lets it go on
   --peer-wrapper name=path    a program that wraps the runtime client, to be measured beside ours`
 
 export const readSettings = (argv: readonly string[]): Settings => {
@@ -45,7 +51,7 @@ export const readSettings = (argv: readonly string[]): Settings => {
 }
 
 const readPeer = (given: string): Peer => {
-  const [name, path] = given.split('=')
-  if (name && path) return { name, path: resolve(path) }
+  const [, name, path, doneUrl] = /^([^=]+)=([^,]+)(?:,(.+))?$/.exec(given) ?? []
+  if (name && path) return { name, path: resolve(path), ...(doneUrl !== undefined && { doneUrl }) }
   throw new TypeError(`Expected a peer to be given as name=path, got ${JSON.stringify(given)}`)
 }

@@ -4,6 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { createSandbox, type InvocationReport, type Sandbox } from 'middy-post-invoke/sandbox'
+import { childOf } from './processes.ts'
 import { enterTasks, type InvocationResult, isClean, newTotals, type Totals } from './soak/books.ts'
 import { createSlope, residentBytes, type Slope } from './soak/memory.ts'
 import { writeSoakRow } from './soak/page.ts'
@@ -67,11 +68,11 @@ const run = async (combination: Combination): Promise<boolean> => {
   console.log(
     [
       `${name}, seed ${settings.seed}: ${invocations} invocations, ${answers} answers, ${missing} answers missing`,
-      `${deferred} tasks deferred, ${run} run, ${reported} not run to the end but reported, ${skipped} skipped (not for the outcome), ${lost} lost in silence`,
-      `of processes killed by SIGKILL: ${totals.unnamedWithoutLayer} unnamed without a layer, ${totals.unnamedBeforeLayer} before the layer's companion has connected, ${totals.unnamedInFailed} in invocations that failed as a whole`,
+      `${deferred} tasks deferred, ${run} run, ${reported} not run to the end but reported, ${skipped} skipped (not for the outcome), ${lost} lost in silence (${totals.lostInFailed} of them in invocations that failed as a whole)`,
+      `${totals.unnamedWithGate} unnamed, of processes killed by SIGKILL with the gate`,
       `${totals.runTwice} run twice, ${totals.unreportedFailures} failures not logged once, ${totals.hooksMissing} hooks missing, ${totals.faultsOfOurs} faults of ours`,
       `${hangs} hangs, ${resets} resets, ${totals.unplannedEnds} of them unplanned`,
-      `memory an invocation: heap ${slopes.heap.text}, process ${slopes.process.text}${companion === 'layer' ? `, companion ${slopes.companion.text}` : ''}`,
+      `memory an invocation: heap ${slopes.heap.text}, process ${slopes.process.text}${companion === 'gate' ? '' : `, companion ${slopes.companion.text}`}`,
       `${seconds.toFixed(1)} s`,
     ].join('; '),
   )
@@ -121,10 +122,9 @@ const invokeAll = async (soak: Soak, life: Life, lot: Lot, sandbox: Sandbox): Pr
     const plan = planInvocation(lot, combination, life, n)
     if (life.calm && n % MEMORY_EVERY === 0) plan.event.memory = true
     const requestId = `${life.number}-${n}`
-    const isFirst = n === 0 || sandbox.runtimePid === undefined
     const report = await invoke(sandbox, plan, requestId)
     totals.invocations++
-    results.push({ plan, requestId, failed: report?.kind !== 'response', isFirst })
+    results.push({ plan, requestId, failed: report?.kind !== 'response' })
     const planned = JSON.stringify(plan)
     if (!report) {
       totals.hangs++
@@ -150,7 +150,7 @@ const invokeAll = async (soak: Soak, life: Life, lot: Lot, sandbox: Sandbox): Pr
     if (!plan.event.memory) continue
     slopes.heap.sample(sinceStart, heapOf(sandbox))
     slopes.process.sample(sinceStart, residentBytes(pid))
-    slopes.companion.sample(sinceStart, residentBytes(sandbox.extensionPids['post-invoke']))
+    slopes.companion.sample(sinceStart, residentBytes(companionPid(sandbox)))
   }
   return results
 }
@@ -177,7 +177,7 @@ const invoke = async (
   requestId: string,
 ): Promise<InvocationReport | undefined> => {
   const end = performance.now() + TIMEOUT_MS + HANG_MS
-  const victim = () => (kill?.process === 'function' ? sandbox.runtimePid : sandbox.extensionPids['post-invoke'])
+  const victim = () => (kill?.process === 'function' ? sandbox.runtimePid : companionPid(sandbox))
   const killVictim = async () => {
     const pid = victim()
     if (pid === undefined) return
@@ -210,6 +210,15 @@ const invoke = async (
     return await Promise.race([released, sleep(end - performance.now(), undefined, { signal: limit.signal })])
   } finally {
     limit.abort()
+  }
+}
+
+/** The layer's, or that of the internal extension, which the function's process has started. */
+const companionPid = ({ extensionPids, runtimePid }: Sandbox): number | undefined => {
+  try {
+    return extensionPids['post-invoke'] ?? (runtimePid === undefined ? undefined : childOf(runtimePid))
+  } catch {
+    return undefined // it has just ended
   }
 }
 

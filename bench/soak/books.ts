@@ -13,13 +13,11 @@ export type Totals = {
   reported: number
   /** Not for the outcome. */
   skipped: number
-  /** Its process was killed by SIGKILL, and no layer outlives it that could name it. */
-  unnamedWithoutLayer: number
-  /** The same in the first invocation of an environment, in which the layer's companion has yet to connect. */
-  unnamedBeforeLayer: number
-  /** The same in an invocation that failed as a whole: its caller has an error instead of an answer. */
-  unnamedInFailed: number
+  /** Its process was killed by SIGKILL, and with the gate there is no companion's process that could name it. */
+  unnamedWithGate: number
   lost: number
+  /** Of these, in invocations that failed as a whole: their caller has an error instead of an answer. */
+  lostInFailed: number
   runTwice: number
   /** Tasks that failed in a process that went on, and are not in its log exactly once. */
   unreportedFailures: number
@@ -32,9 +30,8 @@ export type Totals = {
 }
 
 export const newTotals = (): Totals => ({
-  ...{ invocations: 0, answers: 0, missing: 0, deferred: 0, run: 0, reported: 0, skipped: 0, unnamedWithoutLayer: 0 },
-  unnamedBeforeLayer: 0,
-  ...{ unnamedInFailed: 0, lost: 0, runTwice: 0, unreportedFailures: 0, hangs: 0, resets: 0, unplannedEnds: 0 },
+  ...{ invocations: 0, answers: 0, missing: 0, deferred: 0, run: 0, reported: 0, skipped: 0, unnamedWithGate: 0 },
+  ...{ lost: 0, lostInFailed: 0, runTwice: 0, unreportedFailures: 0, hangs: 0, resets: 0, unplannedEnds: 0 },
   ...{ hooksMissing: 0, faultsOfOurs: 0 },
 })
 
@@ -49,8 +46,6 @@ export type InvocationResult = {
   readonly requestId: string
   /** Whether the caller has an error instead of an answer. */
   readonly failed: boolean
-  /** Whether it is the first of its environment. */
-  readonly isFirst: boolean
 }
 
 /** Enters the tasks of one life, whose environments have all ended. */
@@ -73,7 +68,7 @@ export const enterTasks = (
   for (const name of deferred) {
     const entry = plans.get(name)
     if (!entry) throw new Error(`Expected the task ${name} to be planned`)
-    const { plan, requestId, task, failed, isFirst } = entry
+    const { plan, requestId, task, failed } = entry
     const ends = ended.get(name) ?? 0
     const key = `${requestId} ${name}`
     if (ends > 1) {
@@ -92,11 +87,10 @@ export const enterTasks = (
       }
     } else if (named.has(key)) totals.reported++
     else if (task.on !== undefined && task.on !== plan.outcome) totals.skipped++
-    else if (isKilled(plan) && failed) totals.unnamedInFailed++
-    else if (isKilled(plan) && companion !== 'layer') totals.unnamedWithoutLayer++
-    else if (isKilled(plan) && isFirst) totals.unnamedBeforeLayer++
+    else if (isKilled(plan) && companion === 'gate') totals.unnamedWithGate++
     else {
       totals.lost++
+      if (failed) totals.lostInFailed++
       problem(`task ${name} (${task.kind}) of ${requestId} is lost in silence: ${JSON.stringify(plan)}`)
     }
   }

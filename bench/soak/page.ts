@@ -22,15 +22,13 @@ const faults: Table = {
   begin: '<!-- soak: faults -->',
   end: '<!-- end of soak: faults -->',
   columns: [
-    ...['Invocations', 'Answers missing', 'Tasks', 'Run', 'Reported', 'Not for the outcome', 'Killed without a layer'],
-    ...['Killed with the invocation', 'Killed before the layer had connected', 'Lost in silence', 'Hangs'],
-    ...['Ends by faults', 'Seed'],
+    ...['Invocations', 'Answers missing', 'Tasks', 'Run', 'Reported', 'Not for the outcome', 'Killed with the gate'],
+    ...['Lost in silence', 'Hangs', 'Ends by faults', 'Seed'],
   ],
-  counts: 12,
+  counts: 10,
   cells: ({ totals, seed }) => [
     ...[totals.invocations, totals.missing, totals.deferred, totals.run, totals.reported, totals.skipped],
-    ...[totals.unnamedWithoutLayer, totals.unnamedInFailed, totals.unnamedBeforeLayer, totals.lost, totals.hangs],
-    ...[totals.resets, seed],
+    ...[totals.unnamedWithGate, totals.lost, totals.hangs, totals.resets, seed],
   ],
 }
 
@@ -49,7 +47,7 @@ const memory: Table = {
   counts: 3,
   cells: ({ companion, totals, slopes, seed }) => [
     ...[totals.invocations, totals.missing, totals.lost, slopes.heap, slopes.process],
-    ...[companion === 'layer' ? slopes.companion : '', seed],
+    ...[companion === 'gate' ? '' : slopes.companion, seed],
   ],
 }
 
@@ -65,7 +63,8 @@ export const writeSoakRow = (row: SoakRow, hasFaults: boolean, how: string): voi
   const facts = describe(how)
   editPage(text => {
     const content = contentOf(text, begin, end)
-    const others = content.startsWith(facts) ? rowsOf(content) : []
+    const hasColumns = content.includes(`| Companion | ${columns.join(' | ')} |`)
+    const others = content.startsWith(facts) && hasColumns ? rowsOf(content) : []
     const own = [...nameOf(row), ...cells(row).map(String)]
     const isOwn = ([client, companion]: readonly string[]) => client === own[0] && companion === own[1]
     const rows = [...others.filter(other => !isOwn(other)), own].sort(byName)

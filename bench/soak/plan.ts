@@ -221,7 +221,7 @@ const addFault = (lot: Lot, plan: InvocationPlan, life: Life, companion: string)
     },
     // RIC 3 takes no further invocation of a streaming handler before its event loop is empty: no timers left there.
     () => addTask({ kind: life.streamed ? 'never' : lot.pick(['never', 'never-timer', 'aborts']) }),
-    ...(companion === 'layer'
+    ...(companion !== 'gate'
       ? [
           () => {
             addTask({ kind: 'sleep', ms: 200 })
