@@ -24,7 +24,7 @@ const measurements: Record<string, () => Promise<Section> | Section> = {
   'extension-start': () => measureExtensionStart(settings),
   'cold-start': () => measureColdStart(folder, settings),
   imports: () => measureImports(folder, settings),
-  size: () => measureSize(folder),
+  size: () => measureSize(),
   tasks: () => measureTasks(settings),
   memory: () => measureMemory(folder, settings),
 }

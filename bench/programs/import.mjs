@@ -6,7 +6,7 @@ if (before) await import(before)
 const start = performance.now()
 const module = timed ? await import(timed) : undefined
 const imported = performance.now()
-if (call) module.default()
+if (call) module.default() // postInvoke()
 const called = performance.now()
 const kilobytes = [...readFileSync('/proc/self/smaps_rollup', 'utf8').matchAll(/^Private_\w+:\s+(\d+)/gm)]
 const own = kilobytes.reduce((sum, [, count]) => sum + Number(count), 0) / 1024

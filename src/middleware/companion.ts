@@ -7,7 +7,7 @@ import { type CompanionPipe, createLastWords, openPipe, PROTOCOL, pipePath, star
 /** What the middleware asks of a companion, whichever it is. */
 export type Companion = {
   /** For the log alone. */
-  readonly name: 'layer' | 'internal extension' | 'gate' | 'none'
+  readonly name: 'layer' | 'internal' | 'gate' | 'none'
   /** Whether Lambda sends SIGTERM to the function's process on its account. */
   readonly bringsSigterm: boolean
   /** Whether an invocation is held by the promise that `InvokeStore.run` returns, and by nothing else. */
@@ -183,7 +183,7 @@ const tellingBy = (pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
   pipe.write(client.tellsEnds ? 'open\n' : 'watch\n')
 
   return {
-    name: isLayer ? 'layer' : 'internal extension',
+    name: isLayer ? 'layer' : 'internal',
     bringsSigterm: true,
     isGate: false,
     isExternal: isLayer,

@@ -39,10 +39,9 @@ export const defer: Defer = (task: Task, options?: DeferOptions) => {
  *
  * @example
  * ```ts
- * import { PostHog } from 'posthog-node'
  * import { waitUntil } from 'middy-post-invoke'
  *
- * const posthog = new PostHog(key, { waitUntil })
+ * waitUntil(metrics.count('orders')) // or what a library does with it: new PostHog(key, { waitUntil })
  * ```
  */
 export const waitUntil = (promise: Promise<unknown>): void => {

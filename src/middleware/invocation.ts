@@ -335,7 +335,11 @@ export const createInvocation = (
     return all(waits)
   }
 
-  const carry = (entries: readonly TaskEntry[]) => {
+  const carry = (unstartedEntries: readonly TaskEntry[]) => {
+    const oldestFirst = unstartedEntries.toSorted((a, b) => a.index - b.index)
+    const tooOld = oldestFirst.slice(0, Math.max(0, oldestFirst.length - options.maxCarried))
+    if (tooOld.length > 0) void drop(tooOld)
+    const entries = unstartedEntries.filter(entry => !tooOld.includes(entry))
     const list = toList(entries)
     log.warn(
       `tasks of request ${requestId} could not start before the function's deadline, and are carried over: ${listTasks(list)}`,

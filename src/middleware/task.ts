@@ -42,6 +42,8 @@ export type DeferOptions = {
 /** Defers tasks until after the response. They can defer further ones. One that fails is logged, and the others still run. */
 export type Defer = {
   /**
+   * A function, called once the response has left.
+   *
    * @throws PostInvokeError `ERR_INVALID_TASK` for what is no task or no options, `ERR_NO_INVOCATION` once the invocation
    * has settled.
    */

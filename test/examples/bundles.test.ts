@@ -144,7 +144,7 @@ describe('two copies in one bundle', () => {
 
 /** A string that stands in the package once: bundlers leave it alone, and one that leaves out a copy has it once. */
 const expectTwoCopies = (file: string) => {
-  const mark = 'but there is none: POST_INVOKE_COMPANION is off'
+  const mark = 'Expected a companion to hold the environment after the response, got none.'
   const count = (text: string) => text.split(mark).length - 1
   expect(count(readFileSync(join(root, 'dist/index.js'), 'utf8'))).toBe(1)
   expect(count(readFileSync(file, 'utf8'))).toBe(2)

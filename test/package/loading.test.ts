@@ -100,7 +100,7 @@ describe('alone, the package', () => {
   ])('with the internal extension (%s) loads none either', async (_, companion) => {
     requests.length = 0
     const loaded = await load(alone.path, OURS, { POST_INVOKE_COMPANION: companion })
-    expect(loaded.kind).toBe('internal extension')
+    expect(loaded.kind).toBe('internal')
     expect(loaded.modules.filter(isHttp)).toEqual([])
     expect(requests[0]).toBe('POST /2020-01-01/extension/register')
   })

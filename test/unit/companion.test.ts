@@ -326,7 +326,7 @@ describe('the internal extension', () => {
   ])('holds %s', async (_, given) => {
     const { companion, log } = await begin(given)
     expect(companion).toMatchObject({
-      name: 'internal extension',
+      name: 'internal',
       bringsSigterm: true,
       isGate: false,
       isExternal: false,
@@ -358,7 +358,7 @@ describe('the internal extension', () => {
 
   it('is started once more by a copy of the same version', async () => {
     globals[OWNER] = version
-    expect((await begin()).companion.name).toBe('internal extension')
+    expect((await begin()).companion.name).toBe('internal')
   })
 
   it('that dies holds no longer; the process ends itself, but only after its next answer', async () => {

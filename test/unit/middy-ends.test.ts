@@ -213,6 +213,28 @@ describe.each(Object.keys(places))('what plugins and middlewares see, %s', place
     expect(seen).toEqual([expected])
   })
 
+  it('is the response also to a hook that has set earlyResponse and goes on', async () => {
+    const seen: unknown[] = []
+    const order: string[] = []
+    const handler = handlerOf((_event, context) => context.defer(() => void order.push('task')) ?? 'answer', {
+      inner: [
+        {
+          async after(request) {
+            request.earlyResponse = 'early'
+            seen.push(request.response)
+            await turns(10)
+            order.push('after')
+            request.context.defer(() => void order.push('its own'))
+          },
+        },
+      ],
+    })
+    expect(await handler({}, lambdaContext())).toBe('early')
+    await until(() => order.length === 3)
+    expect(seen).toEqual(['answer'])
+    expect(order).toEqual(['after', 'its own', 'task'])
+  })
+
   it('is the response as others assign it, read as often as they like', async () => {
     const seen: unknown[] = []
     const handler = handlerOf(

@@ -236,6 +236,8 @@ const lost = middy({ timeoutEarlyInMillis: 0 })
   .use(postInvoke({ withoutCompanion: 'detach' }))
   .handler(async (event, context) => context.defer(() => new Promise(() => {}), { name: 'audit' }))
 await lost({}, { awsRequestId: 'r1' })
+// As Lambda's runtime client does: what the console is given is put out in its own time.
+console.error = (...texts) => void process.stdout.write(texts.join(' ') + '\\n')
 const stream = ${fd} === 1 ? process.stdout : process.stderr
 stream._handle.setBlocking(false)
 const block = Buffer.alloc(65_536, '.')
