@@ -20,7 +20,8 @@
 #   hold NUMBER DEADLINE    invocation NUMBER runs tasks after its response, until DEADLINE (milliseconds since the epoch)
 #   settled NUMBER START    nothing is left to do for invocation NUMBER, whose request id begins with START
 # End-of-file means that the process is gone, or takes no part. Nothing is read from the Extensions API before one of these
-# lines has come: an event that stays unread in its connection wakes nobody while the function answers.
+# lines has come: an event that stays unread in its connection wakes nobody while the function answers. Only in the first
+# seconds after a request does a timer look whether Lambda has refused it.
 # Over SOCKET one line goes back at the start: `ready`, or `failed REASON`.
 #
 # What a killed process can tell no more stands in the file beside the FIFO, .middy-post-invoke-1-PORT.tasks, as two
@@ -309,21 +310,17 @@ is_new() { [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 && $1 -gt $last ]]; 
 # would not end, and no line would ever come. It is refused within moments. An environment that was frozen meanwhile has
 # asked with success, and then nothing is read here while the function answers.
 wait_for_line() {
-  local seconds asked
+  local seconds asked=${EPOCHREALTIME%.*}
   for seconds in 0.05 0.5 5; do
-    asked=${EPOCHREALTIME%.*}
-    IFS= read -r -t "$seconds" -N 1 -u "$lines" first
-    if (($? < 128)); then # a character or end-of-file, not that time is up
-      [[ $first = $'\n' ]] && first=''
-      return
-    fi
-    ((${EPOCHREALTIME%.*} - asked < 10)) || return
+    IFS= read -r -t "$seconds" -N 1 -u "$lines" first && break
+    (($? > 128 && ${EPOCHREALTIME%.*} - asked < 10)) || return # end-of-file, or frozen for longer than time was up
     if read -t 0 -u "$api"; then
       next_event
       limit_by_event
       return
     fi
   done
+  [[ $first = $'\n' ]] && first='' # an empty line
 }
 
 is_late() { # STATUS of read. Sets news, or else there is more to be read

@@ -57,12 +57,14 @@ it('what the layer says of itself is one object a line too', async () => {
 })
 
 it.each([
-  ['AWS_LAMBDA_LOG_LEVEL', 'FATAL', 0],
-  ['AWS_LAMBDA_LOG_LEVEL', 'error', 1],
-  ['AWS_LAMBDA_LOG_LEVEL', 'unknown', 1],
-  ['POST_INVOKE_LOG_LEVEL', 'SILENT', 0],
-])('the log of the layer obeys %s: %s', async (name, level, lines) => {
-  const { run } = await killed({ [name]: level })
+  ['AWS_LAMBDA_LOG_LEVEL', 'FATAL', 'JSON', 0],
+  ['AWS_LAMBDA_LOG_LEVEL', 'error', 'JSON', 1],
+  ['AWS_LAMBDA_LOG_LEVEL', 'unknown', 'JSON', 1],
+  ['AWS_LAMBDA_LOG_LEVEL', 'FATAL', 'Text', 1], // Lambda has a level for JSON alone
+  ['POST_INVOKE_LOG_LEVEL', 'SILENT', 'JSON', 0],
+  ['POST_INVOKE_LOG_LEVEL', 'SILENT', 'Text', 0],
+])('the log of the layer obeys %s: %s (%s)', async (name, level, format, lines) => {
+  const { run } = await killed({ [name]: level, AWS_LAMBDA_LOG_FORMAT: format })
   await using _sandbox = run.sandbox
   expect(run.logged(ENDED)).toHaveLength(lines)
 })

@@ -207,6 +207,8 @@ const inFixtures = (client: RuntimeClient, command: Start['command']): RuntimeCl
   },
 })
 
+const UNSTARTED = "could not start before the function's deadline"
+
 type Fate =
   | 'ran'
   | 'ran before the answer'
@@ -232,14 +234,14 @@ const fatesOf = (
     const [end] = ends
     if (ends.length > 1) return 'ran twice'
     if (end) {
-      if (has(`of request ${requestId} could not start`, name)) return 'ran in the next invocation'
+      if (has(`of request ${requestId} ${UNSTARTED}, and are carried over`, name)) return 'ran in the next invocation'
       const start = marks.find(mark => mark.what === 'start' && mark.name === name) as { t: number }
       if (start.t < run.time('response', requestId)) return 'ran before the answer'
       if (!happened(run, released, requestId) || end.t < run.time(released, requestId)) return 'ran'
       return timedOut ? 'ran when the environment ended' : 'ran after the release'
     }
     if (has(`of request ${requestId} failed`, name)) return 'failed'
-    if (has(`of request ${requestId} could not start before the function's deadline:`, name)) return 'failed'
+    if (has(`of request ${requestId} ${UNSTARTED}:`, name)) return 'failed'
     // Whatever a line says of a request whose tasks are unfinished, it names them.
     if (has(`request ${requestId}`, name)) return 'lost, named'
     return 'lost'
@@ -252,7 +254,10 @@ const isHeldToTheCap = (run: Started, requestId: string): boolean => {
   if (run.logged('although it has not settled', requestId).length > 0) return true
   if (!happened(run, 'released', requestId) || !happened(run, 'response', requestId)) return false
   const released = run.time('released', requestId)
-  const last = Math.max(run.time('response', requestId), ...run.marks(requestId).map(({ t }) => t))
+  const marks = run.marks(requestId)
+  const count = (kind: string) => marks.filter(({ what }) => what === kind).length
+  if (count('start') > count('end')) return false // a task went on
+  const last = Math.max(run.time('response', requestId), ...marks.map(({ t }) => t))
   return released - run.time('invoke', requestId) > run.timeout - CAP_MS && released - last > IDLE_MS
 }
 
