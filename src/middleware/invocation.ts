@@ -339,7 +339,8 @@ export const createInvocation = (
     const oldestFirst = unstartedEntries.toSorted((a, b) => a.index - b.index)
     const tooOld = oldestFirst.slice(0, Math.max(0, oldestFirst.length - options.maxCarried))
     if (tooOld.length > 0) void drop(tooOld)
-    const entries = unstartedEntries.filter(entry => !tooOld.includes(entry))
+    const lastDropped = tooOld.at(-1)?.index ?? 0
+    const entries = unstartedEntries.filter(({ index }) => index > lastDropped)
     const list = toList(entries)
     log.warn(
       `tasks of request ${requestId} could not start before the function's deadline, and are carried over: ${listTasks(list)}`,
