@@ -71,7 +71,11 @@ export const probe = (handler: Handler, run: boolean): Handler => {
     apply(target, self, args) {
       if (!isFound) {
         if (!isRun) throw new Error('post-invoke doctor goes no further: the handler is not run')
-        watchContext(args.find(isContext))
+        return Reflect.apply(
+          target,
+          self,
+          args.map(value => (isContext(value) ? watched(value) : value)),
+        )
       }
       return Reflect.apply(target, self, args)
     },
@@ -82,17 +86,15 @@ const isContext = (value: unknown): value is Context =>
   typeof value === 'object' && value !== null && 'getRemainingTimeInMillis' in value
 
 /** Where the middleware cannot be seen, what it does can: it puts `defer` on the context. */
-const watchContext = (context: Context | undefined) => {
-  if (!context) return
-  let defer: Context['defer']
-  Object.defineProperty(context, 'defer', {
-    configurable: true,
-    enumerable: true,
-    get: () => defer,
-    set(value) {
-      const isFirst = defer === undefined
-      defer = value
-      if (isFirst) queueMicrotask(() => deferTask({ defer }))
+const watched = (context: Context): Context => {
+  let isFirst = true
+  return new Proxy(context, {
+    defineProperty(target, name, descriptor) {
+      if (name === 'defer' && isFirst) {
+        isFirst = false
+        queueMicrotask(() => deferTask({ defer: descriptor.value }))
+      }
+      return Reflect.defineProperty(target, name, descriptor)
     },
   })
 }

@@ -75,7 +75,7 @@ export type Time = {
   reason(): PostInvokeError
   /** What became of the tasks, for those who watch. */
   readonly sums: { tasks: number; failed: number; carried: number }
-  /** Tasks have begun or ended. */
+  /** A task has ended. */
   onChange(): void
 }
 
@@ -174,7 +174,7 @@ export const createInvocation = (
         `Expected the tasks of request ${requestId} to end ${options.deadlineMargin} ms before the function's deadline.`,
       ),
     sums: { tasks: 0, failed: 0, carried: 0 },
-    onChange: () => tellUnfinished(),
+    onChange() {},
   }
   let time = ownTime
 
@@ -203,7 +203,7 @@ export const createInvocation = (
       asyncContext: host.asyncContext(),
       isLate: now() >= time.abortAt,
     })
-    if (state !== 'open') tellUnfinished() // while a streamed body is on its way
+    tellUnfinished() // now: a process that is killed tells nothing any more
     if (state === 'settled') {
       leaving = undefined
       void leave(true)
@@ -252,6 +252,7 @@ export const createInvocation = (
 
   const end = (task: RunningTask, failure: Failure | undefined): Promise<void> | undefined => {
     running.delete(task)
+    tellUnfinished()
     time.onChange()
     if (!failure) return undefined
     const { label } = task.entry
@@ -434,7 +435,7 @@ export const createInvocation = (
     while (isHeld && host.carried.length > 0 && now() < time.abortAt) {
       guest = host.carried.shift()
       tellUnfinished()
-      await guest?.drainIn(time, false)
+      await guest?.drainIn({ ...time, onChange: tellUnfinished }, false)
       guest = undefined
     }
     // A rejection that a task left unhandled ends the process in this turn, while we still hold.
@@ -467,7 +468,8 @@ export const createInvocation = (
 
   /** Keeps up to date what the companion would name. Of very many tasks, only when they are few again. */
   const tellUnfinished = (): void => {
-    if (!companion || state === 'settled' || (state === 'open' && openRequests > 0)) return
+    // What is carried over is named by the invocation in whose time it runs.
+    if (!companion || state === 'settled' || state === 'carried') return
     if (lastTold !== undefined && running.size + stack.size() > MAX_NAMES) return
     const own = unfinished()
     const others = guest?.unfinished()
@@ -492,8 +494,6 @@ export const createInvocation = (
     },
     close() {
       openRequests--
-      // Before the answer leaves: a process that is killed between the two tells nothing any more.
-      tellUnfinished()
       return openRequests === 0
     },
     fail() {

@@ -4,7 +4,7 @@ import { describe, PostInvokeError } from '../errors.ts'
 import { trace } from './channels.ts'
 import { checkOptions, text, wholeNumber } from './options.ts'
 import { functionProcess } from './process.ts'
-import type { ShutdownHooks } from './process-end.ts'
+import type { Hook, HookRunner } from './process-end.ts'
 import { isRelayed, listenForRelay } from './signal-relay.ts'
 import { clearTimeout, isThenable, resolvers, timer, whenSettled } from './waits.ts'
 
@@ -138,22 +138,12 @@ const disposalOf = <Resource>(
   )
 }
 
-type Hook = {
-  readonly name: string
-  readonly run: (context: ShutdownContext) => unknown
-  readonly timeout: number
-  /** Whether it disposes of what `resource()` has made, and makes anew when it is asked for again. */
-  readonly isOfResource: boolean
-}
-
-/** The last one runs first. Copies of this package, as bundlers make them, have their own behind those of the first. */
-const hooks: Hook[] = []
-
-const arm = () => functionProcess().end.arm(shutdownHooks)
+const arm = () => functionProcess().end.arm(runner)
 
 const add = (hook: unknown, options: unknown, isOfResource = false): (() => void) => {
   const { name, timeout } = check('onShutdown()', options)
   const run = runOf(hook)
+  const { hooks } = functionProcess().end
   const added: Hook = {
     name: name ?? (ownName(hook as object) || `hook ${hooks.length + 1}`),
     run,
@@ -168,21 +158,12 @@ const add = (hook: unknown, options: unknown, isOfResource = false): (() => void
   }
 }
 
-const shutdownHooks: ShutdownHooks = {
-  count: () => hooks.length,
-  async drain(left, keeps) {
-    const kept = keeps ? hooks.filter(({ isOfResource }) => !isOfResource) : []
-    const notRun: string[] = []
-    for (let hook = hooks.pop(); hook !== undefined; hook = hooks.pop()) {
-      if (left() > 0) await runHook(hook, left)
-      else notRun.push(hook.name)
-    }
-    hooks.push(...kept)
-    return notRun
-  },
+const runner: HookRunner = {
+  run: (hook, left) => runHook(hook, left),
   relay(drain) {
-    if (!isRelayed())
+    if (!isRelayed()) {
       return 'signals go to the main thread: NODE_OPTIONS=--import middy-post-invoke/preload relays them'
+    }
     listenForRelay(drain)
     return undefined
   },

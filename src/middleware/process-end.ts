@@ -9,16 +9,19 @@ import { ABORT_GRACE_MS } from './running-task.ts'
 import type { RuntimeClient } from './runtime-client.ts'
 import { all, now } from './waits.ts'
 
-/** The hooks of `onShutdown()`, where it is imported. */
-export type ShutdownHooks = {
-  readonly count: () => number
-  /**
-   * Runs them.
-   *
-   * @param keeps - Whether they stay, but those of resources, for another time: in tests.
-   * @returns the names of those that there was no time for.
-   */
-  drain(left: () => number, keeps: boolean): Promise<string[]>
+/** One hook of `onShutdown()`. */
+export type Hook = {
+  readonly name: string
+  readonly run: (context: { signal: AbortSignal; getRemainingTimeInMillis(): number }) => unknown
+  readonly timeout: number
+  /** Whether it disposes of what `resource()` has made, and makes anew when it is asked for again. */
+  readonly isOfResource: boolean
+}
+
+/** What hooks need, where `onShutdown()` is imported. */
+export type HookRunner = {
+  /** Runs one hook. It never rejects. */
+  run(hook: Hook, left: () => number): Promise<void>
   /** Brings SIGTERM to a worker thread. @returns why it will not come. */
   relay(drain: () => Promise<void>): string | undefined
 }
@@ -29,10 +32,16 @@ export type ProcessEnd = {
   /** From the first deferred task on: a process that ends while tasks are unfinished says so. */
   watch(): void
   /** Sees to it that SIGTERM comes, and runs the drain then. */
-  arm(hooks?: ShutdownHooks): void
+  arm(runner?: HookRunner): void
+  /** The last one runs first, also of several copies of this package, as bundlers make them. */
+  readonly hooks: Hook[]
   /** Whether it would. */
   isArmed(): boolean
-  /** What runs at SIGTERM: tasks, then hooks. It never rejects. */
+  /**
+   * What runs at SIGTERM: tasks, then hooks. It never rejects.
+   *
+   * @param keepsHooks - Whether hooks stay, but those of resources, for another time: in tests.
+   */
   drain(keepsHooks?: boolean): Promise<void>
   /** Does without the drain, also where hooks have asked for it. */
   disarm(): void
@@ -62,8 +71,8 @@ const TASKS_SHARE = 0.6
 export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
   const { log, companion, client, isMainThread, isAlone } = ending
   const runtimeApi = ending.variables.AWS_LAMBDA_RUNTIME_API
-  /** More than one where bundlers have made copies of the module. */
-  const hooks = new Set<ShutdownHooks>()
+  const hooks: Hook[] = []
+  let runner: HookRunner | undefined
   let isWatching = false
   let isArmed = false
   let willCome = false
@@ -95,8 +104,8 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
       logUnfinished(writeSynchronously, what, invocation)
   }
 
-  const arm = (given?: ShutdownHooks) => {
-    if (given) hooks.add(given)
+  const arm = (given?: HookRunner) => {
+    runner ??= given
     if (isArmed) return
     isArmed = true
     const reason = listen()
@@ -107,7 +116,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
 
   /** @returns why SIGTERM will not come. */
   const listen = (): string | undefined => {
-    if (!isMainThread) return [...hooks][0]?.relay(() => drain())
+    if (!isMainThread) return runner?.relay(() => drain())
     // First of all, for one that listens once is gone when it has been called.
     process.prependOnceListener('SIGTERM', () => {
       // Others who listen have their own end in mind, and may not be done: then Lambda ends the process.
@@ -129,13 +138,17 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
     const budget = (hasExternalExtension() ? 300 : 500) - MARGIN_MS
     const until = now() + budget
     const left = () => Math.max(0, until - now())
-    let count = 0
-    for (const given of hooks) count += given.count()
+    const count = hooks.length
     const traced = trace('shutdown', () => ({ budget, hooks: count }))
     traced?.run(() => {})
     await drainTasks(count > 0 ? left() * TASKS_SHARE : left())
+    const kept = keepsHooks ? hooks.filter(({ isOfResource }) => !isOfResource) : []
     const notRun: string[] = []
-    for (const given of hooks) notRun.push(...(await given.drain(left, keepsHooks)))
+    for (let hook = hooks.pop(); hook !== undefined; hook = hooks.pop()) {
+      if (left() > 0) await runner?.run(hook, left)
+      else notRun.push(hook.name)
+    }
+    hooks.push(...kept)
     if (notRun.length > 0) {
       log.error(`the shutdown's time is over; not run: ${notRun.map(name => JSON.stringify(name)).join(', ')}`)
     }
@@ -163,6 +176,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
     hasBegun: client.firstUsedIn !== undefined,
     watch,
     arm,
+    hooks,
     drain,
     isArmed: () => willCome && !isDisarmed,
     disarm() {

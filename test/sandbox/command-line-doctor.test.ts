@@ -84,7 +84,7 @@ describe('post-invoke doctor', () => {
       ['problem timeout'],
     ],
     ['a wrong option', handler('.use(postInvoke({ ordre: 1 }))'), [], ['problem load']],
-    ['a wrong variable', handler(), ['--env', 'POST_INVOKE_SOCKET=relative', '--layer'], ['problem load']],
+    ['a wrong variable', handler(), ['--env', 'POST_INVOKE_FOLDER=relative', '--layer'], ['problem load']],
     [
       'a handler that fails',
       `${handler()}\nexport const fails = handler.handler(async () => { throw new Error() })`,

@@ -392,7 +392,10 @@ describe('the bounds', () => {
   it('attempts are counted across runners', async () => {
     await using target = await startTarget(response => void response.writeHead(503).end())
     accept(request(target.url, { retry: { maxRetries: 6 } }))
-    for (let count = 0; count < 20 && waiting() > 0; count++) await run()
+    for (let count = 0; count < 1_000 && waiting() > 0; count++) {
+      await run()
+      await new Promise(resolve => setTimeout(resolve, 1))
+    }
     expect(target.received).toHaveLength(7)
     expect(setAside()).toHaveLength(1)
   })
