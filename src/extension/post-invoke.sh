@@ -542,19 +542,20 @@ is_managed_instance() { # extensions are not given both variables everywhere
 }
 
 open_fifo() {
-  local both
+  local both is_new=''
   if [[ $pipe = /* ]]; then
     # Always a new one: whatever has the old one open, of an environment that is gone, shall not read these lines.
     [[ -e $pipe || -L $pipe ]] && command -p rm -f "$pipe"
-    command -p mkfifo -m 600 "$pipe"
+    command -p mkfifo -m 600 "$pipe" && is_new=1
   fi
-  if [[ -p $pipe && -O $pipe && ! -L $pipe ]]; then
+  if [[ $is_new && -p $pipe ]]; then
     # To open one end waits for the other, but to open both does not.
     # shellcheck disable=SC2094
     exec {both}<>"$pipe" {lines}<"$pipe" {both}>&-
   else
     exec {lines}</dev/null
-    complain "no FIFO can be made at $pipe: nothing is held"
+    # The layer may be attached twice. Two that read one FIFO would take each other's lines.
+    [[ -p $pipe && -O $pipe && ! -L $pipe ]] || complain "no FIFO can be made at $pipe: nothing is held"
   fi
   [[ -f $tasks && -O $tasks && ! -L $tasks ]] && : >"$tasks" # of an environment that is gone
 }
