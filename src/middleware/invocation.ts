@@ -14,6 +14,7 @@ import {
   type Failure,
   type InvocationFacts,
   RunningTask,
+  type RunOptions,
   type TaskEntry,
   taskMessage,
 } from './running-task.ts'
@@ -185,6 +186,19 @@ export const createInvocation = (
     return { awsRequestId: requestId, outcome: outcome(), error }
   }
 
+  /** What is the same for all tasks that run in one time. */
+  const commonOf = (): { facts: InvocationFacts; options: RunOptions } => ({
+    facts: facts(),
+    options: {
+      taskTimeout: options.taskTimeout,
+      keepsAlive: time.keepsAlive,
+      carried: state === 'carried',
+      getRemainingTimeInMillis: () => time.deadline - now(),
+    },
+  })
+  /** As the last drain began. */
+  let common: ReturnType<typeof commonOf>
+
   // --- What is deferred
 
   const defer = (task: unknown, taskOptions?: unknown): void => {
@@ -197,7 +211,10 @@ export const createInvocation = (
     }
     if (deferred++ === 0) expectTasks()
     stack.push({
-      ...valid,
+      task: valid.task,
+      on: valid.on,
+      timeout: valid.timeout,
+      promise: valid.promise,
       label: valid.name ?? `task ${deferred}`,
       index: deferred,
       asyncContext: host.asyncContext(),
@@ -222,11 +239,14 @@ export const createInvocation = (
   // --- One task
 
   const run = (entry: TaskEntry): Promise<unknown> | undefined => {
-    if (entry.on !== 'always' && entry.on !== outcome()) {
-      log.debug(`task ${JSON.stringify(entry.label)} of request ${requestId} is not for the outcome ${outcome()}`, {
-        task: entry.label,
-        requestId,
-      })
+    if (entry.on !== 'always' && entry.on !== common.facts.outcome) {
+      log.debug(
+        `task ${JSON.stringify(entry.label)} of request ${requestId} is not for the outcome ${common.facts.outcome}`,
+        {
+          task: entry.label,
+          requestId,
+        },
+      )
       tellUnstartedTask(entry, 'skipped')
       return undefined
     }
@@ -237,18 +257,11 @@ export const createInvocation = (
   }
 
   const start = (entry: TaskEntry): Promise<unknown> | undefined => {
-    const task = new RunningTask(entry, facts(), {
-      timeout: entry.timeout ?? options.taskTimeout,
-      keepsAlive: time.keepsAlive,
-      carried: state === 'carried',
-      getRemainingTimeInMillis,
-    })
+    const task = new RunningTask(entry, common.facts, common.options)
     running.add(task) // first: it may end the process at once, and is to be named then
     time.sums.tasks++
     return task.run(failure => end(task, failure))
   }
-
-  const getRemainingTimeInMillis = () => time.deadline - now()
 
   const end = (task: RunningTask, failure: Failure | undefined): Promise<void> | undefined => {
     running.delete(task)
@@ -295,6 +308,7 @@ export const createInvocation = (
   const drain = async (lent: Time): Promise<void> => {
     time = lent
     aborted = undefined
+    common = commonOf()
     limitTime()
     try {
       await stack.drain()
@@ -325,6 +339,7 @@ export const createInvocation = (
   const giveUpUnstarted = (): Promise<void> => {
     const entries = unstarted.concat(stack.takeAll())
     unstarted = []
+    common = commonOf()
     const waiting = entries.filter(entry => !isDone(entry))
     // The work of a settled promise is done: it counts as run, with its own outcome.
     const waits = entries.filter(isDone).map(start)

@@ -3,7 +3,7 @@ import type { AsyncResource } from 'node:async_hooks'
 import { PostInvokeError } from '../errors.ts'
 import { type TaskMessage, type Trace, trace } from './channels.ts'
 import type { TaskContext, ValidTask } from './task.ts'
-import { clearTimeout, isThenable, resolvers, timer, whenSettled } from './waits.ts'
+import { clearTimeout, isThenable, promiseOf, timer, whenSettled } from './waits.ts'
 
 /** An aborted task has this long to clean up. Then it is reported and no longer waited for. */
 export const ABORT_GRACE_MS = 100
@@ -11,7 +11,7 @@ export const ABORT_GRACE_MS = 100
 /** What a task is told of the invocation that deferred it. */
 export type InvocationFacts = Pick<TaskContext, 'awsRequestId' | 'outcome' | 'error'>
 
-export type TaskEntry = ValidTask & {
+export type TaskEntry = Omit<ValidTask, 'name'> & {
   /** Its name in log lines. */
   readonly label: string
   /** How many its invocation had deferred with it: 1 for the first. */
@@ -99,21 +99,24 @@ export class RunningTask {
   }
 
   #waitFor(result: PromiseLike<unknown>, onEnd: OnEnd): Promise<unknown> {
-    const { timeout, keepsAlive } = this.#options
-    const { promise, resolve } = resolvers<unknown>()
-    let timeLimit: NodeJS.Timeout | undefined
-    this.#end = (failure, status) => {
-      this.#end = undefined
-      clearTimeout(timeLimit)
-      this.#traceEnd(failure, status)
-      resolve(onEnd(failure))
-    }
-    whenSettled(
-      result,
-      () => this.#end?.(),
-      error => this.#end?.({ error }),
-    )
-    if (timeout !== undefined) {
+    const { timeout = this.#options.taskTimeout } = this.entry
+    return promiseOf(resolve => {
+      let timeLimit: NodeJS.Timeout | undefined
+      const end = (failure?: Failure, status?: 'abandoned') => {
+        if (!this.#end) return
+        this.#end = undefined
+        clearTimeout(timeLimit)
+        this.#traceEnd(failure, status)
+        resolve(onEnd(failure))
+      }
+      this.#end = end
+      whenSettled(
+        result,
+        () => end(),
+        error => end({ error }),
+      )
+      if (timeout === undefined) return
+      const { keepsAlive } = this.#options
       timeLimit = timer(timeout, keepsAlive, () => {
         const reason = new PostInvokeError(
           'ERR_TASK_TIMEOUT',
@@ -122,13 +125,13 @@ export class RunningTask {
         this.abort(reason)
         timeLimit = timer(ABORT_GRACE_MS, keepsAlive, () => this.abandon(reason))
       })
-    }
-    return promise
+    })
   }
 }
 
+/** What is the same for all tasks that run in one lent time. */
 export type RunOptions = {
-  readonly timeout: number | undefined
+  readonly taskTimeout: number | undefined
   /** Whether a timer of ours has to keep the process alive. */
   readonly keepsAlive: boolean
   /** Whether an earlier deadline has kept it from starting. */

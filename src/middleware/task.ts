@@ -79,8 +79,10 @@ export const validateTask = (task: unknown, options: unknown): ValidTask => {
     const given = typeof task === 'function' ? 'a generator function' : describe(task)
     throw invalidTask(`Expected a function or a promise to defer, got ${given}.`, task)
   }
-  const common = { name: printable(name ?? (isPromise ? '' : task.name)), on, timeout }
-  return isPromise ? { ...common, ...follow(task) } : { ...common, task: task as ValidTask['task'], promise: undefined }
+  const label = printable(name ?? (isPromise ? '' : task.name))
+  if (!isPromise) return { task: task as ValidTask['task'], name: label, on, timeout, promise: undefined }
+  const { task: waitForIt, promise } = follow(task)
+  return { task: waitForIt, name: label, on, timeout, promise }
 }
 
 /** Handled from now on: it may reject long before it is its turn. */
@@ -104,13 +106,18 @@ const follow = (given: PromiseLike<unknown>): Pick<ValidTask, 'task' | 'promise'
 }
 
 /** It would make an iterator, and never run. */
-const isGenerator = (task: object) => String(Reflect.get(task, Symbol.toStringTag)).endsWith('GeneratorFunction')
+const isGenerator = (task: object) => {
+  const kind: unknown = (task as any)[Symbol.toStringTag]
+  return kind === 'GeneratorFunction' || kind === 'AsyncGeneratorFunction'
+}
 
 /** Cut first, then without what would break a line of log or turn its direction. */
-const printable = (name: string): string | undefined =>
-  name.slice(0, MAX_NAME_LENGTH).replace(UNPRINTABLE, '\ufffd') || undefined
+const printable = (name: string): string | undefined => {
+  const cut = name.length > MAX_NAME_LENGTH ? name.slice(0, MAX_NAME_LENGTH) : name
+  return (UNPRINTABLE.test(cut) ? cut.replace(new RegExp(UNPRINTABLE, 'g'), '\ufffd') : cut) || undefined
+}
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-const UNPRINTABLE = /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
+const UNPRINTABLE = /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/
 
 const invalidTask = (message: string, data: unknown) => new PostInvokeError('ERR_INVALID_TASK', message, data)

@@ -22,6 +22,10 @@ export const resolvers = <Value = void>(): Resolvers<Value> => {
   return made
 }
 
+/** As `new Promise()`. */
+export const promiseOf = (executor: (resolve: (value: unknown) => void) => void): Promise<unknown> =>
+  new NativePromise(executor)
+
 /** One turn of the event loop. */
 export const turn = (): Promise<void> => new NativePromise(resolve => setImmediate(resolve))
 
