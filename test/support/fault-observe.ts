@@ -338,6 +338,10 @@ const ESSENTIAL: readonly (readonly [RegExp, string])[] = [
     'an uncaught error is about to end the process in the middle of request …; unfinished: …',
   ],
   [/the process ends in the middle of request/, 'the process ends in the middle of request …; unfinished: …'],
+  [
+    /the function is about to time out in the middle/,
+    'the function is about to time out in the middle of request …; unfinished: …',
+  ],
   [/the environment ends in the middle of request/, 'the environment ends in the middle of request …; unfinished: …'],
   [/the function's process ended in the middle of/, "the function's process ended in the middle of request …"],
   [/released request \S+ before its deadline/, 'released request … before its deadline although it has not settled'],
