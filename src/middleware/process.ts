@@ -101,9 +101,9 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
   if (logger) log.use(logger) // there may be something to say at once
   const { AsyncLocalStorage, AsyncResource } = process.getBuiltinModule('node:async_hooks')
   const scopes: AsyncLocalStorage<Scope> = new AsyncLocalStorage()
-  const variables = isChildProcess() ? {} : process.env
-  const isLambda = variables.AWS_LAMBDA_RUNTIME_API !== undefined
   const isMainThread = isInMainThread()
+  const variables = isChildProcess(isMainThread) ? {} : process.env
+  const isLambda = variables.AWS_LAMBDA_RUNTIME_API !== undefined
   /** Whether this process takes one invocation at a time, on its main thread. */
   const isAlone = isLambda && isMainThread && !isManagedInstances(variables)
   const mode = readCompanionMode()
@@ -178,6 +178,9 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
 
   const open: FunctionProcess['open'] = (request, options) => {
     end.hasBegun = true
+    if (!isLambda && process.env.POST_INVOKE_PID === String(process.pid)) {
+      log.warnOnce('WARN_NO_CLIENT', 'this process has no runtime client, and so nothing holds the environment')
+    }
     const { context } = request
     const requestId = context.awsRequestId ?? context.lambdaContext?.awsRequestId ?? ''
     const joined = findOpen(requestId, context)
@@ -303,8 +306,17 @@ const remainingTimeOf = (context: OpenRequest['context']): number => {
   }
 }
 
-/** Told by a variable that children inherit. Set as the module loads, for a child may be forked before anything is used. */
-const isChildProcess = () => (process.env.POST_INVOKE_PID ?? String(process.pid)) !== String(process.pid)
+/**
+ * A child of the function's process inherits Lambda's variables, and would register or write in its parent's name. It is told
+ * by a variable that it inherits too, set as the module loads; or, where it was started before that, by the runtime client
+ * that it lacks: in Lambda's own runtimes there is one before the function is loaded.
+ */
+const isChildProcess = (isMainThread: boolean): boolean => {
+  const { POST_INVOKE_PID, AWS_EXECUTION_ENV, AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA } = process.env
+  if ((POST_INVOKE_PID ?? String(process.pid)) !== String(process.pid)) return true
+  const hasClient = isRic3() || isRic4() || AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA !== undefined
+  return isMainThread && !hasClient && /^AWS_Lambda_nodejs/.test(AWS_EXECUTION_ENV ?? '')
+}
 if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) process.env.POST_INVOKE_PID ??= String(process.pid)
 
 /**

@@ -24,14 +24,11 @@ const processes: Fault[] = [
   { injected: 'A child process loads the bundle, and ends', event: doing('child') },
   { injected: 'A child process loads the bundle, and stays', event: doing('child-that-stays') },
   {
-    // Without a layer it cannot be told from the function, and starts an internal extension of its own.
     injected: 'A child process loads the bundle during init, before the function does, and stays',
-    on: on.layer,
     start: () => ({ environment: { FAULTS_FIRST: './child-first.mjs' } }),
   },
   {
     injected: 'A child process loads the bundle during init, before the function does, and ends',
-    on: on.layer,
     start: () => ({ environment: { FAULTS_FIRST: './child-first-ends.mjs' } }),
   },
   { injected: 'A worker thread loads the bundle, and ends', event: doing('worker') },
@@ -40,7 +37,7 @@ const processes: Fault[] = [
     injected: 'A worker thread loads the bundle during init, before the function does, and stays',
     start: () => ({ environment: { FAULTS_FIRST: './worker-first.mjs' } }),
   },
-].map(fault => ({ on: on.all, ...fault }))
+].map(fault => ({ ...fault, on: on.all }))
 
 describeFaults('copies', [
   ...processes,
