@@ -140,6 +140,40 @@ describe('the promise that the runtime client awaits before it asks for the next
   })
 })
 
+describe('a process that lacks the runtime client of its own runtime', () => {
+  afterEach(() => {
+    delete process.env.AWS_EXECUTION_ENV
+  })
+
+  it.each([
+    ['AWS_Lambda_nodejs24.x', [], ['WARN_NO_CLIENT, this process has no runtime client']],
+    // An image of one's own may have a client that tells nothing.
+    ['AWS_Lambda_Image', ['watch', 'hold 1', 'settled 1 r1'], []],
+  ])(
+    'is a child of the function, and leaves the companion alone, where there should be one: %s',
+    async (image, told, warned) => {
+      startWith({ POST_INVOKE_COMPANION: 'layer', POST_INVOKE_PID: String(process.pid) })
+      delete globals.awslambda
+      process.env.AWS_EXECUTION_ENV = image
+      const task = jest.fn()
+      const handler = middy<any, any>()
+        .use(postInvoke())
+        .handler(async (_event, context) => void (context as Context).defer(task))
+      await handler({}, lambdaContext('r1'))
+      await until(() => task.mock.calls.length === 1)
+      await turns(10)
+      expect(layer?.lines().map(line => line.replace(/^(hold \d+) \d+$/, '$1'))).toEqual(told)
+      expect(
+        logged.warn.mock.calls.map(([line]) =>
+          String(line)
+            .replace(/^middy-post-invoke: /, '')
+            .slice(0, 50),
+        ),
+      ).toEqual(warned)
+    },
+  )
+})
+
 describe('SIGTERM', () => {
   const drained = async () => {
     const ran = jest.fn()
