@@ -86,7 +86,7 @@ const PATTERNS: readonly (readonly [RegExp, Read])[] = [
   ],
   [/; not run: (.*)$/s, ([, rest = '']) => [{ type: 'tasks-lost', names: namesIn(rest) }]],
   [
-    /^(?:a fault of ours|handed-off work (?:of request \S+ )?(?:cannot|could not)|an entry of the spool cannot be read|POST_INVOKE_COMMAND (?:after|never|cannot)|nothing is held)/,
+    /^(?:a fault of middy-post-invoke|handed-off work (?:of request \S+ )?(?:cannot|could not)|an entry of the spool cannot be read|POST_INVOKE_COMMAND (?:after|never|cannot)|nothing is held)/,
     ({ input }) => [{ type: 'fault', text: firstLine(input) }],
   ],
 ]

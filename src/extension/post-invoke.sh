@@ -14,7 +14,7 @@
 # The function's process writes short lines: to the layer through a FIFO, .middy-post-invoke-1-PORT in /tmp (or in
 # POST_INVOKE_FOLDER), where 1 is the number of this protocol and PORT that of the Runtime API; to the others through SOCKET.
 #   open                    its first line: it takes part, and counts its invocations from 1 on
-#   watch                   instead of open, or later: it cannot tell the end of each invocation. So each event is read as
+#   watch                   instead of open: it cannot tell the end of each invocation. So each event is read as
 #                           it comes, and an invocation of which nothing is told is held until its deadline
 #   work                    it hands work off: from now on the layer looks into the spool
 #   hold NUMBER DEADLINE    invocation NUMBER runs tasks after its response, until DEADLINE (milliseconds since the epoch)
@@ -292,12 +292,12 @@ listen() {
           held=$number
           limit_until $((rest - margin))
         fi ;;
-      open) last=0 ;;
+      open) last=0 held='' watch='' ;;
       # only in the layer: begin
       work) hands_off=1 ;;
       # only in the layer: end
       watch)
-        watch=1
+        last=0 held='' watch=1
         if [[ ! $event ]]; then
           news=watch
           return
@@ -472,10 +472,14 @@ start_worker() {
   exec {to_worker}>&"${WORKER[1]}"- {from_worker}<&"${WORKER[0]}"-
 }
 
-tell_worker() { # TEXT
-  [[ $worker ]] || start_worker || return
-  ((worker_number += 1))
-  printf '%s %s\n' "$worker_number" "$1" >&"$to_worker"
+tell_worker() { # TEXT. One that has ended meanwhile, when it had nothing to do, is replaced.
+  for _ in 1 2; do
+    [[ $worker ]] || start_worker || return
+    ((worker_number += 1))
+    printf '%s %s\n' "$worker_number" "$1" >&"$to_worker" && return
+    end_worker
+  done
+  return 1
 }
 
 wait_for_worker() { # UNTIL. One that is late or gone is replaced by another when it is needed again.
@@ -524,9 +528,9 @@ is_due() {
 next_in_spool() { # sets name
   local entries
   [[ -d $spool ]] || return
-  entries=("$spool"/[0-9]*) # sorted
+  entries=("$spool"/[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]-*) # sorted
   name=${entries[0]##*/}
-  [[ $name != '[0-9]*' ]]
+  [[ $name = [0-9]* && $name != *'*' ]]
 }
 
 shut_down() {

@@ -33,6 +33,7 @@ const main = () => {
       case 'run':
         return runWaiting(end)
       case 'after': {
+        command ??= await loadCommand(log) // the worker that loaded it at Init may have been replaced
         const { requestId } = JSON.parse(words.slice(2).join(' '))
         return command?.after(String(requestId), end, words[1] === '1')
       }

@@ -9,7 +9,14 @@ import { PostInvokeError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Invocation } from '../middleware/invocation.ts'
 import { existingProcess, HANDED_OFF, type HandedOffWork, type OpenedInvocation } from '../middleware/process.ts'
-import { readHandOffBudget, readJobsModule, readOverflowQueue, readSpool, taskRoot } from '../variables.ts'
+import {
+  isManagedInstances,
+  readHandOffBudget,
+  readJobsModule,
+  readOverflowQueue,
+  readSpool,
+  taskRoot,
+} from '../variables.ts'
 import { ENTRY_VERSION, type Entry, MAX_ENTRY_BYTES } from './entry.ts'
 import { findRunner, type LoadRunner } from './find-runner.ts'
 import type { JsonValue } from './json.ts'
@@ -269,7 +276,7 @@ class LocalWork {
     this.configure()
     this.#writer ??= new SpoolWriter(this.#spool as string)
     // Where invocations run side by side, each runs what waits: work of one must wait for its own response.
-    const isKeptBack = process.env.AWS_LAMBDA_MAX_CONCURRENCY !== undefined && !this.#answered.has(invocation)
+    const isKeptBack = isManagedInstances() && !this.#answered.has(invocation)
     const release = this.#writer.add(text, lane, isKeptBack)
     if (!isKeptBack) return
     const all = this.#keptBack.get(invocation)

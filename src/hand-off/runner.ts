@@ -166,7 +166,10 @@ class Run {
       await this.#nameWhatIsLeft()
       this.#nameWhatIsStrange()
     } catch (error) {
-      this.#settings.log.error('a fault of ours ended the run of handed-off work; it stays in the spool', error)
+      this.#settings.log.error(
+        'a fault of middy-post-invoke ended the run of handed-off work; it stays in the spool',
+        error,
+      )
     } finally {
       clearTimeout(this.#timer)
       await this.#requests.close()

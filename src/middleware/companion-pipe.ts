@@ -73,7 +73,7 @@ export const startCompanion = (events: string, runtimeApi: string, onBroken: () 
       detached: true,
       stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
     })
-    child.on('error', () => {}) // told by the missing pid
+    child.on('error', () => {}) // a failed spawn shows as a missing pid
     if (child.pid === undefined) return 'bash cannot be started'
     const socket = child.stdio[3] as Socket & { _handle: { fd: number } }
     // RIC 3 waits for an empty event loop before it takes a streaming handler for done.

@@ -18,7 +18,7 @@ export type Companion = {
   holds(isGated: boolean): boolean
   /**
    * @param deadline - The function's, in milliseconds since the epoch.
-   * @returns `undefined` where it need be told nothing.
+   * @returns `undefined` for the gate and without a companion: there is no process to write to.
    */
   invocation(requestId: string, deadline: () => number): HeldInvocation | undefined
   /** This function hands work off. */
@@ -211,7 +211,7 @@ const tellingBy = (pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
         settle() {
           lastWords('')
           pipe.write(`settled ${itsNumber()} ${/^[\w-]{0,36}/.exec(requestId)}\n`)
-          if (pipe.isBroken() && !isLayer) process.kill(process.pid, 'SIGKILL')
+          if (pipe.isBroken() && !isLayer && client.tellsEnds) process.kill(process.pid, 'SIGKILL')
         },
       }
     },

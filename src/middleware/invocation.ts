@@ -20,7 +20,7 @@ import {
 } from './running-task.ts'
 import { type Defer, validateTask } from './task.ts'
 import { createTaskStack, type Order } from './task-stack.ts'
-import { all, atMost, clearTimeout, isThenable, now, timer, turn, whenSettled } from './waits.ts'
+import { all, clearTimeout, isThenable, now, resolvers, timer, turn, whenSettled, withLimit } from './waits.ts'
 
 export type InvocationOptions = {
   order: Order
@@ -57,8 +57,9 @@ export type InvocationHost = {
   handedOff(invocation: Invocation, deadline: number): Promise<void> | undefined
   /** Whether tasks that the deadline has kept from starting can still run at the end of the environment. */
   canCarry(): boolean
-  /** The invocations with such tasks, the oldest first. */
+  /** The invocations with such tasks, the oldest first; and those whose run now, in the time of another. */
   readonly carried: Invocation[]
+  readonly guests: Set<Invocation>
   onSettled(invocation: Invocation): void
 }
 
@@ -93,19 +94,19 @@ export type Invocation = {
   open(): void
   /** The hooks of a request have ended. @returns whether those of all have. */
   close(): boolean
-  /** The handler or a middleware has thrown. Needed for what cannot be seen: `undefined` can be thrown. */
+  /** Marks the outcome as an error. `request.error` alone does not do: `undefined` can be thrown. */
   fail(): void
   /** For where nothing holds the environment: what is deferred by now runs while the answer waits. */
   drainBeforeAnswer(): Promise<void> | undefined
   /**
    * The response has left. Resolves, and never rejects, when the invocation has settled.
    *
-   * @param isGuessed - Whether it may come to more: then `defer()` is not refused later, but run.
+   * @param isGuessed - Whether the client has not told the end. A later `defer()` then runs its task instead of throwing.
    */
   leave(isGuessed?: boolean): Promise<void>
   /** Runs tasks in the time of another: those that wait from a deadline before, or all, at shutdown. */
-  drainIn(time: Time, isShutdown: boolean): Promise<void>
-  /** Lets the oldest of its carried tasks go. @returns how many it had. */
+  drainWithin(time: Time, isShutdown: boolean): Promise<void>
+  /** Drops the oldest of its carried tasks. @returns how many were dropped. */
   dropOldest(count: number): number
   /** How many tasks wait. */
   size(): number
@@ -291,9 +292,13 @@ export const createInvocation = (
       const task = { name: label, awsRequestId: requestId }
       const result: unknown = entry.asyncContext.runInAsyncScope(options.onTaskError, undefined, error, task)
       if (!isThenable(result)) return undefined
-      whenSettled(result, () => {}, failed)
+      const { promise, resolve } = resolvers()
+      whenSettled(result, resolve, hookError => {
+        failed(hookError)
+        resolve()
+      })
       const left = time.letGoAt - now()
-      return left > 0 ? atMost(left, time.keepsAlive, swallow(result)) : undefined
+      return left > 0 ? withLimit(left, time.keepsAlive, promise) : undefined
     } catch (hookError) {
       failed(hookError)
       return undefined
@@ -418,14 +423,18 @@ export const createInvocation = (
       ownTime.keepsAlive = isGated
       const streaming = host.streaming(requestId)
       if (streaming) await inTime(streaming)
-      while (hasWork()) {
-        endHold ??= hold()
-        await runAll()
+      const runTasks = async () => {
+        while (hasWork()) {
+          endHold ??= hold()
+          await runAll()
+        }
       }
+      await runTasks()
       const handedOff = runHandedOff()
       if (handedOff) {
         endHold ??= hold()
         await handedOff
+        await runTasks() // what was deferred meanwhile
       }
     } catch (error) {
       log.error(`a fault of middy-post-invoke ended request ${requestId}:`, error, { requestId })
@@ -448,9 +457,11 @@ export const createInvocation = (
     tellUnfinished()
     await drain(time)
     while (isHeld && host.carried.length > 0 && now() < time.abortAt) {
-      guest = host.carried.shift()
+      guest = host.carried.shift() as Invocation
+      host.guests.add(guest)
       tellUnfinished()
-      await guest?.drainIn({ ...time, onChange: tellUnfinished }, false)
+      await guest.drainWithin({ ...time, onChange: () => tellUnfinished() }, false)
+      host.guests.delete(guest)
       guest = undefined
     }
     // A rejection that a task left unhandled ends the process in this turn, while we still hold.
@@ -462,7 +473,7 @@ export const createInvocation = (
     return work && inTime(work)
   }
 
-  const inTime = (work: Promise<void>) => atMost(time.letGoAt - now(), time.keepsAlive, work)
+  const inTime = (work: Promise<void>) => withLimit(time.letGoAt - now(), time.keepsAlive, work)
 
   /** @returns what ends it; `undefined` where nothing holds. */
   const hold = (): (() => void) | undefined => {
@@ -481,11 +492,11 @@ export const createInvocation = (
     return { names, more: entries.length + stack.size() - names.length }
   }
 
-  /** Keeps up to date what the companion would name. Of very many tasks, only when they are few again. */
-  const tellUnfinished = (): void => {
+  /** Keeps up to date what the companion would name. Of very many tasks: as the hooks end, and when they are few again. */
+  const tellUnfinished = (evenOfMany = false): void => {
     // What is carried over is named by the invocation in whose time it runs.
     if (!companion || state === 'settled' || state === 'carried') return
-    if (lastTold !== undefined && running.size + stack.size() > MAX_NAMES) return
+    if (!evenOfMany && running.size + stack.size() > MAX_NAMES) return
     const own = unfinished()
     const others = guest?.unfinished()
     let list = listTasks(own)
@@ -509,17 +520,19 @@ export const createInvocation = (
     },
     close() {
       openRequests--
+      if (openRequests === 0) tellUnfinished(true)
       return openRequests === 0
     },
     fail() {
       hasThrown = true
     },
     drainBeforeAnswer() {
+      if (openRequests > 1) return undefined // an inner handler's: the outer one is not done
       const drained = stack.size() > 0 ? drain(ownTime) : undefined
       return drained ? drained.then(runHandedOff) : runHandedOff()
     },
     leave,
-    async drainIn(lent, isShutdown) {
+    async drainWithin(lent, isShutdown) {
       isShuttingDown = isShutdown
       if (isShutdown && state === 'open') {
         shutdownError = new PostInvokeError(
@@ -557,9 +570,3 @@ export const logUnfinished = (log: Pick<Log, 'error'>, what: string, { requestId
 }
 
 const isDone = ({ promise }: TaskEntry) => promise?.hasSettled === true
-
-const swallow = async (work: PromiseLike<unknown>) => {
-  try {
-    await work
-  } catch {}
-}

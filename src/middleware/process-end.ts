@@ -35,7 +35,7 @@ export type ProcessEnd = {
   arm(runner?: HookRunner): void
   /** The last one runs first, also of several copies of this package, as bundlers make them. */
   readonly hooks: Hook[]
-  /** Whether it would. */
+  /** Whether SIGTERM will come and run the drain. */
   isArmed(): boolean
   /**
    * What runs at SIGTERM: tasks, then hooks. It never rejects.
@@ -43,7 +43,7 @@ export type ProcessEnd = {
    * @param keepsHooks - Whether hooks stay, but those of resources, for another time: in tests.
    */
   drain(keepsHooks?: boolean): Promise<void>
-  /** Does without the drain, also where hooks have asked for it. */
+  /** `shutdown: false`: no drain, even with hooks. */
   disarm(): void
 }
 
@@ -56,6 +56,8 @@ export type EndingProcess = {
   /** Whether it takes one invocation at a time, on its main thread. */
   readonly isAlone: boolean
   readonly open: ReadonlyMap<string, Invocation>
+  /** Those whose carried tasks run now, in the time of another. */
+  readonly guests: ReadonlySet<Invocation>
   /** Those with tasks that the deadline has kept from starting, the oldest first. */
   readonly carried: Invocation[]
   /** Runs handed-off work, where this process is the one that runs it. */
@@ -100,13 +102,14 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
   }
 
   const logAll = (what: string) => {
-    for (const invocation of [...ending.open.values(), ...ending.carried])
+    for (const invocation of [...ending.open.values(), ...ending.guests, ...ending.carried])
       logUnfinished(writeSynchronously, what, invocation)
   }
 
   const arm = (given?: HookRunner) => {
     runner ??= given
-    if (isArmed) return
+    // In a worker thread the hooks bring the relay along.
+    if (isArmed || (!isMainThread && !runner)) return
     isArmed = true
     const reason = listen()
     willCome = reason === undefined
@@ -117,7 +120,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
   /** @returns why SIGTERM will not come. */
   const listen = (): string | undefined => {
     if (!isMainThread) return runner?.relay(() => drain())
-    // First of all, for one that listens once is gone when it has been called.
+    // Before all others: a `once` listener that has been called would be missing from the count below.
     process.prependOnceListener('SIGTERM', () => {
       // Others who listen have their own end in mind, and may not be done: then Lambda ends the process.
       const isLast = process.listenerCount('SIGTERM') === 0
@@ -157,8 +160,8 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
 
   const drainTasks = async (milliseconds: number): Promise<void> => {
     const until = now() + milliseconds
-    const invocations = [...ending.open.values(), ...ending.carried.splice(0)]
-    await all(invocations.map(invocation => invocation.drainIn(timeUntil(until), true)))
+    const invocations = [...ending.open.values(), ...ending.guests, ...ending.carried.splice(0)]
+    await all(invocations.map(invocation => invocation.drainWithin(timeUntil(until), true)))
     await ending.handedOff(Date.now() + until - now())
     for (const invocation of invocations) logUnfinished(log, 'the environment ends', invocation)
   }

@@ -45,7 +45,8 @@ export type HandedOffWork = {
   /**
    * Runs what has been handed off in this process.
    *
-   * @param invocation - What was kept back for it may be taken from now on. With `isLast` all may.
+   * @param invocation - Its response has left: on Managed Instances its work was hidden from the others until now.
+   * @param isLast - Whether the environment ends: nothing is hidden any more.
    * @returns `undefined` where nothing waits. Never rejects.
    */
   run(log: Log, deadline: number, isLast?: boolean, invocation?: Invocation): Promise<void> | undefined
@@ -113,15 +114,22 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
   /** Outside Lambda request ids are made up, and may all be the same. */
   const openContexts = new WeakMap<object, Invocation>()
 
+  /** The request whose end was taken from its hooks: the client may tell of it all the same. */
+  let guessedEnd: string | undefined
+
   /** The runtime client has posted a response, or a failure, also of invocations that never reached our `before`. */
   const onEnd = (requestId: string): Promise<void> | undefined => {
     end.hasBegun = true
     const accepted = streams?.accepted(requestId, STREAM_END_MS)
     const invocation = openInvocations.get(requestId)
     const settled = invocation?.leave()
+    const wasGuessed = guessedEnd === requestId
+    guessedEnd = undefined
     if (!invocation) {
-      void accepted?.then(() => streams?.forget(requestId))
-      companion.invocation(requestId, Date.now)?.settle()
+      const forget = () => streams?.forget(requestId)
+      if (accepted) void accepted.then(forget)
+      else forget()
+      if (!wasGuessed) companion.invocation(requestId, Date.now)?.settle()
     }
     if (settled && companion.isGate) return settled
     // RIC 4 does not wait for a stream that its handler broke off. Did it ask for `next` before that has arrived, Lambda
@@ -145,6 +153,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
   log.debug(`companion: ${companion.name}`)
 
   const carried: Invocation[] = []
+  const guests = new Set<Invocation>()
   const handedOff = () => (globalThis as Shared)[HANDED_OFF]
   const end = createProcessEnd({
     log,
@@ -154,6 +163,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     isMainThread,
     isAlone,
     open: openInvocations,
+    guests,
     carried,
     handedOff: deadline => (companion.isExternal ? undefined : handedOff()?.run(log, deadline, true)),
   })
@@ -173,6 +183,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     },
     canCarry: () => end.isArmed(),
     carried,
+    guests,
     streaming: requestId => streams?.accepted(requestId),
   }
 
@@ -192,7 +203,9 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     const departSoon = async (isGuessed = false) => {
       await turn()
       await turn()
-      if (!invocation.isInHandler()) await invocation.leave(isGuessed)
+      if (invocation.isInHandler() || !invocation.isOpen()) return
+      await invocation.leave(isGuessed)
+      guessedEnd = invocation.requestId
     }
     let hasEnded = false
     const endRequest = (isGuessed?: boolean) => {

@@ -34,11 +34,14 @@ export const observeRic3 = ({ streams, onEnd }: RuntimeClientOptions): RuntimeCl
     listener = idle
     end()
   }
+  /** Of another version of this package, which listens too. */
+  const other = Object.getOwnPropertyDescriptor(global, BEFORE_EXIT)
   Object.defineProperty(global, BEFORE_EXIT, {
     configurable: true,
     enumerable: true,
     get: () => listener,
     set(next: (() => void) | undefined) {
+      other?.set?.call(global, next)
       if (next === idle || typeof next !== 'function') {
         listener = next
         setImmediate(end) // the post follows in this same turn of the event loop
@@ -46,7 +49,8 @@ export const observeRic3 = ({ streams, onEnd }: RuntimeClientOptions): RuntimeCl
       }
       requestId = global[REQUEST_ID]
       listener = () => {
-        next() // the event loop has run empty: a callback's response is posted in the next turn
+        const act: () => void = other?.get ? other.get.call(global) : next
+        act() // the event loop has run empty: a callback's response is posted in the next turn
         setImmediate(() => setImmediate(endAfterEmptyLoop))
       }
     },

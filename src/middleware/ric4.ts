@@ -75,11 +75,14 @@ export const observeRic4 = (options: RuntimeClientOptions): RuntimeClient => {
   // The store is there already (aws-lambda-ric 4.0 needs it for its logs), or made at the first invocation.
   let current = global.InvokeStore
   observe(current)
+  /** Of another version of this package, which listens too. */
+  const other = Object.getOwnPropertyDescriptor(global, 'InvokeStore')
   Object.defineProperty(global, 'InvokeStore', {
     configurable: true,
     enumerable: true,
     get: () => current,
     set: (store: InvokeStore | undefined) => {
+      other?.set?.call(global, store)
       current = store
       observe(store)
     },

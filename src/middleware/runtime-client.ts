@@ -1,4 +1,4 @@
-// What the runtime client (AWS calls it RIC) tells of an invocation, without meaning to: when its response has been posted.
+// What can be observed of Lambda's runtime client (AWS calls it RIC): when the response of an invocation has been posted.
 // Its two generations tell by different things (ric3.ts, ric4.ts), and some tell nothing: then the hooks have to do.
 import type { AsyncLocalStorage } from 'node:async_hooks'
 import type { Invocation } from './invocation.ts'
@@ -19,7 +19,7 @@ export type RuntimeClient = {
   readonly hasGate: boolean
   /** Whether it tells the end of each invocation, also of those that never reach our `before`. */
   readonly tellsEnds: boolean
-  /** The invocation in which this was looked at for the first time: its end is not told. `undefined` during init. */
+  /** The request in which `postInvoke()` was first called, if not during init: the end of that one cannot be observed. */
   readonly firstUsedIn: string | undefined
   /**
    * Whether it posts uncaught errors on the connection on which it waits for the next invocation. That can end the process

@@ -43,7 +43,11 @@ export const all = async (waits: readonly (PromiseLike<unknown> | undefined)[]):
 }
 
 /** Waits for `work`, but no longer than that. */
-export const atMost = async (milliseconds: number, keepsAlive: boolean, work: PromiseLike<unknown>): Promise<void> => {
+export const withLimit = async (
+  milliseconds: number,
+  keepsAlive: boolean,
+  work: PromiseLike<unknown>,
+): Promise<void> => {
   const { promise, resolve } = resolvers()
   const timeout = timer(milliseconds, keepsAlive, resolve)
   try {

@@ -207,7 +207,7 @@ export const shutdown = async (options: FailuresOption = {}): Promise<ShutdownRe
       const invocation = underWay.invocation()
       if (!invocation?.isOpen()) continue
       allUnderWay.delete(underWay)
-      await invocation.drainIn(timeUntil(now() + SHUTDOWN_TASKS_MS), true)
+      await invocation.drainWithin(timeUntil(now() + SHUTDOWN_TASKS_MS), true)
     }
     await existingProcess()?.end.drain(true)
   } finally {

@@ -41,9 +41,6 @@ const registrations = ({ sandbox }: Run) =>
     entry.type === 'extension-registered' ? [`${entry.kind}: ${entry.events.join(' ') || 'no events'}`] : [],
   )
 
-/** As the log has them. */
-const nameOfCompanion = { layer: 'layer', internal: 'internal extension', gate: 'gate', none: 'none' }
-
 /** One for everything in the process. With the gate it is there for SIGTERM alone. */
 const expectedRegistration = {
   layer: 'external: INVOKE SHUTDOWN',
@@ -108,7 +105,7 @@ const expectExample = async (setup: Setup, folder: string) => {
   await sandbox.shutdown()
   await eventually(() => steps().at(-1)?.state === 'ended', 'the shutdown hook has ended')
   expect(steps().at(-1)?.task).toBe('close orders')
-  expect(companions(run)).toEqual([`companion: ${nameOfCompanion[setup.companion]}`])
+  expect(companions(run)).toEqual([`companion: ${setup.companion}`])
   expect(registrations(run)).toEqual([expectedRegistration[setup.companion]])
 }
 
@@ -170,6 +167,6 @@ const expectShared = async (setup: Setup, folder: string) => {
   await sandbox.shutdown()
   await eventually(() => marks().length >= REQUESTS.length * 7 + 2, 'the shutdown hooks have run')
   expect(marks().slice(-2)).toEqual(['hook of the handler', 'hook of the library'])
-  expect(companions(run)).toEqual([`companion: ${nameOfCompanion[setup.companion]}`])
+  expect(companions(run)).toEqual([`companion: ${setup.companion}`])
   expect(registrations(run)).toEqual([expectedRegistration[setup.companion]])
 }

@@ -1,5 +1,14 @@
 // The companion script and its worker: when there is one, what it is told, and what becomes of one that fails.
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -108,6 +117,40 @@ describe('handed-off work', () => {
       expect(told().slice(3)).toEqual(['last T'])
       expect(own(companion)).toEqual([])
       expect(companion.lines()).toEqual(['1', 'done', '2', 'done']) // the worker's own output is log
+    },
+    TEST_MS,
+  )
+
+  it(
+    'is run by another worker where the first has died with nothing to do',
+    async () => {
+      const companion = await start('done(number)')
+      const { say } = companion.connect()
+      say('open', 'work')
+      entry(Date.now() - 1)
+      await invokeOnce(companion, say, 1)
+      const pid = Number(/started (\d+)/.exec(readFileSync(join(folder, 'told'), 'utf8'))?.[1])
+      process.kill(pid, 'SIGKILL')
+      // All of its threads: until the last has ended, its end of the pipe is open.
+      await until(() => readdirSync(`/proc/${pid}/task`).length === 1, 'its threads have ended')
+      await until(() => readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z '), 'the worker is dead')
+      await invokeOnce(companion, say, 2)
+      expect(told()).toEqual(['started', 'run T', 'started', 'run T'])
+      expect(own(companion)).toHaveLength(1)
+    },
+    TEST_MS,
+  )
+
+  it(
+    'is found behind a file that others have left in the spool',
+    async () => {
+      const companion = await start('done(number)')
+      const { say } = companion.connect()
+      say('open', 'work')
+      entry(1, 'a')
+      entry(Date.now() - 1)
+      await invokeOnce(companion, say, 1)
+      expect(told()).toEqual(['started', 'run T'])
     },
     TEST_MS,
   )

@@ -65,6 +65,7 @@ const create = (
       onSettled: () => {},
       canCarry: () => false,
       carried: [],
+      guests: new Set(),
       handedOff: () => undefined,
       streaming: () => undefined,
       ...host,

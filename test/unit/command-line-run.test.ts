@@ -227,14 +227,14 @@ describe('command line: summary', () => {
         { type: 'invoke', at: 0, requestId: 'r1', deadlineMs: 0 },
         { type: 'task-started', at: 1, task: task('a', 'r1', 1) },
         { type: 'task-ended', at: 3, task: task('a', 'r1', 1), end: { status: 'failed', error: 'Error: x' } },
-        { type: 'fault', at: 4, text: 'a fault of ours' },
+        { type: 'fault', at: 4, text: 'a fault of middy-post-invoke' },
         { type: 'task-unstarted', at: 5, task: task('b', 'r1', 2), status: 'dropped' },
       ],
       [report('r1', { status: 'timeout', releasedAt: 90 })],
     )
     expect(failuresOf(ordered)).toEqual([
       'task "a" failed: Error: x',
-      'a fault of ours',
+      'a fault of middy-post-invoke',
       'task "b" was never started: time was up',
       'the function timed out',
     ])

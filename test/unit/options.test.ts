@@ -137,7 +137,7 @@ describe('variables', () => {
     [readLogLevel, 'POST_INVOKE_LOG_LEVEL', 'NONE', LEVELS],
     [readFolder, 'POST_INVOKE_FOLDER', 'tmp', PATH],
     [readFolder, 'POST_INVOKE_FOLDER', './tmp', PATH],
-    [readFolder, 'POST_INVOKE_FOLDER', '@abstract', PATH],
+    [readFolder, 'POST_INVOKE_FOLDER', 'relative', PATH],
   ])('%p refuses %s=%s', (read, name, given, expected) => {
     const error = thrownBy(() => read({ [name]: given })) as PostInvokeError
     expect(error).toBeInstanceOf(PostInvokeError)
