@@ -3,7 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { withPostInvoke } from '../handler.ts'
+import { withPostInvoke } from '../middleware/with-post-invoke.ts'
 import { version } from '../version.ts'
 import { toLine, type VerifyAnswer, type VerifyEvent } from './verify-messages.ts'
 
