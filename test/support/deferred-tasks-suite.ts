@@ -109,7 +109,7 @@ export const describeDeferredTasks = (setup: Setup): void => {
       it(
         'waits for a promise that was under way',
         async () => {
-          const report = await run.invoke({ promise: 100 })
+          const report = await run.invoke({ promise: 700 })
           await eventually(() => run.marks().some(({ name }) => name === 'promise'), 'the promise has ended')
           const { t } = run.marks().find(({ name }) => name === 'promise') as Mark
           expect(t).toBeGreaterThan(run.time('response', report.requestId))
