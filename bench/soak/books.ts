@@ -126,7 +126,7 @@ const readLog = (logs: readonly LogLine[]) => {
       if (what === 'failed') count(failures, `${ofRequest} ${task}`)
       named.add(`${ofRequest} ${task}`)
     }
-    const [, requestId, names = ''] = /request (\S+?);? .*unfinished: (.*)$/.exec(text) ?? []
+    const [, requestId, names = ''] = /request (\S+?);? .*(?:unfinished|could not start [^:]*): (.*)$/.exec(text) ?? []
     for (const [, unfinished] of names.matchAll(/"(\S+?)"/g)) named.add(`${requestId} ${unfinished}`)
   }
   return { deferred, ended, failures, named }
