@@ -56,7 +56,7 @@ export const isJsonFormat = (): boolean => process.env.AWS_LAMBDA_LOG_FORMAT?.to
  */
 export const finishedLine = (text: string, fields: LogFields): string => {
   const message = `middy-post-invoke: ${text}`
-  if (readLogLevel() === 'SILENT') return ''
+  if (process.env.POST_INVOKE_LOG_LEVEL?.toUpperCase() === 'SILENT') return ''
   if (!isJsonFormat()) return `${message.replaceAll('\n', ' ')}\n`
   if (process.env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase() === 'FATAL') return ''
   return `${JSON.stringify({ level: 'ERROR', message, ...fields })}\n`
