@@ -48,9 +48,10 @@ const minutes = ((performance.now() - startedAt) / 60_000).toFixed(1)
 const summary = `${targets.filter(isMet).length} of ${targets.length} targets are met.`
 console.log(`\n${summary} It took ${minutes} minutes.`)
 
-if (!settings.quick && settings.only.length === 0) {
+if (settings.write) {
   const page = [
     '# Performance',
+    ...(settings.quick ? ['A quick run, of a few rounds: ratios are rough.'] : []),
     'Written by `npm run bench` on a clean checkout, after `npm ci`, `bash scripts/install-test-runtimes.sh` and `source .cache/test-runtimes.env`. Figures are medians of measurements taken side by side in one run: what is compared takes turns, in another order each round, so that whatever slows the machine slows all of it. Everything runs in the sandbox, on AWS’s own Node.js runtime clients (RIC).',
     '## Targets',
     `${summary} Where one is missed, the last column says what the same costs at the least, measured in the same run.`,

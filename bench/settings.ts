@@ -3,6 +3,8 @@ import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 
 export type Settings = {
+  /** Whether docs/performance.md is written. */
+  readonly write: boolean
   readonly quick: boolean
   /** Sections to run, by their file's name; all when empty. */
   readonly only: readonly string[]
@@ -24,6 +26,7 @@ export type Peer = {
 export const usage = `node bench/run.ts [options]
 
   --quick                     a few rounds of everything: prints ratios, writes nothing
+  --write                     writes docs/performance.md even so, and says there that it was a quick run
   --only a,b                  only these sections, writes nothing: size, imports, extension-start, cold-start, latency,
                               long-work, tasks, memory
   --peer-extension name=path  the executable file of another extension, to be measured beside ours; with a URL behind
@@ -35,6 +38,7 @@ export const readSettings = (argv: readonly string[]): Settings => {
     args: [...argv],
     options: {
       quick: { type: 'boolean', default: false },
+      write: { type: 'boolean', default: false },
       only: { type: 'string', default: '' },
       'peer-extension': { type: 'string', multiple: true, default: [] },
       'peer-wrapper': { type: 'string', multiple: true, default: [] },
@@ -43,6 +47,7 @@ export const readSettings = (argv: readonly string[]): Settings => {
   const { quick } = values
   return {
     quick,
+    write: values.write || (!quick && values.only === ''),
     only: values.only.split(',').filter(Boolean),
     peerExtensions: values['peer-extension'].map(readPeer),
     peerWrappers: values['peer-wrapper'].map(readPeer),
