@@ -154,7 +154,7 @@ const createPipe = (fd: number, isOpen: () => boolean, onBroken: () => void): Co
  */
 export const createLastWords = (path: string, onFailure: (reason: string) => void): ((text: string) => void) => {
   let file: number | undefined
-  let length = 0
+  let isEmpty = true
   let hasFailed = false
   try {
     fs().unlinkSync(path) // of a process before this one
@@ -166,13 +166,12 @@ export const createLastWords = (path: string, onFailure: (reason: string) => voi
   }
 
   return text => {
-    if (hasFailed || (text === '' && length === 0)) return
+    if (hasFailed || (text === '' && isEmpty)) return
     try {
       file ??= open()
-      const bytes = Buffer.from(text)
-      if (bytes.length > 0) fs().writeSync(file, bytes, 0, bytes.length, 0)
-      if (bytes.length < length) fs().ftruncateSync(file, bytes.length)
-      length = bytes.length
+      // Only the first two lines count. The file is never cut: to have it grow again takes longer than to write.
+      fs().writeSync(file, text || '\n\n', 0)
+      isEmpty = text === ''
     } catch (error) {
       hasFailed = true
       onFailure((error as Error).message)

@@ -210,7 +210,7 @@ const tellingBy = (pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
         hold: () => pipe.write(`hold ${itsNumber()} ${Math.round(deadline())}\n`),
         settle() {
           lastWords('')
-          pipe.write(`settled ${itsNumber()} ${/^[\w-]{0,36}/.exec(requestId)}\n`)
+          pipe.write(`settled ${itsNumber()} ${/^[\w-]{0,8}/.exec(requestId)}\n`)
           if (pipe.isBroken() && !isLayer && client.tellsEnds) process.kill(process.pid, 'SIGKILL')
         },
       }

@@ -10,7 +10,7 @@ export type PipeReader = {
   readonly path: string
   /** What lines have been written since it was asked last. */
   lines(): string[]
-  /** What stands in the file of last words. */
+  /** The two lines of last words, or nothing. */
   lastWords(): string
   /** As when the companion's process dies. */
   close(): void
@@ -45,7 +45,10 @@ export const startPipeReader = (runtimeApi: string, folder = temporaryFolder(), 
       rest = lines.pop() as string
       return lines
     },
-    lastWords: () => readFileSync(`${path}.tasks`, 'utf8'),
+    lastWords() {
+      const [gone, late] = readFileSync(`${path}.tasks`, 'utf8').split('\n')
+      return gone || late ? `${gone}\n${late}\n` : ''
+    },
     close() {
       if (isOpen) closeSync(fd)
       isOpen = false
