@@ -80,9 +80,10 @@ const firstUse: Fault[] = [
     start: () => ({ environment: { FAULTS_LATE: '1' } }),
   },
   {
+    // In an image of one's own: in Lambda's runtimes a process without a client's marks is a child of the function's.
     injected: 'The runtime client tells nothing',
     on: on.extensions,
-    start: () => ({ environment: { FAULTS_FIRST: './silent-client.mjs' } }),
+    start: () => ({ environment: { FAULTS_FIRST: './silent-client.mjs', AWS_EXECUTION_ENV: 'AWS_Lambda_Image' } }),
   },
 ]
 
