@@ -10,6 +10,7 @@ import {
   type Given,
   otherLayer,
   untilExited,
+  untilGone,
   untilMarked,
 } from '../support/fault-observe.ts'
 import { describeFaults, on } from '../support/fault-suite.ts'
@@ -51,9 +52,12 @@ const killed: Fault[] = [
     injected: 'The companion is killed between invocations',
     on: on.extensions,
     event: sleeping,
-    after: (run, { companion }) => {
+    after: async (run, { companion }) => {
+      const pid = companionPid(run)
       signal(run, 'SIGKILL')
-      return companion === 'layer' && untilExited(run)
+      // Of a layer's process Lambda is told. Of the other the function is, once it is gone: not the moment it is killed.
+      if (companion === 'layer') await untilExited(run)
+      else await untilGone(pid)
     },
   },
   {
