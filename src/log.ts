@@ -50,22 +50,27 @@ const throughConsole: LogSink = (method, message, fields) => {
 export const isJsonFormat = (): boolean => process.env.AWS_LAMBDA_LOG_FORMAT?.toUpperCase() === 'JSON'
 
 /**
- * A finished line of level error, for the log of another process, which adds nothing but the time to one in JSON.
+ * Finished lines of level error, for the log of another process, which adds nothing but the time to one in JSON. The
+ * variables are read once: each reading costs more than a line.
  *
- * @returns the empty text where the levels leave errors out.
+ * @returns what makes a line of its text, the empty text where the levels leave errors out.
  */
-export const finishedLine = (text: string, fields: LogFields): string => {
-  const message = `middy-post-invoke: ${text}`
-  if (process.env.POST_INVOKE_LOG_LEVEL?.toUpperCase() === 'SILENT') return ''
-  if (!isJsonFormat()) return `${message.replaceAll('\n', ' ')}\n`
-  if (process.env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase() === 'FATAL') return ''
-  return `${JSON.stringify({ level: 'ERROR', message, ...fields })}\n`
+export const finishedLines = (): ((text: string, fields: LogFields) => string) => {
+  const isJson = isJsonFormat()
+  if (isLevel('POST_INVOKE_LOG_LEVEL', 'SILENT') || (isJson && isLevel('AWS_LAMBDA_LOG_LEVEL', 'FATAL')))
+    return () => ''
+  return (text, fields) => {
+    const message = `middy-post-invoke: ${text}`
+    return `${isJson ? JSON.stringify({ level: 'ERROR', message, ...fields }) : message.replaceAll('\n', ' ')}\n`
+  }
 }
+
+const isLevel = (variable: string, level: string) => process.env[variable]?.toUpperCase() === level
 
 /** For the last moments of a process: what stands in a full pipe, or is written later, is lost with it. */
 export const writeSynchronously = {
   error(text: string, _error: unknown, fields: LogFields = {}): void {
-    const line = finishedLine(text, fields).replace(/^\{/, `{"timestamp":"${new Date().toISOString()}",`)
+    const line = finishedLines()(text, fields).replace(/^\{/, `{"timestamp":"${new Date().toISOString()}",`)
     let rest = Buffer.from(line)
     for (const end = performance.now() + FULL_PIPE_MS; rest.length > 0 && performance.now() < end; ) {
       try {

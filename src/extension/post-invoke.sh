@@ -60,7 +60,7 @@ held=''         # the number of the invocation that runs tasks
 last=0          # the number of the one released last
 limit=()        # the options by which `read` ends in time, at limit_end
 hands_off=''    # whether the function has said that it does
-identifier='' api='' never='' died='' worker='' has_complained=''
+identifier='' never='' died='' worker='' has_complained=''
 # only in the layer: end
 exec {log}>&2 2>/dev/null # bash writes an error for each connection that is over: what matters is looked at
 echo >/dev/null           # the first thing that a bash prints goes out line by line, all else in one piece
@@ -120,14 +120,13 @@ pause() { # SECONDS. Without a process for it: nobody ever writes to this socket
   if [[ $never ]]; then read -r -t "$1" -u "$never"; else sleep "$1"; fi
 }
 
-# --- The Extensions API ---------------------------------------------------------------------------------------------
+# --- The Extensions API: file descriptor 1, for a redirection for each request takes longer than to send it ----------------
 
 connect() { # anew. Fails where nobody listens any more: on Lambda that never is
   local wait
   pending=0 is_here='' in_step=''
   for wait in 0.02 0.1 0.5 1 2 2 ''; do
-    [[ $api ]] && exec {api}>&- && api=''
-    exec {api}<>"/dev/tcp/$host/$port" && return
+    exec 1<>"/dev/tcp/$host/$port" && return
     [[ $wait && $identifier ]] || return
     pause "$wait"
   done
@@ -135,7 +134,7 @@ connect() { # anew. Fails where nobody listens any more: on Lambda that never is
 
 # One write for each request: a second small one would wait 40 ms for the first to be acknowledged.
 ask() { # for the next event
-  until printf '%s' "$next_request" >&"$api"; do connect || exit 1; done
+  until printf '%s' "$next_request"; do connect || exit 1; done
   ((pending += 1))
 }
 
@@ -147,7 +146,7 @@ read_answer() {
   if [[ $is_here ]]; then
     # No -t where nothing is waited for: with it, bash 5.2 makes two system calls for each byte, and the whole invocation
     # would take three times as long.
-    IFS= read -r -N 17 -u "$api" answer || return
+    IFS= read -r -N 17 -u 1 answer || return
   else
     wait_for_answer || return
   fi
@@ -163,7 +162,7 @@ read_answer() {
     ((${#length} < 7)) || return
     length=$((10#0$length - ${#answer})) # 10#, because zeros in front mean octal numbers
     if ((length > 0)); then
-      [[ $is_here ]] && ! read -t 0 -u "$api" && patience=(-t 2)
+      [[ $is_here ]] && ! read -t 0 -u 1 && patience=(-t 2)
       read_bytes "$length" || return
     fi
     body=$answer
@@ -180,7 +179,7 @@ read_answer() {
 }
 
 wait_for_answer() {
-  until IFS= read -r ${function_pid:+-t 2} -N 1 -u "$api" answer; do
+  until IFS= read -r ${function_pid:+-t 2} -N 1 -u 1 answer; do
     (($? > 128)) || return # more than 128: time is up
     check_function
   done
@@ -190,7 +189,7 @@ wait_for_answer() {
 
 read_bytes() { # COUNT: adds them to answer
   local bytes
-  IFS= read -r "${patience[@]}" -N "$1" -u "$api" bytes
+  IFS= read -r "${patience[@]}" -N "$1" -u 1 bytes
   set -- $?
   answer+=$bytes
   return "$1"
@@ -198,7 +197,7 @@ read_bytes() { # COUNT: adds them to answer
 
 read_line() { # adds it to answer
   local line
-  IFS= read -r "${patience[@]}" -u "$api" line && ((${#answer} < 16384)) && answer+=$line$'\n'
+  IFS= read -r "${patience[@]}" -u 1 line && ((${#answer} < 16384)) && answer+=$line$'\n'
 }
 
 read_chunks() {
@@ -224,7 +223,7 @@ next_event() {
     ((pending)) || ask
     if read_answer; then ((pending -= 1)); else connect || exit 1; fi
     if [[ $head = HTTP/1.?' 200'* ]]; then
-      event=$body block=$((${#head} - 15))
+      event=$body block=$((${#head} - 13))
       [[ $event = *'"eventType":'?( )'"INVOKE"'* ]] && return
       # only in the layer: begin
       [[ $event = *'"eventType":'?( )'"SHUTDOWN"'* ]] && shut_down
@@ -254,7 +253,7 @@ register() { # NAME EVENTS
   # In one piece, which has to end with a line: a second small one would wait 40 ms for the first to be acknowledged.
   printf -v request 'POST /2020-01-01/extension/register HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Name: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
     "$address" "$1" "${#body_sent}" "$body_sent"
-  printf '%s' "$request" >&"$api"
+  printf '%s' "$request"
   read_answer || is_over=1
   [[ $head = HTTP/1.?' 200'* ]] || return
   name=${head,,} name=${name%%$'\nlambda-extension-identifier:'*}
@@ -271,7 +270,9 @@ register() { # NAME EVENTS
 listen() {
   local kind number rest first=''
   [[ $pending -gt 0 && ! $event ]] && wait_for_line
-  while read -r "${limit[@]}" -u "$lines" kind number rest || is_late $?; do
+  # The first character alone, for with -t bash makes three system calls for each one. A line comes as a whole, with one write.
+  while [[ $first ]] || IFS= read -r "${limit[@]}" -N 1 -u "$lines" first || is_late $?; do
+    [[ $first = [!$'\n'] ]] && { read -r -u "$lines" kind number rest || is_late 1 || return; }
     kind=$first$kind first=''
     # only in the layer: begin
     present=1
@@ -314,24 +315,22 @@ is_new() { [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 && $1 -gt $last ]]; 
 # asked with success, and then nothing is read here while the function answers.
 wait_for_line() {
   local seconds asked=${EPOCHREALTIME%.*}
-  for seconds in 0.05 0.5 5; do
+  for seconds in 0.2 5; do
     IFS= read -r -t "$seconds" -N 1 -u "$lines" first && break
     (($? > 128 && ${EPOCHREALTIME%.*} - asked < 10)) || return # end-of-file, or frozen for longer than time was up
-    if read -t 0 -u "$api"; then
+    if read -t 0 -u 1; then
       next_event
       limit_by_event
       return
     fi
   done
-  [[ $first = $'\n' ]] && first='' # an empty line
 }
 
 is_late() { # STATUS of read. Sets news, or else there is more to be read
-  kind=''
   if (($1 <= 128)); then news=gone; return 1; fi
   # Once more, when time is up: the process may have written, or be gone, because it has timed out for instance.
   if read -t 0 -u "$lines"; then
-    limit_end=1
+    first=$'\n' limit_end=1
     return
   fi
   news=late
@@ -393,7 +392,7 @@ release() {
   if [[ ! $event ]]; then
     # To read an event takes bash longer than to ask for the next one. So that comes first where the event is here, and can
     # only be the right one.
-    if [[ $in_step && ! $busy ]] && read -t 0 -u "$api"; then
+    if [[ $in_step && ! $busy ]] && read -t 0 -u 1; then
       is_here=1
       ask
     fi
@@ -466,7 +465,7 @@ start_worker() {
     [[ $never ]] && exec {never}>&-
     unset NODE_OPTIONS # these are the function's: a tracer would be loaded here too
     POST_INVOKE_EXTENSION_IDENTIFIER=$identifier \
-      exec "$node" "${BASH_SOURCE[0]%/*}/../post-invoke/worker.cjs" 3>&1 >&"$log" 2>&1 {log}>&- {api}>&- {lines}<&-
+      exec "$node" "${BASH_SOURCE[0]%/*}/../post-invoke/worker.cjs" 3>&1 >&"$log" 2>&1 {log}>&- {lines}<&-
   }
   worker=$WORKER_PID
   exec {to_worker}>&"${WORKER[1]}"- {from_worker}<&"${WORKER[0]}"-
@@ -600,7 +599,7 @@ start_command() { # before the first event is asked for, which ends Init
   # Asked for, and impossible: better no environment than one in which it is missing without a word.
   error='{"errorMessage":"POST_INVOKE_COMMAND needs Node.js, and there is none on PATH nor at /var/lang/bin/node","errorType":"Extension.NoNode","stackTrace":[]}'
   printf 'POST /2020-01-01/extension/init/error HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Identifier: %s\r\nLambda-Extension-Function-Error-Type: Extension.NoNode\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
-    "$address" "$identifier" "${#error}" "$error" >&"$api"
+    "$address" "$identifier" "${#error}" "$error"
   read_answer
   exit 1
 }

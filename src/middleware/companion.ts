@@ -1,5 +1,5 @@
 // Which companion keeps the environment awake after the response, decided once, at init; and what it is told.
-import { finishedLine, type Log } from '../log.ts'
+import { finishedLines, type Log } from '../log.ts'
 import { type CompanionMode, isManagedInstances, readFolder } from '../variables.ts'
 import { version } from '../version.ts'
 import { type CompanionPipe, createLastWords, openPipe, PROTOCOL, pipePath, startCompanion } from './companion-pipe.ts'
@@ -179,6 +179,7 @@ const tellingBy = (pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
   const lastWords = createLastWords(`${companionPath(variables)}.tasks`, reason =>
     log.warnOnce('WARN_LAST_WORDS', `what would be lost with this process cannot be written down (${reason})`),
   )
+  const line = finishedLines()
   let count = 0
   pipe.write(client.tellsEnds ? 'open\n' : 'watch\n')
 
@@ -198,12 +199,13 @@ const tellingBy = (pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
       }
       return {
         wouldLose(tasks, list) {
-          const line = (text: string) => finishedLine(text, { requestId, tasks })
+          const fields = { requestId, tasks }
           lastWords(
             list &&
-              line(`the function's process ended in the middle of request ${requestId}; unfinished: ${list}`) +
+              line(`the function's process ended in the middle of request ${requestId}; unfinished: ${list}`, fields) +
                 line(
                   `released request ${requestId} before its deadline although it has not settled; unfinished: ${list}`,
+                  fields,
                 ),
           )
         },

@@ -127,10 +127,10 @@ const MAX_NAMES = 50
 export const listTasks = ({ names, more }: TaskList): string =>
   names.map(name => JSON.stringify(name)).join(', ') + (more > 0 ? ` and ${more} more` : '')
 
-const toList = (entries: readonly TaskEntry[]): TaskList => ({
-  names: entries.slice(0, MAX_NAMES).map(({ label }) => label),
-  more: Math.max(0, entries.length - MAX_NAMES),
-})
+const toList = (entries: readonly TaskEntry[], count = entries.length): TaskList => {
+  const names = entries.slice(0, MAX_NAMES).map(({ label }) => label)
+  return { names, more: count - names.length }
+}
 
 /**
  * @param request - Middy's, or the like of it: it leaves in `error` what was thrown.
@@ -487,9 +487,9 @@ export const createInvocation = (
   }
 
   const unfinished = (): TaskList => {
-    const entries = [...running].map(({ entry }) => entry)
-    const { names } = toList([...entries, ...stack.next(MAX_NAMES)])
-    return { names, more: entries.length + stack.size() - names.length }
+    const entries = stack.next(MAX_NAMES)
+    if (running.size > 0) entries.unshift(...[...running].map(({ entry }) => entry))
+    return toList(entries, running.size + stack.size())
   }
 
   /** Keeps up to date what the companion would name. Of very many tasks: as the hooks end, and when they are few again. */

@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import { afterEach, describe, expect, it, jest } from '@jest/globals'
 import {
   createLog,
-  finishedLine,
+  finishedLines,
   type LogFields,
   type Logger,
   type LogSink,
@@ -203,7 +203,7 @@ describe('a log with a logger', () => {
 })
 
 describe('a finished line, for the log of another process', () => {
-  const line = () => finishedLine('two\nlines', { requestId: 'r1', tasks: ['"a"'] })
+  const line = () => finishedLines()('two\nlines', { requestId: 'r1', tasks: ['"a"'] })
 
   it('as text is one line, whatever the text', () => {
     expect(line()).toBe('middy-post-invoke: two lines\n')
