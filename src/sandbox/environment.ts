@@ -17,6 +17,7 @@ import { createWaits } from './waits.ts'
  */
 export const createEnvironment = (settings: Settings, address: string, variables: Variables, recorder: Recorder) => {
   const { record } = recorder
+  const { patience } = settings
   const waits = createWaits()
   const telemetry = createTelemetry()
   const exits: ProcessEnd[] = []
@@ -106,7 +107,7 @@ export const createEnvironment = (settings: Settings, address: string, variables
 
   const init = async (): Promise<Failure | undefined> => {
     record({ type: 'init-started' })
-    const deadline = performance.now() + settings.initTimeout
+    const deadline = performance.now() + settings.initTimeout + patience
     const reach = async (isReached: () => boolean, describeMissing: () => string): Promise<Failure | undefined> => {
       await waits.until(() => failure !== undefined || isReached(), deadline - performance.now())
       return failure ?? (isReached() ? undefined : initTimeout(settings.initTimeout, describeMissing(), initError))
@@ -158,7 +159,7 @@ export const createEnvironment = (settings: Settings, address: string, variables
     extensions.invoke({ deadlineMs, requestId, invokedFunctionArn: functionArn, tracing })
 
     const isReleased = () => runtime.isReady() && extensions.areReady('INVOKE')
-    const inTime = await waits.until(() => failure !== undefined || isReleased(), settings.timeout)
+    const inTime = await waits.until(() => failure !== undefined || isReleased(), settings.timeout + patience)
     if (failure) {
       const { errorType, message } = failure
       answer(platformError(errorType, `RequestId: ${requestId} Error: ${message}`))
@@ -190,15 +191,16 @@ export const createEnvironment = (settings: Settings, address: string, variables
     if (processes.thaw()) record({ type: 'thawed' })
     const hasExternal = settings.extensions.size > 0
     const hasInternal = extensions.list().some(({ kind }) => kind === 'internal')
-    const budget = hasExternal ? EXTERNAL_BUDGET_MS : hasInternal ? INTERNAL_BUDGET_MS : 0
+    const isTold = hasExternal || hasInternal
+    const budget = (hasExternal ? EXTERNAL_BUDGET_MS : INTERNAL_BUDGET_MS) + patience
     const deadlineMs = Math.floor(Date.now() + budget)
 
     const functionProcess = processes.get(FUNCTION_PROCESS)
     if (functionProcess?.isAlive()) {
-      if (budget > 0) {
+      if (isTold) {
         record({ type: 'sigterm', process: FUNCTION_PROCESS })
         functionProcess.signal('SIGTERM')
-        await waits.until(() => !functionProcess.isAlive(), hasExternal ? RUNTIME_SHARE_MS : INTERNAL_BUDGET_MS)
+        await waits.until(() => !functionProcess.isAlive(), hasExternal ? RUNTIME_SHARE_MS + patience : budget)
       }
       await kill(functionProcess)
     }

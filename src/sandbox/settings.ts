@@ -19,6 +19,7 @@ export type Settings = {
   readonly node: string
   readonly executionEnvironment: string
   readonly initTimeout: number
+  readonly patience: number
 }
 
 export const readOptions = (options: SandboxOptions): Settings => {
@@ -37,6 +38,7 @@ export const readOptions = (options: SandboxOptions): Settings => {
     node,
     executionEnvironment: options.executionEnvironment ?? 'AWS_Lambda_nodejs24.x',
     initTimeout: milliseconds('initTimeout', options.initTimeout ?? 10_000),
+    patience: options.patience ? milliseconds('patience', options.patience) : 0,
   }
 }
 

@@ -30,6 +30,13 @@ export type SandboxOptions = {
   readonly executionEnvironment?: string | undefined
   /** How long Init may take, in milliseconds. Default 10,000. */
   readonly initTimeout?: number | undefined
+  /**
+   * Milliseconds that the sandbox waits longer than Lambda before it ends something: an Init, an invocation at the
+   * function's timeout, a process at the shutdown. For tests that must not fail on a busy machine. An invocation's
+   * deadline is told as Lambda tells it; that of SHUTDOWN has them added. Default 0.
+   * @example `createSandbox({ taskRoot, handler, timeout: 1_000, patience: 5_000 })`
+   */
+  readonly patience?: number | undefined
   /** Called with every event as it happens. */
   readonly onEvent?: ((event: SandboxEvent) => void) | undefined
   /** Called with every line that a process writes, as it is read. */

@@ -104,6 +104,7 @@ describe(TABLE, () => {
           companion,
           freeze: true,
           timeout: fault.timeout ?? 10_000,
+          patience: 1_500,
           // Time enough for a busy machine: what is measured elsewhere is how long it holds.
           environment: { POST_INVOKE_SPOOL: spool, POST_INVOKE_HAND_OFF_BUDGET: '3000' },
         })

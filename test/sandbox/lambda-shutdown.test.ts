@@ -96,6 +96,24 @@ test('SHUTDOWN names its reason and a deadline', async () => {
   expect(deadlineMs).toBeGreaterThanOrEqual(before + 2_000)
 })
 
+test('patience comes on top of every limit, and of what SHUTDOWN is told', async () => {
+  const sandbox = await start({
+    layers: [bashLayer],
+    timeout: 100,
+    patience: 2_000,
+    environment: { IGNORE_SIGTERM: '1' },
+  })
+  const before = Date.now()
+  const report = await sandbox.invoke({ sleepMs: 60_000 })
+  expect(report).toMatchObject({ status: 'timeout', timedOut: true })
+  expect(report.at).toBeGreaterThan(2_000)
+  const [invoke] = sandbox.events.filter(({ type }) => type === 'invoke') as [{ deadlineMs: number }]
+  expect(invoke.deadlineMs).toBeLessThan(before + 2_000)
+  // The environment that timed out has ended: after the patience of the invocation, with that of the shutdown.
+  const { deadlineMs } = JSON.parse(lines(sandbox, 'bash-extension').at(-1) ?? '')
+  expect(deadlineMs).toBeGreaterThanOrEqual(before + 2_000 + 2_000 + 2_000)
+})
+
 test('waits for invocations under way, and refuses new ones', async () => {
   const sandbox = await start({})
   const sent = [1, 2].map(n => sandbox.send({ n, sleepMs: 20 }))

@@ -15,13 +15,14 @@ const ran = (run: Run) =>
   )
 
 export const describeCommand = (client: RuntimeClient): void => {
-  const start = (environment: Record<string, string>, handler = 'plain.handler', timeout = 10_000) =>
+  const start = (environment: Record<string, string>, handler = 'plain.handler', timeout = 10_000, patience = 0) =>
     startRun({
       client,
       companion: 'layer',
       taskRoot: handOffFixtures,
       handler,
       timeout,
+      patience,
       freeze: true,
       environment: { POST_INVOKE_COMMAND: COMMAND, ...environment },
     })
@@ -71,7 +72,12 @@ export const describeCommand = (client: RuntimeClient): void => {
     })
 
     it('that does not end is ended before the deadline, with all that it has started, and named', async () => {
-      const run = await start({ POST_INVOKE_COMMAND: 'trap "" TERM; sleep 30 & sleep 30' }, 'plain.handler', 1_500)
+      const run = await start(
+        { POST_INVOKE_COMMAND: 'trap "" TERM; sleep 30 & sleep 30' },
+        'plain.handler',
+        1_500,
+        5_000,
+      )
       await using _sandbox = run.sandbox
       const { requestId, timedOut } = await run.invoke({})
       expect(timedOut).toBe(false)
@@ -90,7 +96,7 @@ export const describeCommand = (client: RuntimeClient): void => {
 
     it('runs at the end of the environment, after a timeout and after a crash', async () => {
       for (const event of [{ hangs: true }, { dies: 'same tick' }]) {
-        const run = await start({}, 'index.handler', 1_000)
+        const run = await start({}, 'index.handler', 1_000, 3_000)
         await using _sandbox = run.sandbox
         const { requestId } = await run.invoke(event)
         await run.sandbox.shutdown()

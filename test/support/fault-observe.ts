@@ -11,7 +11,7 @@ export type Combination = { readonly client: RuntimeClient; readonly companion: 
 type StartOptions = Parameters<typeof startRun>[0]
 
 /** What an environment is started with; `command` goes around that of the runtime client. */
-export type Start = Partial<Pick<StartOptions, 'timeout' | 'freeze' | 'layers' | 'environment'>> & {
+export type Start = Partial<Pick<StartOptions, 'timeout' | 'patience' | 'freeze' | 'layers' | 'environment'>> & {
   command?: (argv: readonly string[]) => readonly string[]
 }
 
@@ -76,8 +76,11 @@ export type Sight = {
 /** Longer than anything here takes, and an end to what hangs. */
 const TIMEOUT_MS = 10_000
 
+/** What is said and done at the deadline comes late on a busy machine: the sandbox ends things only so much later. */
+const PATIENCE_MS = 1_500
+
 /** How long log lines of a process may be on their way. Only what is lost in silence waits for it. */
-const SETTLE_MS = 1_000
+const SETTLE_MS = 3_000
 const CONTROL_SETTLE_MS = 200
 
 /** A hold that is this close to the function's timeout, and in which nothing has gone on for so long, has ended by its cap. */
@@ -173,6 +176,7 @@ const start = async (fault: Fault, given: Given): Promise<Started | { readonly i
       client: inFixtures(client, command),
       ...(!isControl && { companion }),
       freeze: true,
+      patience: PATIENCE_MS,
       ...options,
       timeout,
       environment: { ...(isControl && { FAULTS_WITHOUT: '1' }), ...options.environment },

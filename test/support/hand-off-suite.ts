@@ -127,16 +127,22 @@ export const describeHandOff = ({ client, companion }: { client: RuntimeClient; 
     })
 
     it('waits in the spool when the function times out', async () => {
-      await using run = await start({ timeout: 2_500, environment: { POST_INVOKE_HAND_OFF_BUDGET: '2000' } })
+      await using run = await start({
+        timeout: 2_500,
+        patience: 2_000,
+        environment: { POST_INVOKE_HAND_OFF_BUDGET: '2000' },
+      })
       const first = await run.invoke({ hangs: true, work: [['note'], [{ url: run.target.url }]] })
       expect(first.timedOut).toBe(true)
       // The layer's companion has two seconds at the end of the environment; any other one has the next one's.
+      const hasEnded = () => run.sandbox.events.some(({ type }) => type === 'shutdown-ended')
       await eventually(async () => {
-        if (!isLayer) await run.invoke({})
+        if (!isLayer || hasEnded()) await run.invoke({})
         return waiting(run).length === 0
       }, 'all is done')
-      expect(jobsOf(run, first.requestId)).toHaveLength(1)
-      expect(run.target.received).toHaveLength(1)
+      // Once, but for one that was done at the very moment at which time was up.
+      expect(jobsOf(run, first.requestId).length).toBeGreaterThanOrEqual(1)
+      expect([...run.target.keys().keys()]).toEqual([`${first.requestId}-2`])
     })
 
     it.each(['same tick', 'with the response', 'after'])('outlives its process, killed: %s', async dies => {
@@ -197,7 +203,7 @@ export const describeHandOff = ({ client, companion }: { client: RuntimeClient; 
     })
 
     it('is done within the last two seconds, when the environment ends', async () => {
-      await using run = await start({ timeout: 700 })
+      await using run = await start({ timeout: 700, patience: 5_000 })
       const { requestId } = await run.invoke({ work: [['sleep', { ms: 600 }]] })
       expect(jobsOf(run, requestId)).toEqual([])
       await run.sandbox.shutdown()

@@ -29,7 +29,8 @@ export type Run = {
   marks(requestId?: string): Mark[]
   /** When an event of a request happened, on the clock of the marks. */
   time(type: SandboxEvent['type'], requestId: string): number
-  /** When a process ended, on the clock of the marks. */
+  /** When a process was told to end, and when it ended, on the clock of the marks. */
+  signalTime(process: string): number
   exitTime(process: string): number
   /** Log lines of the package itself that contain all of `parts`; all of them where none are given. */
   logged(...parts: string[]): string[]
@@ -43,6 +44,8 @@ export const startRun = async (options: {
   handler?: string
   freeze?: boolean
   timeout?: number
+  /** As the sandbox's. For what has to happen near the end of a time: a busy machine is late. */
+  patience?: number
   environment?: Record<string, string>
   layers?: readonly string[]
   executionEnvironment?: string
@@ -55,6 +58,7 @@ export const startRun = async (options: {
     layers: options.layers ?? (companion === 'layer' ? [layer] : []),
     // Longer than a test may take: what is only released by the cap fails by its test's timeout.
     timeout: options.timeout ?? 120_000,
+    patience: options.patience ?? 0,
     freeze: options.freeze ?? false,
     environment: {
       ...(companion && { POST_INVOKE_COMPANION: companion === 'gate' ? 'embedded' : companion }),
@@ -63,6 +67,11 @@ export const startRun = async (options: {
     ...(options.executionEnvironment && { executionEnvironment: options.executionEnvironment }),
     onEvent: event => times.push({ event, t: Number(process.hrtime.bigint()) / 1e6 }),
   })
+  const timeOf = (type: 'sigterm' | 'process-exited', process: string): number => {
+    const found = times.find(({ event }) => event.type === type && event.process === process)
+    if (!found) throw new Error(`no event ${type} of the process ${process}`)
+    return found.t
+  }
   return {
     sandbox,
     invoke: (event, requestId) => sandbox.invoke(event, requestId === undefined ? {} : { requestId }),
@@ -80,11 +89,8 @@ export const startRun = async (options: {
       if (!found) throw new Error(`no event ${type} of request ${requestId}`)
       return found.t
     },
-    exitTime(process) {
-      const found = times.find(({ event }) => event.type === 'process-exited' && event.process === process)
-      if (!found) throw new Error(`the process ${process} has not ended`)
-      return found.t
-    },
+    signalTime: process => timeOf('sigterm', process),
+    exitTime: process => timeOf('process-exited', process),
     logged: (...parts) =>
       sandbox.logs
         .map(({ text }) => text)
@@ -96,11 +102,13 @@ export const layer = fileURLToPath(new URL('../../dist/layer', import.meta.url))
 
 export const fixtures = fileURLToPath(new URL('../fixtures/post-invoke', import.meta.url))
 
+const EVENTUALLY_MS = 30_000
+
 /** Waits for something that other processes bring about, such as a log line on its way. */
 export const eventually = async (check: () => boolean | Promise<boolean>, what: string): Promise<void> => {
-  const end = performance.now() + 10_000
+  const end = performance.now() + EVENTUALLY_MS
   while (!(await check())) {
-    if (performance.now() > end) throw new Error(`not so within 10 s: ${what}`)
+    if (performance.now() > end) throw new Error(`not so within ${EVENTUALLY_MS} ms: ${what}`)
     await new Promise(resolve => setTimeout(resolve, 5))
   }
 }

@@ -2,7 +2,13 @@ import { describe, expect, it } from '@jest/globals'
 import { type CompanionName, eventually, type Run, startRun } from './run.ts'
 import type { RuntimeClient } from './runtime-clients.ts'
 
-const TEST_MS = 20_000
+const TEST_MS = 60_000
+
+/** The process itself keeps to Lambda's time, and at a busy hour the machine does not: it is killed so much later. */
+const PATIENCE_MS = 5_000
+
+/** What its process has beside an external extension, and without one. */
+const LAMBDAS_MS = { layer: 300, internal: 500, gate: 500 }
 
 /** The shutdown drain, the same whatever the runtime client and the companion. */
 export const describeShutdown = (setup: {
@@ -13,14 +19,23 @@ export const describeShutdown = (setup: {
   shutdowns: number
 }): void => {
   const { client, companion, freeze = false, shutdowns } = setup
-  const start = (hooks: string, options: { timeout?: number } = {}) =>
-    startRun({ client, companion, freeze, handler: 'shutdown.handler', environment: { HOOKS: hooks }, ...options })
+  const start = (hooks: string, { timeout, patience = PATIENCE_MS }: { timeout?: number; patience?: number } = {}) =>
+    startRun({
+      client,
+      companion,
+      freeze,
+      handler: 'shutdown.handler',
+      patience,
+      ...(timeout && { timeout }),
+      environment: { HOOKS: hooks },
+    })
 
   describe(`the shutdown drain: ${client.name}, ${companion}${freeze ? ', frozen between invocations' : ''}`, () => {
     it(
       `runs hooks, last in, first out, and ends the process itself, in ${shutdowns} of ${shutdowns}`,
       async () => {
         const toTheEnd: number[] = []
+        let inTime = 0
         for (let count = 0; count < shutdowns; count++) {
           const run = await start('plain')
           await using _sandbox = run.sandbox
@@ -34,10 +49,11 @@ export const describeShutdown = (setup: {
           })
           expect(run.logged('shutdown')).toEqual([])
           toTheEnd.push(run.exitTime('function') - (marked(run, 'first')?.t ?? Number.NaN))
+          if (run.exitTime('function') - run.signalTime('function') < LAMBDAS_MS[companion]) inTime++
         }
         toTheEnd.sort((one, other) => one - other)
         console.log(
-          `${client.name}, ${companion}: from the last hook's end to the end of the process, median ${toTheEnd[shutdowns >> 1]?.toFixed(1)} ms, most ${toTheEnd.at(-1)?.toFixed(1)} ms, of ${shutdowns}`,
+          `${client.name}, ${companion}: from the last hook's end to the end of the process, median ${toTheEnd[shutdowns >> 1]?.toFixed(1)} ms, most ${toTheEnd.at(-1)?.toFixed(1)} ms; within Lambda's ${LAMBDAS_MS[companion]} ms in ${inTime} of ${shutdowns}`,
         )
       },
       TEST_MS + shutdowns * 2_000,
@@ -102,7 +118,7 @@ export const describeShutdown = (setup: {
     it(
       'runs the tasks of a function that timed out, with that outcome',
       async () => {
-        const run = await start('plain', { timeout: 1_000 })
+        const run = await start('plain', { timeout: 1_000, patience: 2_000 })
         await using _sandbox = run.sandbox
         const report = await run.invoke({ hang: true, tasks: ['one', 'two'] })
         expect(report).toMatchObject({ status: 'timeout', timedOut: true })
@@ -136,7 +152,7 @@ export const describeShutdown = (setup: {
     it(
       'is off by option: then a task of a function that timed out is lost',
       async () => {
-        const run = await start('off', { timeout: 500 })
+        const run = await start('off', { timeout: 500, patience: 1_000 })
         await using _sandbox = run.sandbox
         expect(await run.invoke({ hang: true, tasks: ['one'] })).toMatchObject({ timedOut: true })
         expect(run.marks().filter(({ what }) => what === 'task')).toEqual([])
