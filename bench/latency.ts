@@ -3,7 +3,6 @@
 import type { InvocationReport, Sandbox } from 'middy-post-invoke/sandbox'
 import { type FunctionSetup, layerOf, nodeExtension, startFunction } from './functions.ts'
 import { type Control, digits, type Section, type Target, withUnit } from './page.ts'
-import { drawBars } from './picture.ts'
 import type { Peer, Settings } from './settings.ts'
 import { difference, median, quantile, ratio, type Samples, sideBySide } from './statistics.ts'
 
@@ -129,10 +128,6 @@ export const measureLatency = async (folder: string, settings: Settings): Promis
       ]
     }),
   )
-  const bars = cases
-    .filter(({ client, tasks }) => client === 'ric4' && tasks === 1)
-    .map(({ client, name, tasks }) => ({ label: name, value: median(answered(client, name, tasks)) }))
-  const title = `The caller's wait for an answer with ${WORK_MS} ms of work behind it, in milliseconds: medians, on RIC 4.`
   return {
     title: 'Answer latency and hold',
     text: `The caller's wait, from INVOKE until the answer has been read, and what follows it until the environment is released. One task is ${WORK_MS} ms of waiting. "again" is a second environment like "plain": its ratio should be 1.00, and what it is away from that is this machine's noise. In brackets: 95 % intervals.`,
@@ -142,7 +137,6 @@ export const measureLatency = async (folder: string, settings: Settings): Promis
     ],
     targets,
     controls,
-    pictures: [{ file: 'performance-latency.svg', title, svg: drawBars(title, bars) }],
   }
 }
 

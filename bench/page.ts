@@ -9,8 +9,6 @@ export type Section = {
   readonly targets: readonly Target[]
   /** What was measured against itself: how far a figure of this section can be off. */
   readonly controls?: readonly Control[]
-  /** Names of SVG files in docs/ and what they hold. */
-  readonly pictures?: readonly Picture[]
 }
 
 export type Table = { readonly columns: readonly string[]; readonly rows: readonly (readonly string[])[] }
@@ -29,17 +27,10 @@ export type Control = { readonly figure: string; readonly unit: Unit; readonly m
 
 export type Unit = 'ms' | 'MB' | 'kB' | '×' | 'lines'
 
-export type Picture = { readonly file: string; readonly title: string; readonly svg: string }
-
 export const isMet = ({ measured, limit }: Target): boolean => figureOf(measured) <= limit
 
-export const toMarkdown = ({ title, text, tables, pictures = [] }: Section): string =>
-  [
-    `## ${title}`,
-    text,
-    ...pictures.map(picture => `![${picture.title}](${picture.file})`),
-    ...tables.map(tableToMarkdown),
-  ].join('\n\n')
+export const toMarkdown = ({ title, text, tables }: Section): string =>
+  [`## ${title}`, text, ...tables.map(tableToMarkdown)].join('\n\n')
 
 export const targetsTable = (targets: readonly Target[]): Table => ({
   columns: ['Figure', 'Target', 'Measured', '', 'Why missed'],

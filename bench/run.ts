@@ -1,5 +1,5 @@
-// Measures everything, one section after the other, and writes docs/performance.md. See settings.ts for what can be asked
-// for.
+// Measures everything, one section after the other, and writes docs/evidence/performance.md and what docs/performance.md
+// says of it. See settings.ts for what can be asked for.
 import { writeFileSync } from 'node:fs'
 import { measureColdStart } from './cold-start.ts'
 import { measureExtensionStart } from './extension-start.ts'
@@ -12,6 +12,7 @@ import { measureMemory } from './memory.ts'
 import { controlsTable, isMet, type Section, tableToMarkdown, tableToText, targetsTable, toMarkdown } from './page.ts'
 import { readSettings, usage } from './settings.ts'
 import { measureSize } from './size.ts'
+import { writeSummary } from './summary.ts'
 import { measureTasks } from './tasks.ts'
 
 const settings = readSettings(process.argv.slice(2))
@@ -50,7 +51,8 @@ console.log(`\n${summary} It took ${minutes} minutes.`)
 
 if (settings.write) {
   const page = [
-    '# Performance',
+    '# Performance: the evidence',
+    'What a reader decides by stands in [performance](../performance.md).',
     ...(settings.quick ? ['A quick run, of a few rounds: ratios are rough.'] : []),
     'Written by `npm run bench` on a clean checkout, after `npm ci`, `bash scripts/install-test-runtimes.sh` and `source .cache/test-runtimes.env`. Figures are medians of measurements taken side by side in one run: what is compared takes turns, in another order each round, so that whatever slows the machine slows all of it. Everything runs in the sandbox, on AWS’s own Node.js runtime clients (RIC).',
     '## Targets',
@@ -63,8 +65,6 @@ if (settings.write) {
     '## Machine',
     tableToMarkdown(machine),
   ]
-  writeFileSync(new URL('../docs/performance.md', import.meta.url), `${page.join('\n\n')}\n`)
-  for (const { file, svg } of sections.flatMap(({ pictures = [] }) => pictures)) {
-    writeFileSync(new URL(`../docs/${file}`, import.meta.url), svg)
-  }
+  writeFileSync(new URL('../docs/evidence/performance.md', import.meta.url), `${page.join('\n\n')}\n`)
+  writeSummary()
 }

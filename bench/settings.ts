@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 
 export type Settings = {
-  /** Whether docs/performance.md is written. */
+  /** Whether docs/evidence/performance.md is written, and docs/performance.md from it. */
   readonly write: boolean
   readonly quick: boolean
   /** Sections to run, by their file's name; all when empty. */
@@ -26,7 +26,7 @@ export type Peer = {
 export const usage = `node bench/run.ts [options]
 
   --quick                     a few rounds of everything: prints ratios, writes nothing
-  --write                     writes docs/performance.md even so, and says there that it was a quick run
+  --write                     writes the pages even so, and says there that it was a quick run
   --only a,b                  only these sections, writes nothing: size, imports, extension-start, cold-start, latency,
                               long-work, tasks, memory
   --peer-extension name=path  the executable file of another extension, to be measured beside ours; with a URL behind

@@ -76,10 +76,12 @@ const prepare = () => {
   }
 }
 
-const isPacked = (path: string): boolean =>
-  [...manifest().files, 'README.md', 'LICENSE', 'package.json'].some(
-    packed => path === packed || path.startsWith(`${packed}/`),
-  )
+const isPacked = (path: string): boolean => {
+  const isIn = (folder: string) => path === folder || path.startsWith(`${folder}/`)
+  const files: readonly string[] = manifest().files
+  const left = files.flatMap(name => (name.startsWith('!') ? name.slice(1) : []))
+  return [...files, 'README.md', 'LICENSE', 'package.json'].some(isIn) && !left.some(isIn)
+}
 
 type Base = { readonly page: string; readonly image: string }
 

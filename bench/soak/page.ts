@@ -1,4 +1,4 @@
-// The tables of docs/reliability.md that a soak writes itself, one with faults and one of memory without them: a row for
+// The tables of docs/evidence/reliability.md that a soak writes itself, one with faults and one of memory without them: a row for
 // each combination, and on what it was measured.
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'

@@ -10,7 +10,7 @@ export type Settings = {
   readonly freeze: boolean
   readonly faults: boolean
   readonly seed: number
-  /** Whether the result goes into docs/reliability.md. */
+  /** Whether the result goes into docs/evidence/reliability.md. */
   readonly write: boolean
   readonly combinations: readonly Combination[]
 }
@@ -25,7 +25,7 @@ export const usage = `node bench/soak.ts [options]
   --freeze           stops the processes of an environment between invocations
   --faults           kills, exits, unhandled rejections, hanging handlers and bodies that break off
   --seed n           repeats a mixture; default: a new one
-  --write            puts the result into docs/reliability.md
+  --write            puts the result into docs/evidence/reliability.md
   --quick            a minute of all with faults, frozen`
 
 const COMPANIONS = ['gate', 'internal', 'layer'] as const

@@ -5,7 +5,7 @@ import { readRows, readSummary, summarize, writesDocs } from '../support/fault-t
 // Other files may be writing it at this moment.
 const whenRead = writesDocs ? describe.skip : describe
 
-whenRead('docs/reliability.md', () => {
+whenRead('docs/evidence/reliability.md', () => {
   it('counts its rows', () => {
     expect(readSummary()).toBe(summarize(readRows()))
   })

@@ -24,7 +24,7 @@ describe('the tarball', () => {
         'README.md',
         'llms.txt',
         'package.json',
-        ...readdirSync(join(root, 'docs')).map(name => `docs/${name}`),
+        ...readdirSync(join(root, 'docs')).flatMap(name => (name === 'evidence' ? [] : `docs/${name}`)),
         ...['main', 'outputs', 'variables', 'versions'].map(name => `terraform/${name}.tf`),
         'dist/cdk/index.js',
         'dist/cli.js',

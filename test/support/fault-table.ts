@@ -1,7 +1,9 @@
-// The table of docs/reliability.md: each test file owns one, between two markers. A run compares each row with what stands
-// there; with POST_INVOKE_WRITE_DOCS=1 it writes the rows that it has run, and leaves the others as they are.
+// The tables of docs/evidence/reliability.md: each test file owns one, between two markers. A run compares each row with
+// what stands there; with POST_INVOKE_WRITE_DOCS=1 it writes the rows that it has run, leaves the others as they are, and
+// writes docs/reliability.md anew.
 import { mkdirSync, readFileSync, renameSync, rmdirSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { summarizeFaults } from './fault-page.ts'
 
 export type Row = {
   readonly injected: string
@@ -16,7 +18,8 @@ export type Row = {
 
 export const writesDocs = process.env.POST_INVOKE_WRITE_DOCS === '1'
 
-const page = fileURLToPath(new URL('../../docs/reliability.md', import.meta.url))
+const page = fileURLToPath(new URL('../../docs/evidence/reliability.md', import.meta.url))
+const matrix = fileURLToPath(new URL('../../docs/reliability.md', import.meta.url))
 
 const COLUMNS: Record<keyof Row, string> = {
   injected: 'Injected',
@@ -54,13 +57,34 @@ export const writeRows = (table: string, keys: readonly string[], ran: readonly 
 export const editPage = (edit: (text: string) => string): void => {
   const release = lock()
   try {
+    const text = edit(readFileSync(page, 'utf8'))
     // Whole or not at all, also for somebody who reads meanwhile.
-    writeFileSync(`${page}.new`, edit(readFileSync(page, 'utf8')))
-    renameSync(`${page}.new`, page)
+    for (const [file, content] of [[page, text] as const, [matrix, toMatrix(text)] as const]) {
+      writeFileSync(`${file}.new`, content)
+      renameSync(`${file}.new`, file)
+    }
   } finally {
     release()
   }
 }
+
+/** docs/reliability.md, of what stands in the evidence. */
+export const toMatrix = (text: string = readFileSync(page, 'utf8')): string => {
+  const tables = tableNames(text).map(name => {
+    const before = text.slice(0, text.indexOf(begin(name)))
+    const title = before.slice(before.lastIndexOf('\n## ') + 4).split('\n')[0] as string
+    return { title, rows: parse(tableIn(text, name)) }
+  })
+  const soak = contentOf(text, '<!-- soak: faults -->', '<!-- end of soak: faults -->')
+  const [head = [], , ...rows] = soak
+    .split('\n')
+    .filter(line => line.startsWith('| '))
+    .map(line => line.slice(2, -2).split(' | '))
+  const last = rows.at(-1) ?? []
+  return summarizeFaults(tables, Object.fromEntries(head.map((name, index) => [name, last[index]?.trim() ?? ''])))
+}
+
+export const readMatrix = (): string => readFileSync(matrix, 'utf8')
 
 const SUMMARY = 'summary'
 
@@ -95,7 +119,8 @@ export const replaceContent = (text: string, from: string, to: string, content: 
 const bounds = (text: string, from: string, to: string): [number, number] => {
   const start = text.indexOf(from)
   const stop = text.indexOf(to)
-  if (start < 0 || stop < start) throw new Error(`Expected docs/reliability.md to have the markers ${from} and ${to}`)
+  if (start < 0 || stop < start)
+    throw new Error(`Expected docs/evidence/reliability.md to have the markers ${from} and ${to}`)
   return [start + from.length, stop]
 }
 
