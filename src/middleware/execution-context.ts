@@ -11,8 +11,9 @@ export type ExecutionContext = {
 }
 
 /**
- * Gives an app of Hono, or of another framework with `fetch(request, env, executionContext)`, an execution context where
- * the adapter for Lambda gives none: `c.executionCtx.waitUntil(promise)` then defers the promise.
+ * Gives an app with `fetch(request, env, executionContext)` an execution context where the adapter for Lambda gives none, and
+ * its request a `waitUntil`. What these are given is deferred: `c.executionCtx.waitUntil(promise)` of Hono,
+ * `event.waitUntil(promise)` of h3 2, `request.waitUntil(promise)` of srvx 1.
  *
  * @param app - Wrapped for the adapter alone: routes are added to the app itself.
  * @returns the app, for the adapter.
@@ -35,10 +36,15 @@ export type ExecutionContext = {
 export const withExecutionContext = <App extends { fetch: (...args: any[]) => unknown }>(app: App): App =>
   Object.create(app, {
     fetch: {
-      value: (request: unknown, env: unknown, context: ExecutionContext | undefined = executionContext()) =>
-        app.fetch(request, env, context),
+      enumerable: true, // adapters copy what they are given
+      value: (request: Request, env: unknown, context: ExecutionContext | undefined = executionContext()) => {
+        if (context && Object.isExtensible(request)) request.waitUntil ??= promise => context.waitUntil(promise)
+        return app.fetch(request, env, context)
+      },
     },
   })
+
+type Request = { waitUntil?: ExecutionContext['waitUntil'] }
 
 /** Of the invocation in which this is called; without one there is none, and the framework says so. */
 const executionContext = (): ExecutionContext | undefined => {

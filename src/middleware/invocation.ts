@@ -90,6 +90,8 @@ export type Invocation = {
   /** Whether hooks of its requests are still to run: further handlers can join it. */
   isInHandler(): boolean
   isSettled(): boolean
+  /** Milliseconds until the function's deadline, `Infinity` where there is none. */
+  remainingTime(): number
   /** A handler called inside of the handler opens it once more. */
   open(): void
   /** The hooks of a request have ended. @returns whether those of all have. */
@@ -515,6 +517,7 @@ export const createInvocation = (
     isOpen: () => state === 'open',
     isInHandler: () => state === 'open' && openRequests > 0,
     isSettled: () => state === 'settled',
+    remainingTime: () => deadline - now(),
     open() {
       openRequests++
     },

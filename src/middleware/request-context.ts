@@ -13,7 +13,13 @@ export const provideRequestContext = (): void => {
   }
 }
 
-const requestContext = (): { waitUntil(promise: unknown): void } | undefined => {
+/** `deadline`: milliseconds since the epoch, as Vercel has it. Without one it is no date, and @vercel/functions gives none. */
+const requestContext = (): { waitUntil(promise: unknown): void; deadline: number } | undefined => {
   const invocation = existingProcess()?.current()
-  return invocation && { waitUntil: promise => waitUntilIn(invocation, promise) }
+  return (
+    invocation && {
+      waitUntil: promise => waitUntilIn(invocation, promise),
+      deadline: Date.now() + invocation.remainingTime(),
+    }
+  )
 }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from '@jest/globals'
 import type { InvocationReport } from '../../src/sandbox/types.ts'
+import { version } from '../../src/version.ts'
 import { type CompanionName, eventually, type Run, startRun } from './run.ts'
 import type { RuntimeClient } from './runtime-clients.ts'
 
@@ -117,6 +118,23 @@ export const describeFrameworks = ({ client, companion }: { client: RuntimeClien
         expect(report).toMatchObject({ status: 'success', streamed: true })
         expect(report.payload).toContain('chunk 0\nchunk 1\nchunk 2\n')
         await expectAfterwards(run, report, ['last', 'waitUntil'], 'success')
+      },
+      TEST_MS,
+    )
+
+    it.each(['globals.handler', 'globals.plain'])(
+      'nothing stands in the global scope, with the default options, that another library could take for a platform: %s',
+      async handler => {
+        const run = await start(handler)
+        await run.invoke({})
+        const { added, inTask } = (await run.invoke({})).body() // the second one sees what the first one's task saw, too
+        const pipe = companion === 'gate' ? [] : ['Symbol(middy-post-invoke/companion)']
+        expect(added).toEqual({
+          globals: [...pipe, `Symbol(middy-post-invoke/${version})`],
+          variables: ['POST_INVOKE_PID'],
+        })
+        expect(inTask).toEqual(added)
+        expect(run.logged('')).toEqual([])
       },
       TEST_MS,
     )

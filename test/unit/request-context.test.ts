@@ -54,10 +54,22 @@ describe.each([
       const handler = wrap(() => seen.push(globals[symbol].get()))
       expect(globals[symbol].get()).toBeUndefined()
       await invoke(handler)
-      expect(seen).toEqual([{ waitUntil: expect.any(Function) }])
+      expect(seen).toEqual([{ waitUntil: expect.any(Function), deadline: expect.any(Number) }])
       expect(getDeadline()).toBeUndefined()
     },
   )
+
+  it("getDeadline() of @vercel/functions is the function's deadline, and undefined where there is none", async () => {
+    const handler = wrap(() => getDeadline())
+    const before = Date.now()
+    const deadline = await handler(
+      {},
+      lambdaContext('r9', () => 7_000),
+    )
+    expect(Number(deadline)).toBeGreaterThanOrEqual(before + 7_000 - 1) // two clocks, one of whole milliseconds
+    expect(Number(deadline)).toBeLessThanOrEqual(Date.now() + 7_000)
+    expect(await handler({}, lambdaContext('r10'))).toBeUndefined()
+  })
 
   it('each promise belongs to the invocation in which it was given', async () => {
     const failed: string[] = []

@@ -160,6 +160,9 @@ describe('withExecutionContext', () => {
     const own = { waitUntil() {}, passThroughOnException() {}, props: 1 }
     expect(wrapped.fetch('request', {}, own)[2]).toBe(own)
     expect(wrapped.name).toBe('app')
+    const request = {}
+    withExecutionContext({ fetch: (...args: unknown[]) => args }).fetch(request)
+    expect(request).toEqual({})
   })
 
   it('defers what waitUntil is given, by that name', async () => {
@@ -180,6 +183,42 @@ describe('withExecutionContext', () => {
     expect(error.mock.calls).toEqual([
       ['middy-post-invoke: task "waitUntil" of request r1 failed:', new Error('rejected')],
     ])
+  })
+
+  it('sets waitUntil of a request, where that has none and can have one', async () => {
+    const names: string[] = []
+    const seen: unknown[] = []
+    const fetchApp = { fetch: (request: any) => void seen.push(request.waitUntil) }
+    const theirs = () => {}
+    const handler = withPostInvoke(
+      async () => {
+        const request = new Request('http://localhost')
+        withExecutionContext(fetchApp).fetch(request)
+        for (const other of [{ waitUntil: theirs }, Object.freeze({})]) withExecutionContext(fetchApp).fetch(other)
+        ;(request as any).waitUntil(Promise.reject(new Error('rejected')))
+      },
+      { onTaskError: (_error, { name }) => void names.push(name) },
+    )
+    await handler({}, lambdaContext('r1'))
+    await until(() => names.length === 1)
+    expect(names).toEqual(['waitUntil'])
+    expect(seen).toEqual([expect.any(Function), theirs, undefined])
+  })
+
+  it('gives its request the waitUntil of a context that is there', () => {
+    const given: unknown[] = []
+    const context = {
+      given,
+      waitUntil(promise: unknown) {
+        this.given.push(promise)
+      },
+    }
+    const request: any = {}
+    const fetchApp = { fetch: (...args: unknown[]) => args }
+    expect(withExecutionContext(fetchApp).fetch(request, {}, context)[2]).toBe(context)
+    request.waitUntil('promise')
+    expect(given).toEqual(['promise'])
+    expect({ ...withExecutionContext(fetchApp) }).toHaveProperty('fetch') // srvx copies
   })
 
   it('throws nothing where it is used too late, but says so', async () => {
