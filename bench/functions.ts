@@ -47,6 +47,12 @@ export const bashExtension: Peer = {
   path: fileURLToPath(new URL('./programs/bare-bash.sh', import.meta.url)),
 }
 
+/** It releases when our lines tell it to, and looks at nothing: the least that a companion in bash costs. */
+export const bareCompanion: Peer = {
+  name: 'post-invoke',
+  path: fileURLToPath(new URL('./programs/bare-companion.sh', import.meta.url)),
+}
+
 /** A folder laid out like /opt with one extension in it. */
 export const layerOf = (folder: string, { name, path }: Peer): string => {
   const layer = join(folder, `layer-${name}`)

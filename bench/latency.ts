@@ -1,7 +1,7 @@
 // How long the caller waits, and how long the environment stays busy after the answer: many environments side by side,
 // one invocation at a time, each in turn.
 import type { InvocationReport, Sandbox } from 'middy-post-invoke/sandbox'
-import { type FunctionSetup, layerOf, nodeExtension, startFunction } from './functions.ts'
+import { bareCompanion, type FunctionSetup, layerOf, nodeExtension, startFunction } from './functions.ts'
 import { type Control, digits, type Section, type Target, withUnit } from './page.ts'
 import type { Peer, Settings } from './settings.ts'
 import { difference, median, quantile, ratio, type Samples, sideBySide } from './statistics.ts'
@@ -10,6 +10,9 @@ const WORK_MS = 5
 
 /** In Node.js, and it does nothing with its events. */
 const IDLE = 'beside an idle extension'
+
+/** Our function, and a companion that does nothing but what it is told: no companion in bash is cheaper. */
+const BARE = 'bare companion'
 
 /** One client only: some listen on a port that is always the same. */
 const PEERS_CLIENT = 'ric4'
@@ -72,9 +75,10 @@ export const measureLatency = async (folder: string, settings: Settings): Promis
     ratio(answered(client, name, tasks), answered(client, other, tasks))
   /** What others cost that do less than ours: nobody is faster than they are. */
   const floor = (client: string, tasks: 0 | 1) =>
-    ['hooks that do nothing', IDLE, 'again']
+    ['hooks that do nothing', BARE, IDLE, 'again']
       .map(other => `${other}: ${digits(over(client, other, 'plain', tasks).value)}`)
       .join('; ')
+  const afterWork = (client: string, name: Name) => median(samplesOf(client, name, 1, 'heldAfterWork'))
   const targets = compared.flatMap(([client, name]): Target[] => {
     const held = (other: Name) => samplesOf(client, other, 0, 'heldAfterAnswer')
     const others =
@@ -106,15 +110,15 @@ export const measureLatency = async (folder: string, settings: Settings): Promis
               limit: 0.5,
               unit: 'ms',
               measured: difference(held(name), held('plain')),
-              ifMissed: `${IDLE}: ${digits(difference(held(IDLE), held('plain')).value)} ms`,
+              ifMissed: `${BARE}: ${digits(difference(held(BARE), held('plain')).value)} ms; ${IDLE}: ${digits(difference(held(IDLE), held('plain')).value)} ms`,
             } as const,
           ]),
       {
         figure: `last task's end → release: ${label(client, name, 1)}`,
         limit: 0.5,
         unit: 'ms',
-        measured: median(samplesOf(client, name, 1, 'heldAfterWork')),
-        ifMissed: `plain Middy, from its answer to its release: ${digits(median(held('plain')))} ms`,
+        measured: afterWork(client, name),
+        ifMissed: `${BARE}: ${digits(afterWork(client, BARE))} ms; plain Middy, from its answer to its release: ${digits(median(held('plain')))} ms`,
       },
     ]
   })
@@ -148,6 +152,8 @@ const listCases = (folder: string, { peerWrappers, peerExtensions }: Settings): 
     if (client === 'ric4') setups.push(['gate', { client, function: 'deferred', companion: 'gate' }])
     setups.push(['internal', { client, function: 'deferred', companion: 'internal' }])
     setups.push(['layer', { client, function: 'deferred', companion: 'layer' }])
+    const bare = layerOf(folder, bareCompanion)
+    setups.push([BARE, { client, function: 'deferred', companion: 'layer', layers: [bare] }])
     setups.push([IDLE, { client, function: 'plain', layers: [layerOf(folder, nodeExtension)] }])
     for (const peer of client === PEERS_CLIENT ? peerExtensions : []) {
       setups.push([besidePeer(peer), { client, function: 'plain', layers: [layerOf(folder, peer)], beside: peer }])

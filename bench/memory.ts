@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Sandbox } from 'middy-post-invoke/sandbox'
-import { bashExtension, type FunctionSetup, layerOf, startFunction } from './functions.ts'
+import { bareCompanion, bashExtension, type FunctionSetup, layerOf, startFunction } from './functions.ts'
 import { digits, type Section, type Target } from './page.ts'
 import { childOf, cpuTimeOf, type Memory, memoryOf } from './processes.ts'
 import type { Settings } from './settings.ts'
@@ -11,6 +11,9 @@ import { sideBySide } from './statistics.ts'
 
 /** Registers, asks for events, and does nothing with them. */
 const BARE = 'RIC 4, beside an extension in bare bash'
+
+/** Our function, and a companion that does nothing but what it is told. */
+const BARE_COMPANION = 'RIC 4, bare companion'
 
 type Reading = { at: number; process: 'function' | 'companion'; memory: Memory; cpu: number }
 
@@ -21,6 +24,12 @@ export const measureMemory = async (folder: string, settings: Settings): Promise
     'RIC 4, gate': { client: 'ric4', function: 'deferred', companion: 'gate' },
     'RIC 4, internal': { client: 'ric4', function: 'deferred', companion: 'internal' },
     'RIC 4, layer': { client: 'ric4', function: 'deferred', companion: 'layer' },
+    [BARE_COMPANION]: {
+      client: 'ric4',
+      function: 'deferred',
+      companion: 'layer',
+      layers: [layerOf(folder, bareCompanion)],
+    },
     [BARE]: { client: 'ric4', function: 'plain', layers: [layerOf(folder, bashExtension)] },
     'RIC 3, plain': { client: 'ric3', function: 'plain' },
     'RIC 3, again': { client: 'ric3', function: 'plain' },
@@ -97,7 +106,7 @@ export const measureMemory = async (folder: string, settings: Settings): Promise
       ])
       if (kind === 'function') continue
       costs.push([name, digits(cpu(name, 0)), digits(cpu(name, 1))])
-      if (name === BARE) continue
+      if (name === BARE || name === BARE_COMPANION) continue
       const floor = `a bash that only waits has ${digits(bash.resident)} and ${digits(bash.proportional)} MB`
       for (const [when, { memory }] of [
         ['at rest', first],
@@ -124,13 +133,13 @@ export const measureMemory = async (folder: string, settings: Settings): Promise
             limit: 0.5,
             unit: 'ms',
             measured: cpu(name, tasks),
-            ifMissed: `an extension in bash that only asks for events takes ${digits(cpu(BARE, 0))} ms`,
+            ifMissed: `an extension in bash that only asks for events takes ${digits(cpu(BARE, 0))} ms, a bare companion ${digits(cpu(BARE_COMPANION, tasks))} ms`,
           }),
         ),
       )
     }
     const client = name.slice(0, 5)
-    if (!setups[name]?.companion) continue
+    if (!setups[name]?.companion || name === BARE_COMPANION) continue
     const plain = growth(`${client}, plain`)
     targets.push({
       figure: `own memory of the function's process from ${half} to ${most} invocations, over plain Middy's growth: ${name}`,

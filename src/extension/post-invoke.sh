@@ -58,7 +58,8 @@ present=''      # whether a function's process takes part
 watch=''        # whether it has said so
 held=''         # the number of the invocation that runs tasks
 last=0          # the number of the one released last
-limit=()        # the options by which `read` ends in time, at limit_end
+limit=()        # the options by which `read` ends in time
+limit_end=''    # when it does, unless it is only to look whether Lambda has refused a request, made at second asked
 hands_off=''    # whether the function has said that it does
 identifier='' never='' died='' worker='' has_complained=''
 # only in the layer: end
@@ -139,10 +140,9 @@ ask() { # for the next event
 }
 
 # An answer: sets head and body. It may be hours away, but the rest comes within seconds. Fails where the connection is of no
-# use any more.
+# use any more. What is rare stands in functions of its own, see hold().
 read_answer() {
-  local answer='' length patience=()
-  head='' body=''
+  answer='' rest='' head='' body='' patience=()
   if [[ $is_here ]]; then
     # No -t where nothing is waited for: with it, bash 5.2 makes two system calls for each byte, and the whole invocation
     # would take three times as long.
@@ -154,33 +154,39 @@ read_answer() {
   # like the last one.
   if [[ $answer = $'HTTP/1.1 200 OK\r\n' && $block ]]; then read_bytes "$block" || return; fi
   while [[ $answer != *$'\r\n\r\n'* ]]; do read_line || return; done
-  head=${answer%%$'\r\n\r\n'*}
-  answer=${answer:${#head}+4}
-  length=${head,,}
-  if [[ $length = *$'\ncontent-length:'* ]]; then
-    length=${length##*$'\ncontent-length:'} length=${length%%$'\r'*} length=${length//[!0-9]/}
-    ((${#length} < 7)) || return
-    length=$((10#0$length - ${#answer})) # 10#, because zeros in front mean octal numbers
+  head=${answer%%$'\r\n\r\n'*} body=${answer#*$'\r\n\r\n'}
+  length=$'\n'${head,,} length=${length##*$'\ncontent-length:'}
+  if [[ $length = $'\n'* ]]; then
+    read_other_body || return
+  else
+    length=${length%%$'\r'*} length=${length//[!0-9]/}
+    [[ $length && ${#length} -lt 7 ]] || return
+    length=$((10#$length - ${#body})) answer=$body # 10#, because zeros in front mean octal numbers
     if ((length > 0)); then
       [[ $is_here ]] && ! read -t 0 -u 1 && patience=(-t 2)
       read_bytes "$length" || return
+      body=$answer
     fi
-    body=$answer
-  elif [[ $length = *$'\ntransfer-encoding: chunked'* ]]; then
-    patience=(-t 2)
-    read_chunks || return
+  fi
+  [[ $head != *$'\n'[Cc]onnection:\ [Cc]lose* ]]
+}
+
+read_other_body() {
+  patience=(-t 2) answer=$body
+  if [[ $length = *$'\ntransfer-encoding: chunked'* ]]; then
+    body=''
+    read_chunks
   else
-    patience=(-t 2)
     read_bytes 65536 # it ends with its connection
     body=$answer
     return 1
   fi
-  [[ $head != *$'\n'[Cc]onnection:\ [Cc]lose* ]]
 }
 
 wait_for_answer() {
   until IFS= read -r ${function_pid:+-t 2} -N 1 -u 1 answer; do
     (($? > 128)) || return # more than 128: time is up
+    [[ $answer ]] && break # a byte that came just then
     check_function
   done
   patience=(-t 2)
@@ -188,28 +194,26 @@ wait_for_answer() {
 }
 
 read_bytes() { # COUNT: adds them to answer
-  local bytes
-  IFS= read -r "${patience[@]}" -N "$1" -u 1 bytes
+  IFS= read -r "${patience[@]}" -N "$1" -u 1 rest
   set -- $?
-  answer+=$bytes
+  answer+=$rest
   return "$1"
 }
 
 read_line() { # adds it to answer
-  local line
-  IFS= read -r "${patience[@]}" -u 1 line && ((${#answer} < 16384)) && answer+=$line$'\n'
+  IFS= read -r "${patience[@]}" -u 1 rest && ((${#answer} < 16384)) && answer+=$rest$'\n'
 }
 
 read_chunks() {
-  local size rest=$answer
+  local size left=$answer
   while :; do
-    answer=$rest rest=''
+    answer=$left
     [[ $answer = *$'\n'* ]] || read_line || return
     size=${answer%%[!0-9A-Fa-f]*} answer=${answer#*$'\n'}
     [[ $size && ${#size} -lt 6 ]] || return
     size=$((16#$size))
     if ((size + 2 > ${#answer})); then read_bytes $((size + 2 - ${#answer})) || return; fi # and the end of the line
-    body+=${answer:0:size} rest=${answer:size+2}
+    body+=${answer:0:size} left=${answer:size+2}
     ((size)) || return 0
   done
 }
@@ -218,28 +222,36 @@ pauses=(0 0.05 0.1 0.2 0.5 1 2) # between one failure and the next question
 
 # Sets event, however long that takes: an extension that exits is a crash, and one that stops asking stops the environment.
 next_event() {
+  ((pending)) || ask
+  if read_answer; then ((pending -= 1)); else connect || exit 1; fi
+  event=$body block=$((${#head} - 13)) is_here=''
+  [[ $head = HTTP/1.?' 200'* && $event = *'"INVOKE"'* ]] || other_event # with its quotes it is no part of another text
+}
+
+other_event() {
   local status failures=0
   while :; do
-    ((pending)) || ask
-    if read_answer; then ((pending -= 1)); else connect || exit 1; fi
     if [[ $head = HTTP/1.?' 200'* ]]; then
-      event=$body block=$((${#head} - 13))
-      [[ $event = *'"eventType":'?( )'"INVOKE"'* ]] && return
+      [[ $event = *'"INVOKE"'* ]] && return
       # only in the layer: begin
-      [[ $event = *'"eventType":'?( )'"SHUTDOWN"'* ]] && shut_down
+      [[ $event = *'"SHUTDOWN"'* ]] && shut_down
       # only in the layer: end
-      event=''
     fi
-    ((pending)) && continue
-    # A connection that is lost once, in a freeze for instance, is worth no word.
-    if [[ $head ]] && ((failures == 0)); then
-      describe_answer
-      complain "The next event cannot be had ($status), asking again"
-      failures=1
+    event='' block=''
+    if ((!pending)); then
+      # A connection that is lost once, in a freeze for instance, is worth no word.
+      if [[ $head ]] && ((failures == 0)); then
+        describe_answer
+        complain "The next event cannot be had ($status), asking again"
+        failures=1
+      fi
+      pause "${pauses[failures]}"
+      check_function
+      ((failures < 6)) && ((failures += 1))
+      ask
     fi
-    pause "${pauses[failures]}"
-    check_function
-    ((failures < 6)) && ((failures += 1))
+    if read_answer; then ((pending -= 1)); else connect || exit 1; fi
+    event=$body block=$((${#head} - 13))
   done
 }
 
@@ -266,75 +278,66 @@ register() { # NAME EVENTS
 
 # --- The function's process -----------------------------------------------------------------------------------------
 
-# Reads its lines until something is to be done. Sets news: settled, late, gone or watch.
-listen() {
-  local kind number rest first=''
-  [[ $pending -gt 0 && ! $event ]] && wait_for_line
-  # The first character alone, for with -t bash makes three system calls for each one. A line comes as a whole, with one write.
-  while [[ $first ]] || IFS= read -r "${limit[@]}" -N 1 -u "$lines" first || is_late $?; do
-    [[ $first = [!$'\n'] ]] && { read -r -u "$lines" kind number rest || is_late 1 || return; }
-    kind=$first$kind first=''
-    # only in the layer: begin
-    present=1
-    # only in the layer: end
-    case $kind in
-      settled) # what is not above the last one released comes too late, or twice
-        if is_new "$number"; then
-          last=$number start=$rest held=''
-          if [[ ! $event || $event = *"\"$start"* ]]; then
-            news=settled
-            return
-          fi
-          # The event of that invocation was lost, with a connection perhaps: this one belongs to the next.
-          limit_by_event
-        fi ;;
-      hold)
-        if is_new "$number" && is_number "$rest"; then
-          held=$number
-          limit_until $((rest - margin))
-        fi ;;
-      open) last=0 held='' watch='' ;;
-      # only in the layer: begin
-      work) hands_off=1 ;;
-      # only in the layer: end
-      watch)
-        last=0 held='' watch=1
-        if [[ ! $event ]]; then
-          news=watch
-          return
-        fi ;;
-    esac
-    [[ ${limit[*]} ]] && limit_until "$limit_end"
-  done
-}
-
 is_new() { [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 && $1 -gt $last ]]; } # as is_number, in one command
 
-# Sets first, the first character of a line. A request that Lambda has refused is one that nobody waits for: an invocation
-# would not end, and no line would ever come. It is refused within moments. An environment that was frozen meanwhile has
-# asked with success, and then nothing is read here while the function answers.
-wait_for_line() {
-  local seconds asked=${EPOCHREALTIME%.*}
-  for seconds in 0.2 5; do
-    IFS= read -r -t "$seconds" -N 1 -u "$lines" first && break
-    (($? > 128 && ${EPOCHREALTIME%.*} - asked < 10)) || return # end-of-file, or frozen for longer than time was up
-    if read -t 0 -u 1; then
-      next_event
-      limit_by_event
-      return
-    fi
-  done
+# A line that does not come often.
+take_line() { # KIND NUMBER REST
+  case $1 in
+    hold)
+      if is_new "$2" && is_number "$3"; then
+        held=$2 limit_end=$(($3 - margin))
+      fi ;;
+    open) last=0 held='' watch='' ;;
+    # only in the layer: begin
+    work) hands_off=1 ;;
+    # only in the layer: end
+    watch)
+      last=0 held='' watch=1
+      [[ $event ]] || hold_next ;;
+  esac
+  # only in the layer: begin
+  present=1
+  # only in the layer: end
+  [[ $limit_end ]] && limit_until "$limit_end"
 }
 
-is_late() { # STATUS of read. Sets news, or else there is more to be read
-  if (($1 <= 128)); then news=gone; return 1; fi
-  # Once more, when time is up: the process may have written, or be gone, because it has timed out for instance.
-  if read -t 0 -u "$lines"; then
-    first=$'\n' limit_end=1
-    return
+# Time is up, or the process gone. Fails where there is no line, for bash keeps a character that comes just as time is up.
+without_line() { # STATUS of read
+  [[ $first ]] && return
+  if (($1 <= 128)); then
+    pass
+  elif [[ ! $limit_end ]]; then
+    look_for_refusal
+  elif read -t 0 -u "$lines"; then
+    limit_until 1 # once more: the process may have written, or be gone, because it has timed out for instance
+  else
+    say_last_words late
+    # What is told of this invocation from now on is too late. Where the function watches, not every one is counted.
+    [[ $watch ]] && last=${held:-$last} || last=${held:-$((last + 1))}
+    held='' start=''
+    release late
+    in_step=''
   fi
-  news=late
   return 1
+}
+
+# A request that Lambda has refused is one that nobody waits for: an invocation would not end, and no line would ever come. It
+# is refused within moments, so this is looked at twice. An environment that was frozen meanwhile has asked with success, and
+# then nothing is read here while the function answers.
+look_for_refusal() {
+  if ((SECONDS - asked < 10)) && read -t 0 -u 1; then
+    hold_next
+  elif [[ ${limit[1]} = 5 ]] || ((SECONDS - asked >= 10)); then
+    limit=()
+  else
+    limit=(-t 5)
+  fi
+}
+
+# With an event here there is one to be held.
+hold_next() {
+  next_event
+  limit_by_event
 }
 
 # Until when the invocation of this event can be held.
@@ -363,51 +366,62 @@ check_function() { [[ ! $function_pid ]] || kill -0 "$function_pid" || end_with_
 
 # --- Hold and release -----------------------------------------------------------------------------------------------
 
+# Reads the lines of the function's process, for ever. The usual course stands here as a whole, and what is rare in functions:
+# bash copies the text of a function each time that it is called.
 hold() {
+  wait_after_request
   while :; do
-    if [[ $watch && ! $event ]]; then
+    # The first character alone, for with -t bash makes three system calls for each one. A line comes as a whole, with one write.
+    IFS= read -r "${limit[@]}" -N 1 -u "$lines" first || without_line $? || continue
+    [[ $first = $'\n' ]] && continue
+    read -r -u "$lines" kind number rest || { pass; continue; }
+    if [[ $first$kind != settled ]]; then take_line "$first$kind" "$number" "$rest"; continue; fi
+    # What is not above the last one released comes too late, or twice.
+    [[ $number = [1-9]* && $number != *[!0-9]* && ${#number} -lt 16 && $number -gt $last ]] || { take_line; continue; }
+    last=$number start=$rest held=''
+    if [[ $event ]]; then
+      # The event of that invocation was lost, with a connection perhaps: this one belongs to the next.
+      if [[ $event = *"\"$start"* ]]; then release settled; else limit_by_event; fi
+    elif [[ $in_step && ! $hands_off && ! $command ]] && read -t 0 -u 1; then
+      # To read an event takes bash longer than to ask for the next one. So that comes first where the event is here, and can
+      # only be the right one.
+      is_here=1
+      ask
       next_event
-      limit_by_event
+      [[ $event = *"\"$start"* ]] || { keep_in_step || continue; }
+      event='' limit=(-t 0.2) limit_end='' asked=$SECONDS
+    else
+      release settled
     fi
-    listen
-    case $news in
-      settled) release ;;
-      late)
-        say_last_words late
-        # What is told of this invocation from now on is too late. Where the function watches, not every one is counted.
-        [[ $watch ]] && last=${held:-$last} || last=${held:-$((last + 1))}
-        held='' start=''
-        release
-        in_step='' ;;
-      gone) pass ;;
-    esac
   done
 }
 
-release() {
+# Once the next event has been asked for.
+wait_after_request() {
+  event='' limit=(-t 0.2) limit_end='' asked=$SECONDS
+  [[ ! $watch ]] || hold_next
+}
+
+# The event is not that of the invocation that was released. Fails where it is that of the next one, which is held from here on.
+keep_in_step() {
+  in_step=''
+  ((pending)) && return
+  limit_by_event
+  return 1
+}
+
+release() { # settled | late
   # only in the layer: begin
   local busy=''
-  if [[ $hands_off || $command ]] && is_busy; then busy=1; fi
+  if [[ $command ]] || { [[ $hands_off && $1 = settled ]] && is_due; }; then busy=1; fi
   # only in the layer: end
   if [[ ! $event ]]; then
-    # To read an event takes bash longer than to ask for the next one. So that comes first where the event is here, and can
-    # only be the right one.
-    if [[ $in_step && ! $busy ]] && read -t 0 -u 1; then
-      is_here=1
-      ask
-    fi
     next_event
-    is_here='' in_step=1
-    if [[ $event != *"\"$start"* ]]; then
-      in_step=''
-      if ((!pending)); then
-        limit_by_event # it is that of the next invocation, which is held from here on
-        return
-      fi
-    fi
+    in_step=1
+    [[ $event = *"\"$start"* ]] || keep_in_step || return
   fi
   # only in the layer: begin
-  [[ $busy ]] && work
+  [[ $busy ]] && work "$1"
   # only in the layer: end
   ask_after_event
 }
@@ -419,22 +433,21 @@ pass() {
   in_step=''
   [[ $present ]] && function_is_gone
   if [[ ! $event ]]; then
-    next_event
-    limit_by_event
+    hold_next
     return # to listen once more: the process may have been started meanwhile
   fi
   if [[ $died ]]; then
     pause 0.05 # in which Lambda notices, and sends nothing more to a process that is gone
     died=''
   fi
-  [[ $command ]] && work
+  [[ $command ]] && work gone
   ask_after_event
   # only in the layer: end
 }
 
 ask_after_event() {
   ((pending)) || ask
-  event='' limit=()
+  wait_after_request
 }
 
 # only in the layer: begin
@@ -502,19 +515,17 @@ end_worker() {
   has_complained=1
 }
 
-work() { # after an invocation
+work() { # settled | late | gone: after an invocation that ended so
   local is_over=0
   limit_by_event
-  if [[ $news = settled ]]; then
+  if [[ $1 = settled ]]; then
     is_over=1
     if [[ $hands_off ]] && is_due && tell_worker "run $end"; then wait_for_worker "$end"; fi
   fi
   if [[ $command ]] && tell_worker "after $end $is_over ${event//[$'\r\n']/ }"; then
-    [[ $news = late ]] || wait_for_worker "$end" # its time is up: the worker only takes note
+    [[ $1 = late ]] || wait_for_worker "$end" # its time is up: the worker only takes note
   fi
 }
-
-is_busy() { [[ $command ]] || { [[ $news = settled ]] && is_due; }; }
 
 # Whether something in the spool is due. Names that are to be looked at begin with the time for it, in 13 digits.
 is_due() {
