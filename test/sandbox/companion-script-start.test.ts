@@ -8,18 +8,15 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
-  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
+import { describe, expect, it } from '@jest/globals'
 import { childText } from '../../scripts/companion-text.ts'
 import {
   answerWith,
@@ -30,24 +27,12 @@ import {
   type StartOptions,
   shutdown,
   source,
-  startCompanion,
 } from '../support/companion-script.ts'
+import { TEST_MS, useCompanions } from '../support/companion-tests.ts'
 import { until } from '../unit/helpers.ts'
 
-const TEST_MS = 30_000
-
-let cleanUp = new AsyncDisposableStack()
-let folder: string
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'post-invoke-'))
-})
-afterEach(async () => {
-  await cleanUp.disposeAsync()
-  cleanUp = new AsyncDisposableStack()
-  rmSync(folder, { recursive: true, force: true })
-})
-
-const start = (options?: StartOptions) => startCompanion(cleanUp, options)
+const tests = useCompanions()
+const { start } = tests
 
 const registered = ({ api }: Companion) => {
   const { head, body } = api.requests[0] as { head: string; body: string }
@@ -174,7 +159,7 @@ describe('not registered', () => {
       expect(child.replies()).toEqual([expect.stringMatching(reason)])
       expect(child.replies()[0]).toMatch(/^failed /)
 
-      const script = join(folder, 'post-invoke')
+      const script = join(tests.folder, 'post-invoke')
       writeFileSync(script, older(readFileSync(source, 'utf8')), { mode: 0o755 })
       const layer = await start({ isUnregistered: true, script })
       expect(await layer.ended).toBe(1)
@@ -217,11 +202,11 @@ describe("what lies at the FIFO's path", () => {
   it(
     'a symbolic link, to a FIFO or to nothing: what it leads to is left alone',
     async () => {
-      const target = join(folder, 'target')
+      const target = join(tests.folder, 'target')
       execFileSync('mkfifo', [target])
       await worksAfter(fifo => symlinkSync(target, fifo))
       expect(existsSync(target)).toBe(true)
-      await worksAfter(fifo => symlinkSync(join(folder, 'nothing'), fifo))
+      await worksAfter(fifo => symlinkSync(join(tests.folder, 'nothing'), fifo))
     },
     TEST_MS,
   )
@@ -244,7 +229,7 @@ describe("what lies at the FIFO's path", () => {
 
   it(
     'no folder to be in: nothing is held',
-    () => holdsNothing({ env: { POST_INVOKE_FOLDER: join(folder, 'nowhere') } }),
+    () => holdsNothing({ env: { POST_INVOKE_FOLDER: join(tests.folder, 'nowhere') } }),
     TEST_MS,
   )
 
@@ -256,9 +241,9 @@ describe("what lies at the FIFO's path", () => {
 
   /** Runs the script as another user, or with a file system of its own: both take root. */
   const wrapped = (line: string) => {
-    const script = join(folder, 'post-invoke')
+    const script = join(tests.folder, 'post-invoke')
     writeFileSync(script, `#!/bin/sh\n${line}\n`, { mode: 0o755 })
-    chmodSync(folder, 0o755)
+    chmodSync(tests.folder, 0o755)
     return script
   }
 
@@ -268,8 +253,8 @@ describe("what lies at the FIFO's path", () => {
     'a FIFO of another user in a sticky folder: it is left alone, and nothing is held',
     () => {
       const other = 65_533
-      const shared = join(folder, 'tmp')
-      const copy = join(folder, 'copy')
+      const shared = join(tests.folder, 'tmp')
+      const copy = join(tests.folder, 'copy')
       writeFileSync(copy, readFileSync(source), { mode: 0o755 })
       mkdirSync(shared)
       chmodSync(shared, 0o1777)
@@ -290,7 +275,7 @@ describe("what lies at the FIFO's path", () => {
     'a folder that is read-only: nothing is held',
     () =>
       holdsNothing({
-        env: { POST_INVOKE_FOLDER: join(folder, 'mount'), WHERE: join(folder, 'mount') },
+        env: { POST_INVOKE_FOLDER: join(tests.folder, 'mount'), WHERE: join(tests.folder, 'mount') },
         script: wrapped(
           `mkdir -p $WHERE; exec unshare -m /bin/sh -c 'mount -t tmpfs -o ro none $WHERE && exec /bin/bash -p ${source}'`,
         ),
@@ -302,7 +287,7 @@ describe("what lies at the FIFO's path", () => {
     'a folder that is full: nothing is held',
     () =>
       holdsNothing({
-        env: { POST_INVOKE_FOLDER: join(folder, 'mount'), WHERE: join(folder, 'mount') },
+        env: { POST_INVOKE_FOLDER: join(tests.folder, 'mount'), WHERE: join(tests.folder, 'mount') },
         script: wrapped(
           `mkdir -p $WHERE; exec unshare -m /bin/sh -c 'mount -t tmpfs -o nr_inodes=1 none $WHERE && exec /bin/bash -p ${source}'`,
         ),
@@ -351,10 +336,10 @@ describe('what it says itself', () => {
 describe('code of others', () => {
   /** A start-up file that leaves a mark where it is run. */
   const pollute = () => {
-    const mark = join(folder, 'was-here')
-    const file = join(folder, '.bashrc')
+    const mark = join(tests.folder, 'was-here')
+    const file = join(tests.folder, '.bashrc')
     writeFileSync(file, `echo polluted >${JSON.stringify(mark)}\n`)
-    return { env: { BASH_ENV: file, ENV: file, HOME: folder }, wasRun: () => existsSync(mark) }
+    return { env: { BASH_ENV: file, ENV: file, HOME: tests.folder }, wasRun: () => existsSync(mark) }
   }
 
   it('in BASH_ENV is run by a bash without -p: this test would notice', async () => {

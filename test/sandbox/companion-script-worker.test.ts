@@ -1,18 +1,8 @@
 // The companion script and its worker: when there is one, what it is told, and what becomes of one that fails.
-import {
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
+import { describe, expect, it } from '@jest/globals'
 import {
   type Companion,
   IDENTIFIER,
@@ -23,25 +13,15 @@ import {
   source,
   startCompanion,
 } from '../support/companion-script.ts'
+import { TEST_MS, useCompanions } from '../support/companion-tests.ts'
 import { until } from '../unit/helpers.ts'
 
-const TEST_MS = 30_000
-
-let cleanUp = new AsyncDisposableStack()
-let folder: string
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'post-invoke-'))
-})
-afterEach(async () => {
-  await cleanUp.disposeAsync()
-  cleanUp = new AsyncDisposableStack()
-  rmSync(folder, { recursive: true, force: true })
-})
+const tests = useCompanions()
 
 /** A worker that writes down what it is told, and answers as `answer` says, a piece of JavaScript. */
 const worker = (answer: string) => `
   const { appendFileSync, readdirSync, readlinkSync, writeSync } = require('node:fs')
-  const tell = text => appendFileSync(${JSON.stringify(join(folder, 'told'))}, text + '\\n')
+  const tell = text => appendFileSync(${JSON.stringify(join(tests.folder, 'told'))}, text + '\\n')
   const done = number => writeSync(3, number + '\\n')
   tell('started ' + process.pid)
   console.log('1\\ndone')
@@ -52,19 +32,19 @@ const worker = (answer: string) => `
     ${answer}
   }).on('close', () => process.exit())`
 
-const spool = () => join(folder, 'spool')
+const spool = () => join(tests.folder, 'spool')
 const entry = (due: number | string, name = 'a') => {
   mkdirSync(spool(), { recursive: true })
   writeFileSync(join(spool(), `${due}-${name}.json`), '')
 }
 
 const start = async (answer: string, options: StartOptions = {}) => {
-  const script = join(folder, 'opt/extensions/post-invoke')
+  const script = join(tests.folder, 'opt/extensions/post-invoke')
   mkdirSync(dirname(script), { recursive: true })
-  mkdirSync(join(folder, 'opt/post-invoke'))
+  mkdirSync(join(tests.folder, 'opt/post-invoke'))
   copyFileSync(source, script)
-  writeFileSync(join(folder, 'opt/post-invoke/worker.cjs'), worker(answer))
-  const companion = await startCompanion(cleanUp, {
+  writeFileSync(join(tests.folder, 'opt/post-invoke/worker.cjs'), worker(answer))
+  const companion = await startCompanion(tests.cleanUp, {
     ...options,
     script,
     env: { POST_INVOKE_SPOOL: spool(), ...options.env },
@@ -75,7 +55,7 @@ const start = async (answer: string, options: StartOptions = {}) => {
 /** What workers were told, without the numbers of lines and processes; times are T. */
 const told = () => {
   try {
-    return readFileSync(join(folder, 'told'), 'utf8')
+    return readFileSync(join(tests.folder, 'told'), 'utf8')
       .trim()
       .split('\n')
       .map(line => line.replace(/^\d+ |(?<=^started) .*/g, '').replace(/\b\d{13,}\b/g, 'T'))
@@ -129,7 +109,7 @@ describe('handed-off work', () => {
       say('open', 'work')
       entry(Date.now() - 1)
       await invokeOnce(companion, say, 1)
-      const pid = Number(/started (\d+)/.exec(readFileSync(join(folder, 'told'), 'utf8'))?.[1])
+      const pid = Number(/started (\d+)/.exec(readFileSync(join(tests.folder, 'told'), 'utf8'))?.[1])
       process.kill(pid, 'SIGKILL')
       // All of its threads: until the last has ended, its end of the pipe is open.
       await until(() => readdirSync(`/proc/${pid}/task`).length === 1, 'its threads have ended')
@@ -279,7 +259,7 @@ describe('handed-off work', () => {
   it(
     'waits, and that is said, where there is no Node.js',
     async () => {
-      const bin = join(folder, 'bin')
+      const bin = join(tests.folder, 'bin')
       mkdirSync(bin)
       symlinkSync('/bin/bash', join(bin, 'bash'))
       const companion = await start('', { env: { PATH: bin } })
@@ -352,8 +332,11 @@ describe('the worker as it is built', () => {
   /** With a runner of our own. */
   const startBuilt = async (runner: string, options: StartOptions = {}) => {
     const companion = await start('', options)
-    copyFileSync(join(built, 'worker.cjs'), join(folder, 'opt/post-invoke/worker.cjs'))
-    writeFileSync(join(folder, 'opt/post-invoke/runner.cjs'), `exports.createRunner = options => ({ run: ${runner} })`)
+    copyFileSync(join(built, 'worker.cjs'), join(tests.folder, 'opt/post-invoke/worker.cjs'))
+    writeFileSync(
+      join(tests.folder, 'opt/post-invoke/runner.cjs'),
+      `exports.createRunner = options => ({ run: ${runner} })`,
+    )
     return companion
   }
 

@@ -1,26 +1,11 @@
 // The companion script by itself: what it does with each line of the function's process and each answer of the API.
-import { afterEach, describe, expect, it } from '@jest/globals'
-import {
-  answerWith,
-  type Companion,
-  IDENTIFIER,
-  inAMinute,
-  invoke,
-  type StartOptions,
-  shutdown,
-  startCompanion,
-} from '../support/companion-script.ts'
+import { describe, expect, it } from '@jest/globals'
+import { answerWith, type Companion, IDENTIFIER, inAMinute, invoke, shutdown } from '../support/companion-script.ts'
+import { TEST_MS, useCompanions } from '../support/companion-tests.ts'
 import { until } from '../unit/helpers.ts'
 
-const TEST_MS = 30_000
-
-let cleanUp = new AsyncDisposableStack()
-afterEach(async () => {
-  await cleanUp.disposeAsync()
-  cleanUp = new AsyncDisposableStack()
-})
-
-const start = (options?: StartOptions) => startCompanion(cleanUp, options)
+const tests = useCompanions()
+const { start } = tests
 
 /** It has asked for so many events, and for no more. */
 const asks = async ({ api }: Companion, count: number) => {
@@ -125,7 +110,7 @@ describe.each(['layer', 'internal'] as const)('the lines of the function, to the
       await companion.api.answer(invoke('r1'))
       say('open', `hold 1 ${Date.now() + 600}`)
       const timer = setInterval(() => say('settled 0 x', 'whatever'), 50)
-      cleanUp.defer(() => clearInterval(timer))
+      tests.cleanUp.defer(() => clearInterval(timer))
       await asks(companion, 2)
     },
     TEST_MS,
@@ -548,7 +533,7 @@ describe.each(['layer', 'internal'] as const)('what the API answers, to the %s e
         await api.send(bytes)
         await new Promise(resolve => setTimeout(resolve, 30))
         const answered = until(() => api.asked() === 2, 'it asks').then(() => api.answer(event))
-        cleanUp.defer(() => answered)
+        tests.cleanUp.defer(() => answered)
       }, 3)
       expect(companion.lines().length).toBeLessThanOrEqual(1)
     },

@@ -40,7 +40,8 @@ export type Api = {
 
 export const IDENTIFIER = '0f1e2d3c-an-identifier'
 
-export const startApi = async (): Promise<Api> => {
+/** @param onRequest - Called with each request as it arrives. */
+export const startApi = async (onRequest?: (request: Received) => void): Promise<Api> => {
   const requests: Received[] = []
   const sockets = new Set<Socket>()
   let taken = 0
@@ -58,8 +59,10 @@ export const startApi = async (): Promise<Api> => {
         const head = text.slice(0, end)
         const length = Number(/^content-length: (\d+)/im.exec(head)?.[1] ?? 0)
         if (text.length < end + 4 + length) return
-        requests.push({ head, body: text.slice(end + 4, end + 4 + length), socket })
+        const request = { head, body: text.slice(end + 4, end + 4 + length), socket }
+        requests.push(request)
         text = text.slice(end + 4 + length)
+        onRequest?.(request)
       }
     })
   })
@@ -125,6 +128,8 @@ export type Role = 'layer' | 'internal' | 'sigterm'
 /** The function's end of the FIFO or of the socket. */
 export type FunctionProcess = {
   say(...lines: string[]): void
+  /** Bytes that need not end with a line. */
+  write(bytes: string): void
   /** The process is gone. */
   end(): void
 }
@@ -217,9 +222,11 @@ export const startCompanion = async (cleanUp: AsyncDisposableStack, options: Sta
     lines: () => lines(log),
     replies: () => lines(reply),
     connect() {
+      const asLines = (said: string[]) => said.map(line => `${line}\n`).join('')
       if (socket) {
         return {
-          say: (...said) => void socket.write(said.map(line => `${line}\n`).join('')),
+          say: (...said) => void socket.write(asLines(said)),
+          write: bytes => void socket.write(bytes),
           end: () => socket.destroy(),
         }
       }
@@ -230,7 +237,11 @@ export const startCompanion = async (cleanUp: AsyncDisposableStack, options: Sta
         isOpen = false
       }
       cleanUp.defer(end)
-      return { say: (...said) => void writeSync(descriptor, said.map(line => `${line}\n`).join('')), end }
+      return {
+        say: (...said) => void writeSync(descriptor, asLines(said)),
+        write: bytes => void writeSync(descriptor, bytes),
+        end,
+      }
     },
     writeLastWords: (gone, late = '') => writeFileSync(`${fifo}.tasks`, `${gone}\n${late}\n`, { mode: 0o600 }),
   }
