@@ -388,7 +388,8 @@ hold() {
       is_here=1
       ask
       next_event
-      [[ $event = *"\"$start"* ]] || { keep_in_step || continue; }
+      [[ $event = *"\"$start"* ]] || keep_in_step || continue
+      ((pending)) || ask
       event='' limit=(-t 0.2) limit_end='' asked=$SECONDS
     else
       release settled
