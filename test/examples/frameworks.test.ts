@@ -1,4 +1,4 @@
-// The samples of docs/frameworks.md are not only compiled: each runs in the sandbox, with the event of an API Gateway.
+// The handlers without Middy of docs/recipes.md are not only compiled: each runs in the sandbox, with the event of an API Gateway.
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'

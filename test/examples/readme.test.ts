@@ -18,7 +18,7 @@ describe('examples/readme', () => {
   })
 
   it.each([
-    ['first.ts', 201],
+    ['try.ts', 201],
     ['typescript.ts', 201],
   ])('%s answers', async (name, statusCode) => {
     const { report } = await invoke(name)

@@ -10,12 +10,12 @@ const folder = makeFolder()
 afterAll(() => folder[Symbol.dispose]())
 
 const readme = readFileSync(join(root, 'README.md'), 'utf8')
-const [, section = ''] = /\n## Try it on your own handler\n(.*?)\n## /s.exec(readme) ?? []
-const [handler = ''] = blocks('ts')
-const [first = '', second = ''] = blocks('sh')
+const [, section = ''] = /\n## Try it\n(.*?)\n## /s.exec(readme) ?? []
+const [handler = ''] = blocks(readme, 'ts')
+const [first = '', second = ''] = blocks(section, 'sh')
 
-function blocks(language: string): string[] {
-  return [...section.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, 'gms'))].map(([, code = '']) => code)
+function blocks(text: string, language: string): string[] {
+  return [...text.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, 'gms'))].map(([, code = '']) => code)
 }
 
 const commandsOf = (block: string) => block.trim().split('\n')

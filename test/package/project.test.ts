@@ -13,7 +13,12 @@ const { version } = JSON.parse(read('package.json'))
 const checkout = (owner: object = { repository: REPOSITORY, contact: 'owner@example.com' }) => {
   const folder = makeFolder()
   const { files } = JSON.parse(read('package.json'))
-  for (const path of ['package.json', 'README.md', 'LICENSE', ...files]) {
+  for (const path of [
+    'package.json',
+    'README.md',
+    'LICENSE',
+    ...files.filter((name: string) => !name.startsWith('!')),
+  ]) {
     cpSync(join(root, path), join(folder.path, path), { recursive: true })
   }
   writeFileSync(join(folder.path, 'release.json'), JSON.stringify(owner))

@@ -1,4 +1,4 @@
-// docs/compatibility.md names the versions and the combinations that the suites really run.
+// docs/evidence/compatibility.md names the versions and the combinations that the suites really run.
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -6,10 +6,10 @@ import { describe, expect, it } from '@jest/globals'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
-const page = read('docs/compatibility.md')
+const page = read('docs/evidence/compatibility.md')
 const manifest = JSON.parse(read('package.json'))
 
-describe('docs/compatibility.md', () => {
+describe('docs/evidence/compatibility.md', () => {
   it('names the versions that are installed for the tests', () => {
     const versions = Array.from(
       read('scripts/install-test-runtimes.sh').matchAll(/^(?:NODE|RIC3|RIC4|MIDDY|AWS_SAM_CLI)_VERSION=(\S+)/gm),
@@ -37,7 +37,7 @@ describe('docs/compatibility.md', () => {
     })
     expect(rows.length).toBeGreaterThan(5)
     const run = rows.map(({ what, suites }) => {
-      const combinations = Array.from(suites.matchAll(/\]\(\.\.\/(\S+)\)/g), ([, file = '']) =>
+      const combinations = Array.from(suites.matchAll(/\]\(\.\.\/\.\.\/(\S+)\)/g), ([, file = '']) =>
         combinationsIn(read(file)),
       )
       const of = (client: string) => {
@@ -56,7 +56,7 @@ describe('docs/compatibility.md', () => {
         .map(name => `test/${folder}/${name}`),
     )
     expect(suites.length).toBeGreaterThan(8)
-    expect(suites.filter(suite => !page.includes(`(../${suite})`))).toEqual([])
+    expect(suites.filter(suite => !page.includes(`(../../${suite})`))).toEqual([])
   })
 })
 
