@@ -4,7 +4,7 @@ import { analytics, audit, metrics, type Order } from './shop.ts'
 export const deferAll = (order: Order, context: Context) => {
   // #region defer
   // A function is called once the response has left.
-  context.defer(({ signal }) => analytics.track('order', order, { signal }), { name: 'analytics', timeout: 2_000 })
+  context.defer(({ signal }) => analytics.track('order', order, { signal }), { timeout: 2_000 })
 
   // Only after a success, only after an error.
   context.defer(() => audit.write({ order, action: 'placed' }), { name: 'audit', on: 'success' })

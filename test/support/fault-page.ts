@@ -32,7 +32,7 @@ What happens when something goes wrong. ${causes} faults are injected by tests i
 | unheld | Tasks went on only when the environment was thawed for the next invocation. |
 | held once | One hold ended only 100 ms before the function’s deadline. |
 | as without | The fault disturbs Lambda itself: a function without this package fares no better. |
-| – | It cannot happen there. |
+| – | It does not apply there. |
 
 | Where | What goes wrong | Layer | Internal extension | Gate |
 |---|---|---|---|---|
