@@ -1,3 +1,5 @@
+import { availableParallelism } from 'node:os'
+
 // The first pattern that fits is taken.
 const transform = {
   'job-worker\\.ts$': '<rootDir>/test/support/script-transform.cjs',
@@ -18,10 +20,26 @@ const project = (name, extra = {}) => ({
   ...extra,
 })
 
-/** `unit` needs nothing; `sandbox`, `package` and `durable` need `npm run build`; the others what .ci/run installs. */
-const projects = ['unit', 'sandbox', 'package', 'runtime-clients', 'rie', 'faults', 'postgres', 'durable', 'examples']
+/**
+ * `unit` needs nothing; `sandbox`, `package`, `companions` and `durable` need `npm run build`; the others what .ci/run
+ * installs.
+ */
+const projects = [
+  'unit',
+  'sandbox',
+  'package',
+  'companions',
+  'runtime-clients',
+  'rie',
+  'faults',
+  'postgres',
+  'durable',
+  'examples',
+]
 
 export default {
   projects: projects.map(name => project(name)),
   testTimeout: 60_000,
+  // Most of the time of most tests is waiting: for processes to start, and for time to pass.
+  maxWorkers: Math.max(4, availableParallelism() - 1),
 }
