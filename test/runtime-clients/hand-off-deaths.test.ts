@@ -1,8 +1,8 @@
-// The function's process is killed 200 times, in its first invocation and in later ones, in the tick in which it hands off,
+// The function's process is killed 60 times, in its first invocation and in later ones, in the tick in which it hands off,
 // in that in which its response is posted, and right after it. Each time a request and a job must get through.
 import { afterAll, describe, expect, it } from '@jest/globals'
 import { startHandOff, waiting } from '../support/hand-off-suite.ts'
-import { burns, realClient } from '../support/require-runtime-clients.ts'
+import { handOffDeaths, realClient } from '../support/require-runtime-clients.ts'
 
 const WAYS = ['same tick', 'with the response', 'after']
 
@@ -11,10 +11,10 @@ afterAll(() => void process.stdout.write(`${said.join('\n')}\n`))
 
 describe.each(['ric3', 'ric4'] as const)('a killed process: %s', kind => {
   it.each([false, true])(
-    `loses nothing that it has handed off, ${burns} times in all (in a later invocation: %s)`,
+    `loses nothing that it has handed off, ${handOffDeaths} times in all (in a later invocation: %s)`,
     async isLater => {
       await using run = await startHandOff({ client: realClient(kind), companion: 'layer', freeze: true })
-      const deaths = Math.ceil(burns / 2)
+      const deaths = Math.ceil(handOffDeaths / 2)
       const ids: string[] = []
       for (let count = 0; count < deaths; count++) {
         if (isLater) await run.invoke({})

@@ -12,5 +12,12 @@ export const realClient = (kind: 'ric3' | 'ric4'): RuntimeClient => {
 /** How often a task that burns CPU must not delay its response. POST_INVOKE_TEST_BURNS shortens a run by hand. */
 export const burns = Number(process.env.POST_INVOKE_TEST_BURNS ?? 200)
 
+/**
+ * How often a function's process is killed around its hand-off, with each client: each of the three moments ten times, in
+ * the first invocation and in later ones. What is written synchronously is there or is not, so it takes no more to see it;
+ * `npm run soak:hand-off` kills at random, for as long as one likes.
+ */
+export const handOffDeaths = Number(process.env.POST_INVOKE_TEST_HAND_OFF_DEATHS ?? 60)
+
 /** How often a function's process is killed in the middle of a task, with each client and companion. */
 export const deaths = Number(process.env.POST_INVOKE_TEST_DEATHS ?? 20)
