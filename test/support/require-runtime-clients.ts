@@ -9,8 +9,14 @@ export const realClient = (kind: 'ric3' | 'ric4'): RuntimeClient => {
   )
 }
 
-/** How often a task that burns CPU must not delay its response. POST_INVOKE_TEST_BURNS shortens a run by hand. */
-export const burns = Number(process.env.POST_INVOKE_TEST_BURNS ?? 200)
+/**
+ * How often a task that burns CPU must not delay its response: a client whose post is not waited for delays it each time.
+ * POST_INVOKE_TEST_BURNS changes it by hand.
+ */
+export const burns = Number(process.env.POST_INVOKE_TEST_BURNS ?? 40)
+
+/** How many shutdowns must all run their hooks, with each client and companion. */
+export const shutdowns = Number(process.env.POST_INVOKE_TEST_SHUTDOWNS ?? 30)
 
 /**
  * How often a function's process is killed around its hand-off, with each client: each of the three moments ten times, in
