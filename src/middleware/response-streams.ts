@@ -2,7 +2,7 @@
 // channels tell when one begins and when Lambda has accepted its end.
 // https://nodejs.org/api/diagnostics_channel.html#http
 import type { ClientRequest } from 'node:http'
-import { resolvers, timer } from './waits.ts'
+import { clearTimeout, resolvers, timer } from './waits.ts'
 
 export type ResponseStreams = {
   /** Whether the response of this request is, or was, a stream. Until {@link ResponseStreams.forget}. */
@@ -44,7 +44,10 @@ export const observeResponseStreams = (): ResponseStreams => {
     accepted(requestId, limit) {
       const stream = streams.get(requestId)
       if (stream?.finished !== false) return undefined
-      if (limit !== undefined) timer(limit, false, stream.resolve)
+      if (limit !== undefined) {
+        const timeLimit = timer(limit, false, stream.resolve)
+        void stream.promise.then(() => clearTimeout(timeLimit))
+      }
       return stream.promise
     },
     forget: requestId => void streams.delete(requestId),
