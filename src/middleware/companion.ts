@@ -181,6 +181,9 @@ const tellingBy = (pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
   )
   const line = finishedLines()
   let count = 0
+  let begun = 0
+  /** Whose last words stand there. One that was let go at its deadline may end when the next has begun, and leaves its words. */
+  let author = 0
   pipe.write(client.tellsEnds ? 'open\n' : 'watch\n')
 
   return {
@@ -197,8 +200,11 @@ const tellingBy = (pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
         number ??= ++count
         return number
       }
+      const order = ++begun
       return {
         wouldLose(tasks, list) {
+          if (author > order) return
+          author = order
           const fields = { requestId, tasks }
           lastWords(
             list &&
@@ -211,7 +217,7 @@ const tellingBy = (pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
         },
         hold: () => pipe.write(`hold ${itsNumber()} ${Math.round(deadline())}\n`),
         settle() {
-          lastWords('')
+          if (author <= order) lastWords('')
           pipe.write(`settled ${itsNumber()} ${/^[\w-]{0,8}/.exec(requestId)}\n`)
           if (pipe.isBroken() && !isLayer && client.tellsEnds) process.kill(process.pid, 'SIGKILL')
         },
