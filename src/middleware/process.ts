@@ -179,6 +179,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     onSettled(invocation) {
       const { requestId } = invocation
       if (openInvocations.get(requestId) === invocation) openInvocations.delete(requestId)
+      guests.delete(invocation)
       streams?.forget(requestId)
     },
     canCarry: () => end.isArmed(),
@@ -262,6 +263,9 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
       companion: (deadline: () => number) => companion.invocation(requestId, deadline),
     }
     const invocation = createInvocation(request, start, options, host)
+    // The same id again, of a retry, while the tasks of the failed one are still under way: these are named all the same.
+    const earlier = openInvocations.get(requestId)
+    if (earlier) guests.add(earlier)
     if (isLambda && requestId !== '') openInvocations.set(requestId, invocation)
     else openContexts.set(request.context, invocation)
     return invocation
