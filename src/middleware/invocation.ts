@@ -114,6 +114,8 @@ export type Invocation = {
   size(): number
   /** What would be lost if the process ended now. */
   unfinished(): TaskList
+  /** Keeps up to date what the companion's process would name. */
+  tellUnfinished(): void
 }
 
 /** Tasks by name, at most {@link MAX_NAMES}, and how many more there are. */
@@ -354,6 +356,7 @@ export const createInvocation = (
       const { onDeadline = host.canCarry() ? 'carry' : 'drop' } = options
       if (onDeadline === 'carry' && state === 'left' && isHeld && !isShuttingDown) carry(waiting)
       else waits.push(drop(waiting))
+      tellUnfinished() // what has been named now is not to be named again
     }
     return all(waits)
   }
@@ -462,7 +465,7 @@ export const createInvocation = (
       guest = host.carried.shift() as Invocation
       host.guests.add(guest)
       tellUnfinished()
-      await guest.drainWithin({ ...time, onChange: () => tellUnfinished() }, false)
+      await guest.drainWithin({ ...time, onChange: tellUnfinished }, false)
       host.guests.delete(guest)
       guest = undefined
     }
@@ -490,8 +493,9 @@ export const createInvocation = (
 
   const unfinished = (): TaskList => {
     const entries = stack.next(MAX_NAMES)
+    if (unstarted.length > 0) entries.unshift(...unstarted)
     if (running.size > 0) entries.unshift(...[...running].map(({ entry }) => entry))
-    return toList(entries, running.size + stack.size())
+    return toList(entries, running.size + unstarted.length + stack.size())
   }
 
   /** Keeps up to date what the companion would name. Of very many tasks: as the hooks end, and when they are few again. */
@@ -556,6 +560,7 @@ export const createInvocation = (
     },
     size: stack.size,
     unfinished,
+    tellUnfinished,
   }
   return invocation
 }

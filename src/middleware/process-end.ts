@@ -161,7 +161,11 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
   const drainTasks = async (milliseconds: number): Promise<void> => {
     const until = now() + milliseconds
     const invocations = [...ending.open.values(), ...ending.guests, ...ending.carried.splice(0)]
-    await all(invocations.map(invocation => invocation.drainWithin(timeUntil(until), true)))
+    // What has ended is not to be named by the companion's process, neither as that of the invocation in whose time it ran.
+    const onChange = () => {
+      for (const invocation of invocations) invocation.tellUnfinished()
+    }
+    await all(invocations.map(invocation => invocation.drainWithin({ ...timeUntil(until), onChange }, true)))
     await ending.handedOff(Date.now() + until - now())
     for (const invocation of invocations) logUnfinished(log, 'the environment ends', invocation)
   }
