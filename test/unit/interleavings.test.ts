@@ -1,0 +1,280 @@
+// The package in every order of events: invocations, handlers, tasks, streams, time, the companion, freezing, signals and the
+// end of the process. What is made up, and what has to hold, is in support/interleavings.ts.
+//
+// A failure tells its seed and its path. To see that one again:
+//   POST_INVOKE_TEST_SEED=7 POST_INVOKE_TEST_PATH=17:0:2 npm run jest -- test/unit/interleavings.test.ts -t random
+import { describe, expect, it } from '@jest/globals'
+import fc from 'fast-check'
+import { type Break, bundleCore } from '../support/core-bundle.ts'
+import { type Choose, type Setting, tell } from '../support/interleavings.ts'
+import { randomRuns } from '../support/random-runs.ts'
+
+const places = [
+  ['RIC 4', 'gate'],
+  ['RIC 4', 'layer'],
+  ['RIC 4', 'internal'],
+  ['RIC 4', 'off'],
+  ['RIC 4', 'side by side'],
+  ['RIC 3', 'layer'],
+  ['RIC 3', 'internal'],
+  ['RIC 3', 'off'],
+  ['silent', 'layer'],
+  ['silent', 'internal'],
+  ['silent', 'off'],
+] as const
+
+const settings: fc.Arbitrary<Setting> = fc
+  .record({
+    place: fc.constantFrom(...places),
+    wrapper: fc.constantFrom('plain', 'Middy'),
+    tasks: fc.constantFrom('end', 'hang'),
+    options: fc.record(
+      {
+        order: fc.constantFrom('lifo', 'fifo'),
+        concurrency: fc.constantFrom(1, 2),
+        onDeadline: fc.constantFrom('carry', 'drop'),
+        taskTimeout: fc.constantFrom(500, 10_000),
+        withoutCompanion: fc.constantFrom('await', 'detach'),
+        shutdown: fc.boolean(),
+      },
+      { requiredKeys: [] },
+    ),
+  })
+  .map(({ place: [client, companion], ...rest }) => ({ client, companion, ...rest }))
+
+const MOST_CHOICES = 40
+
+/** Numbers that decide. What is rare, and mostly the end, is chosen a fifth as often as the rest. */
+const choices = fc.array(fc.nat(9_999), { maxLength: MOST_CHOICES, size: 'max' })
+
+const chooseBy = (numbers: readonly number[]): Choose => {
+  let next = 0
+  return (common, rare) => {
+    const number = numbers[next++]
+    if (number === undefined) return undefined
+    const rest = number % (5 * common + rare)
+    return rest < 5 * common ? rest % common : rest - 4 * common
+  }
+}
+
+type Load = Awaited<ReturnType<typeof bundleCore>>
+
+const explore = async (load: Load, { seed, runs, path, limit }: ReturnType<typeof randomRuns>) => {
+  const states = new Set<string>()
+  let stories = 0
+  let steps = 0
+  const property = fc.asyncProperty(settings, choices, async (setting, numbers) => {
+    const story = await tell(load, setting, chooseBy(numbers))
+    stories++
+    steps += story.steps
+    for (const state of story.states) states.add(`${setting.client} ${setting.companion} ${state}`)
+  })
+  const details = await fc.check(property, {
+    seed,
+    numRuns: runs,
+    interruptAfterTimeLimit: limit,
+    ...(path !== undefined && { path }),
+  })
+  return { details, stories, steps, states: states.size }
+}
+
+it('holds in stories at random', async () => {
+  const load = await bundleCore()
+  const start = performance.now()
+  const { details, ...figures } = await explore(load, randomRuns({ seed: 1, runs: 12_000 }))
+  if (details.failed) throw new Error(fc.defaultReportMessage(details))
+  console.info(`${JSON.stringify(figures)} in ${Math.round(performance.now() - start)} ms`)
+  expect(figures.steps).toBeGreaterThan(0)
+}, 3_600_000)
+
+/** Every story that differs in its first `depth` steps; after these all comes to its end. */
+const everyStory = async (load: Load, setting: Setting, depth: number) => {
+  const states = new Set<string>()
+  let stories = 0
+  let prefix: number[] | undefined = []
+  while (prefix) {
+    const counts: number[] = []
+    const given: number[] = prefix
+    const story = await tell(load, setting, (common, rare) => {
+      if (counts.length === depth) return undefined
+      counts.push(common + rare)
+      return given[counts.length - 1] ?? 0
+    })
+    stories++
+    for (const state of story.states) states.add(state)
+    // The next one: the last step that could go another way goes it.
+    const taken: number[] = counts.map((_, index) => given[index] ?? 0)
+    let last = taken.length - 1
+    while (last >= 0 && (taken[last] as number) + 1 >= (counts[last] as number)) last--
+    prefix = last < 0 ? undefined : [...taken.slice(0, last), (taken[last] as number) + 1]
+  }
+  return { stories, states: states.size }
+}
+
+const DEPTH = Number(process.env.POST_INVOKE_TEST_DEPTH ?? 3)
+
+describe(`holds in every story of ${DEPTH} steps`, () => {
+  it.each(places)(
+    '%s, %s',
+    async (client, companion) => {
+      const load = await bundleCore()
+      const start = performance.now()
+      let stories = 0
+      let states = 0
+      for (const wrapper of ['plain', 'Middy'] as const) {
+        for (const tasks of ['end', 'hang'] as const) {
+          const setting: Setting = {
+            client,
+            companion,
+            wrapper,
+            tasks,
+            options: { shutdown: true, onDeadline: 'carry' },
+          }
+          const found = await everyStory(load, setting, DEPTH)
+          stories += found.stories
+          states += found.states
+        }
+      }
+      console.info(
+        `${client}, ${companion}: ${stories} stories, ${states} states, ${Math.round(performance.now() - start)} ms`,
+      )
+      expect(stories).toBeGreaterThan(100)
+    },
+    3_600_000,
+  )
+})
+
+/** Each breaks one thing that has to hold, and with what it shows. */
+const breaks: [what: string, shows: RegExp, how: Break][] = [
+  [
+    'a task runs twice',
+    /has run twice/,
+    {
+      file: 'middleware/running-task.ts',
+      text: ': asyncContext.runInAsyncScope(task, undefined, given)',
+      by: ': (asyncContext.runInAsyncScope(task, undefined, given), asyncContext.runInAsyncScope(task, undefined, given))',
+    },
+  ],
+  [
+    'tasks are awaited before an answer that needs not wait',
+    /runs before its answer/,
+    { file: 'middleware/process.ts', text: 'const before = mustAwait &&', by: 'const before =' },
+  ],
+  [
+    'tasks are not awaited where nothing holds',
+    /was to be waited for before the answer/,
+    { file: 'middleware/process.ts', text: "options.withoutCompanion === 'await'", by: 'false' },
+  ],
+  [
+    'settled is told as the response leaves',
+    /unfinished, of which nobody has told|before the answer/,
+    { file: 'middleware/invocation.ts', text: "state = 'left'\n", by: "state = 'left'; companion?.settle()\n" },
+  ],
+  [
+    'the gate does not wait for tasks',
+    /unfinished, of which nobody has told/,
+    { file: 'middleware/process.ts', text: 'if (settled && companion.isGate) return settled', by: '' },
+  ],
+  [
+    'settled is not told',
+    /held with nothing left to do|never over/,
+    { file: 'middleware/invocation.ts', text: '    companion?.settle()\n', by: '' },
+  ],
+  [
+    'invocations are not counted',
+    /held with nothing left to do|never over/,
+    { file: 'middleware/companion.ts', text: 'number ??= ++count', by: 'number ??= count' },
+  ],
+  [
+    'another invocation is let go',
+    /that is another invocation/,
+    { file: 'middleware/companion.ts', text: '.exec(requestId)}', by: ".exec('x' + requestId)}" },
+  ],
+  [
+    'the hold has another deadline',
+    /held until another deadline/,
+    {
+      file: 'middleware/invocation.ts',
+      text: 'Date.now() + Math.min(deadline - now()',
+      by: 'Date.now() + Math.min(2 * deadline - now()',
+    },
+  ],
+  [
+    'a task that does not end is waited for',
+    /never over|named 0 times|held/,
+    { file: 'middleware/invocation.ts', text: 'for (const task of running) task.abandon(reason)', by: '' },
+  ],
+  [
+    'the answer is another',
+    /the answer has changed/,
+    {
+      file: 'middleware/with-post-invoke.ts',
+      text: 'return await result',
+      by: 'return { ...((await result) as object) }',
+    },
+  ],
+  [
+    'a timer is left',
+    /timers are left/,
+    {
+      file: 'middleware/invocation.ts',
+      text: '    } finally {\n      clearTimeout(timeLimit)\n    }',
+      by: '    } finally {}',
+    },
+  ],
+  [
+    'what is dropped is not named',
+    /named 0 times|of which nobody has told/,
+    {
+      file: 'middleware/invocation.ts',
+      text: 'log.error(\n        `tasks of request',
+      by: 'log.debug(\n        `tasks of request',
+    },
+  ],
+  [
+    'what time was up for is forgotten by the last words',
+    /named 0 times/,
+    { file: 'middleware/invocation.ts', text: '.concat(unstarted)', by: '' },
+  ],
+  [
+    'what has been dropped stays in the last words',
+    /named 2 times/,
+    { file: 'middleware/invocation.ts', text: 'tellUnfinished() // what has been named', by: '// what has been named' },
+  ],
+  [
+    'an invocation that is late takes the last words of the next one along',
+    /named 0 times/,
+    { file: 'middleware/companion.ts', text: 'if (author <= order) lastWords', by: 'lastWords' },
+  ],
+  [
+    'a task that has ended at shutdown stays in the last words',
+    /has ended well and is named/,
+    {
+      file: 'middleware/process-end.ts',
+      text: 'for (const invocation of invocations) invocation.tellUnfinished()',
+      by: '',
+    },
+  ],
+  [
+    'a process that exits says nothing',
+    /named 0 times/,
+    { file: 'middleware/process-end.ts', text: "logAll('the process ends')", by: '' },
+  ],
+]
+
+describe('a broken package is noticed', () => {
+  it.each(breaks)(
+    '%s',
+    async (_, shows, how) => {
+      const { details } = await explore(await bundleCore(how), {
+        seed: 1,
+        runs: 25_000,
+        path: undefined,
+        limit: 120_000,
+      })
+      expect(details.failed).toBe(true)
+      expect((details.errorInstance as Error).message.split('\n')[0]).toMatch(shows)
+    },
+    300_000,
+  )
+})
