@@ -17,7 +17,7 @@ export const randomRuns = ({ seed, runs }: { seed: number; runs: number }): Rand
   const { POST_INVOKE_TEST_SEED, POST_INVOKE_TEST_PATH, POST_INVOKE_TEST_TIMES } = process.env
   const times = Number(POST_INVOKE_TEST_TIMES ?? 1)
   return {
-    seed: Number(POST_INVOKE_TEST_SEED ?? seed),
+    seed: Number(POST_INVOKE_TEST_SEED ?? seed) % 2 ** 31,
     runs: Math.ceil(runs * times),
     path: POST_INVOKE_TEST_PATH,
     limit: 240_000 * Math.max(1, times),

@@ -234,7 +234,7 @@ const breaks: [what: string, shows: RegExp, how: Break][] = [
   [
     'what time was up for is forgotten by the last words',
     /named 0 times/,
-    { file: 'middleware/invocation.ts', text: '.concat(unstarted)', by: '' },
+    { file: 'middleware/invocation.ts', text: 'if (unstarted.length > 0) entries.unshift(...unstarted)', by: '' },
   ],
   [
     'what has been dropped stays in the last words',
