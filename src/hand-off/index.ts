@@ -8,7 +8,13 @@ import type { Context } from 'aws-lambda'
 import { PostInvokeError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Invocation } from '../middleware/invocation.ts'
-import { existingProcess, HANDED_OFF, type HandedOffWork, type OpenedInvocation } from '../middleware/process.ts'
+import {
+  existingProcess,
+  HANDED_OFF,
+  type HandedOffWork,
+  OPENED,
+  type OpenedInvocation,
+} from '../middleware/process.ts'
 import {
   isManagedInstances,
   readHandOffBudget,
@@ -160,8 +166,6 @@ const withHandOff = <
 }
 
 export default withHandOff
-
-const OPENED = Symbol.for('middy-post-invoke/opened')
 
 const accept = (invocation: Invocation, given: unknown, rest: readonly unknown[]): void => {
   const { requestId } = invocation

@@ -166,7 +166,7 @@ export const createInvocation = (
   let timeLimit: NodeJS.Timeout | undefined
   let namesBeforeDeadline: NodeJS.Timeout | undefined
 
-  const companion = tell(() => Date.now() + Math.min(deadline - now(), LONGEST_MS))
+  const companion = tell(() => Date.now() + Math.min(deadline - now(), LONGEST_INVOCATION_MS))
   let lastTold: string | undefined
 
   const ownTime: Time = {
@@ -566,7 +566,7 @@ export const createInvocation = (
 }
 
 /** No invocation lasts longer: https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html */
-const LONGEST_MS = 900_000
+const LONGEST_INVOCATION_MS = 900_000
 
 export const logUnfinished = (log: Pick<Log, 'error'>, what: string, { requestId, unfinished }: Invocation): void => {
   const tasks = unfinished()

@@ -1,6 +1,6 @@
 import type middy from '@middy/core'
 import { type Context, createOpener, type Options } from './opener.ts'
-import type { OpenedInvocation } from './process.ts'
+import { OPENED, type OpenedInvocation } from './process.ts'
 
 /**
  * Runs what the handler deferred after the response has left. Use it first, so that it is the outermost.
@@ -55,8 +55,6 @@ const asMiddyAwaits = (work: Promise<void> | undefined): Promise<void> | undefin
   work === undefined || work instanceof Promise ? work : new Promise(resolve => resolve(work))
 
 type Request = middy.Request<unknown, any, Error, Context>
-
-const OPENED = Symbol.for('middy-post-invoke/opened')
 
 /**
  * Invocations run side by side on Managed Instances: nothing of one may stand in the factory. The request carries it, and no

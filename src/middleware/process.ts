@@ -55,6 +55,8 @@ export type HandedOffWork = {
 type Shared = { [PROCESS]?: FunctionProcess; [HANDED_OFF]?: HandedOffWork }
 
 const PROCESS = Symbol.for(`middy-post-invoke/${version}`)
+/** Under this a Middy request carries its invocation. */
+export const OPENED = Symbol.for('middy-post-invoke/opened')
 export const HANDED_OFF = Symbol.for(`middy-post-invoke/${version}/hand-off`)
 
 /** The one of this process, where a `postInvoke()` has made one. Copies of one version, as bundlers make them, share it. */

@@ -7,7 +7,7 @@ const { setTimeout, clearTimeout, setImmediate } = process.getBuiltinModule('nod
 export const now: () => number = performance.now.bind(performance)
 
 /** What setTimeout can count, 24 days: past it, it fires at once. */
-const LONGEST_MS = 2 ** 31 - 1
+const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 const NativePromise = (async () => {})().constructor as PromiseConstructor
 
@@ -33,7 +33,7 @@ export { clearTimeout }
 
 /** @param keepsAlive - Whether the process may not end before: where nothing else keeps it, it would. */
 export const timer = (milliseconds: number, keepsAlive: boolean, fn: () => void): NodeJS.Timeout => {
-  const timeout = setTimeout(fn, Math.max(0, Math.min(milliseconds, LONGEST_MS)))
+  const timeout = setTimeout(fn, Math.max(0, Math.min(milliseconds, LONGEST_TIMER_MS)))
   return keepsAlive ? timeout : timeout.unref()
 }
 
