@@ -10,7 +10,7 @@ import {
   type Given,
   otherLayer,
   untilExited,
-  untilGone,
+  untilLogged,
   untilMarked,
 } from '../support/fault-observe.ts'
 import { describeFaults, on } from '../support/fault-suite.ts'
@@ -51,13 +51,12 @@ const killed: Fault[] = [
   {
     injected: 'The companion is killed between invocations',
     on: on.extensions,
+    // Of a layer's Lambda is told. Of an internal extension the function's process is, frozen only when it goes on.
+    start: ({ companion }) => ({ freeze: companion === 'layer' }),
     event: sleeping,
-    after: async (run, { companion }) => {
-      const pid = companionPid(run)
+    after: (run, { companion }) => {
       signal(run, 'SIGKILL')
-      // Of a layer's process Lambda is told. Of the other the function is, once it is gone: not the moment it is killed.
-      if (companion === 'layer') await untilExited(run)
-      else await untilGone(pid)
+      return companion === 'layer' ? untilExited(run) : untilLogged(run, 'WARN_INTERNAL_GONE')
     },
   },
   {
