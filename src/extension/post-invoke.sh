@@ -311,7 +311,8 @@ without_line() { # STATUS of read
   elif read -t 0 -u "$lines"; then
     limit_until 1 # once more: the process may have written, or be gone, because it has timed out for instance
   else
-    say_last_words late
+    # Of a handler that has not answered by now Lambda says that it has timed out, and its process names its tasks or is named.
+    [[ $held ]] && say_last_words late
     # What is told of this invocation from now on is too late. Where the function watches, not every one is counted.
     [[ $watch ]] && last=${held:-$last} || last=${held:-$((last + 1))}
     held='' start=''

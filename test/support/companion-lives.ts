@@ -490,13 +490,13 @@ const createRun = ({ role, firstLine, format, registration, invocations }: Life)
         if (has) {
           const writeWords = () => companion.writeLastWords(inFormat(words.gone), inFormat(words.late))
           const sayHold = () => say(`hold ${itsNumber} ${deadline}`)
-          // At once where time is short: what it is late for has to be there by then.
+          // At once where time is short: what it is late for has to be there by then. A hold that comes after its deadline
+          // says nothing more: the function has timed out.
           if (isLate) {
             for (const act of toFunction.splice(0)) act()
             writeWords()
-          } else toFunction.push(writeWords)
-          if (isLate && firstLine === 'watch') sayHold()
-          else toFunction.push(sayHold)
+            sayHold()
+          } else toFunction.push(writeWords, sayHold)
         }
         for (const line of plan.noise) toFunction.push(() => say(line))
         if (itsNumber > 1 && plan.noise.length > 1) toFunction.push(() => say(`settled ${itsNumber - 1} ${start}`))
