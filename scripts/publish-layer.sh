@@ -51,7 +51,7 @@ publish() {
     --description "middy-post-invoke $version" \
     --license-info MIT \
     "${content[@]}" \
-    --compatible-runtimes nodejs22.x nodejs24.x \
+    --compatible-runtimes nodejs22.x nodejs24.x nodejs26.x \
     --compatible-architectures x86_64 arm64 \
     --query LayerVersionArn --output text)
   # The version's own parameter comes last: it says that all is done.

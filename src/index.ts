@@ -5,6 +5,7 @@
  */
 export { PostInvokeError, type PostInvokeErrorCode } from './errors.ts'
 export type { LogFields, Logger } from './log.ts'
+export { asLambdaHandler } from './middleware/as-lambda-handler.ts'
 export type {
   ChannelMessages,
   HoldMessage,

@@ -29,7 +29,7 @@ layer=$(aws lambda publish-layer-version \\
   --layer-name middy-post-invoke \\
   --description ${shell(description)} \\
   --zip-file ${shell(`fileb://${zip}`)} \\
-  --compatible-runtimes nodejs22.x nodejs24.x \\
+  --compatible-runtimes nodejs22.x nodejs24.x nodejs26.x \\
   --compatible-architectures x86_64 arm64 \\
   --query LayerVersionArn --output text)
 
@@ -50,6 +50,7 @@ Resources:
       CompatibleRuntimes:
         - nodejs22.x
         - nodejs24.x
+        - nodejs26.x
       CompatibleArchitectures:
         - x86_64
         - arm64

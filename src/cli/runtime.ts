@@ -7,7 +7,7 @@ import { UsageError } from './errors.ts'
 import { inDist } from './package-files.ts'
 
 export const RUNTIME_OPTION =
-  "nodejs22.x or nodejs24.x, or AWS's own client, installed: its name (aws-lambda-ric) or folder (default: by this Node.js)"
+  "nodejs22.x, nodejs24.x or nodejs26.x, or AWS's own client, installed: its name (aws-lambda-ric) or folder (default: by this Node.js)"
 
 export type Runtime = {
   /** For people. */
@@ -53,7 +53,7 @@ const installed = (given: string, project: string): Runtime => {
   const folder = findPackage(given, project)
   if (folder === undefined) {
     throw new UsageError(
-      `Expected --runtime to be nodejs22.x or nodejs24.x, or a package that is installed, or its folder, got ${JSON.stringify(given)}. For AWS's own: npm install --save-dev aws-lambda-ric`,
+      `Expected --runtime to be nodejs22.x, nodejs24.x or nodejs26.x, or a package that is installed, or its folder, got ${JSON.stringify(given)}. For AWS's own: npm install --save-dev aws-lambda-ric`,
     )
   }
   const { name, version, bin } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))

@@ -12,7 +12,7 @@ import { yaml } from './quote.ts'
 import { seconds } from './values.ts'
 import { writeVerifyTemplate } from './verify-template.ts'
 
-const RUNTIMES = ['nodejs22.x', 'nodejs24.x'] as const
+const RUNTIMES = ['nodejs22.x', 'nodejs24.x', 'nodejs26.x'] as const
 
 type TemplateOptions = {
   readonly out?: string
@@ -177,6 +177,7 @@ const layerResource = (contentUri: string) => `\
       CompatibleRuntimes:
         - nodejs22.x
         - nodejs24.x
+        - nodejs26.x
       CompatibleArchitectures:
         - x86_64
         - arm64

@@ -99,7 +99,9 @@ describe('scripts/publish-layer.sh', () => {
       `--source s3={bucketName=bucket-eu-central-1,key=unsigned/middy-post-invoke-${version}.zip,version=v1}`,
     )
     expect(calls[5]).toContain('--content S3Bucket=bucket-eu-central-1,S3Key=signed/job-1.zip')
-    expect(calls[5]).toContain('--compatible-runtimes nodejs22.x nodejs24.x --compatible-architectures x86_64 arm64')
+    expect(calls[5]).toContain(
+      '--compatible-runtimes nodejs22.x nodejs24.x nodejs26.x --compatible-architectures x86_64 arm64',
+    )
     expect(calls[6]).toContain('--name /middy-post-invoke/latest ')
     expect(calls[6]).toContain('--overwrite')
     expect(calls[7]).toContain(

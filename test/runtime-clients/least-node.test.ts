@@ -6,20 +6,11 @@ import { describe, expect, it } from '@jest/globals'
 import { isAtLeast } from '../../src/cli/checks.ts'
 import { postInvoke, root } from '../support/command-line.ts'
 import { startHandOff } from '../support/hand-off-suite.ts'
-import { realClient } from '../support/require-runtime-clients.ts'
-import type { RuntimeClient } from '../support/runtime-clients.ts'
+import { onNode, realClient } from '../support/require-runtime-clients.ts'
 
 const { POST_INVOKE_TEST_LEAST_NODE: node = '' } = process.env
 const { engines } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8'))
 const least = engines.node.replace('>=', '')
-
-const onLeastNode = (client: RuntimeClient): RuntimeClient => ({
-  ...client,
-  options(handler) {
-    const { runtimeClient = [], ...options } = client.options(handler)
-    return { ...options, node, runtimeClient: [node, ...runtimeClient.slice(1)] }
-  },
-})
 
 it('is that version', () => {
   // It has no default: what is meant to run on it would run on another one.
@@ -35,7 +26,7 @@ describe.each([
   ['ric4', 'layer'],
 ] as const)('%s, %s', (kind, companion) => {
   it('runs deferred tasks, handed-off requests and jobs', async () => {
-    await using run = await startHandOff({ client: onLeastNode(realClient(kind)), companion, freeze: true })
+    await using run = await startHandOff({ client: onNode(node, realClient(kind)), companion, freeze: true })
     for (let count = 1; count <= 2; count++) {
       const report = await run.invoke({ sleeps: 5, work: [[{ url: run.target.url, body: 'x' }], ['note']] })
       expect(report).toMatchObject({ status: 'success', timedOut: false })

@@ -49,6 +49,7 @@ describe('post-invoke doctor', () => {
     ['with the layer', ['--layer'], 'Companion: layer'],
     ['as on nodejs22.x', ['--runtime', 'nodejs22.x'], 'Companion: internal'],
     ['as on nodejs24.x', ['--runtime', 'nodejs24.x'], 'Companion: gate'],
+    ['as on nodejs26.x', ['--runtime', 'nodejs26.x'], 'Companion: gate'],
   ])('finds nothing wrong with a good handler, %s, and does not run it', async (_, args, companion) => {
     const folder = makeProject({ 'handler.mjs': handler() })
     const { code, ok, lines, checks } = await examine(folder, args)

@@ -171,6 +171,14 @@ describe('post-invoke template', () => {
     })
   })
 
+  it('writes one for the preview of nodejs26.x', async () => {
+    const folder = makeFolder(project)
+    await postInvoke(folder, ['template', 'src/app.ts', '--runtime', 'nodejs26.x'])
+    const { Resources } = read(readFileSync(join(folder, 'template.yaml'), 'utf8'))
+    expect(Resources.Function.Properties.Runtime).toBe('nodejs26.x')
+    expect(Resources.PostInvokeLayer.Properties.CompatibleRuntimes).toContain('nodejs26.x')
+  })
+
   it('takes paths from where the template is, and the layer of this package where none was written', async () => {
     const folder = makeFolder(project)
     await postInvoke(folder, ['template', 'src/app.ts', '--out', 'src/template.yaml'])

@@ -9,6 +9,15 @@ export const realClient = (kind: 'ric3' | 'ric4'): RuntimeClient => {
   )
 }
 
+/** The same with a Node.js of another version. */
+export const onNode = (node: string, client: RuntimeClient): RuntimeClient => ({
+  ...client,
+  options(handler) {
+    const { runtimeClient = [], ...options } = client.options(handler)
+    return { ...options, node, runtimeClient: [node, ...runtimeClient.slice(1)] }
+  },
+})
+
 /**
  * How often a task that burns CPU must not delay its response: a client whose post is not waited for delays it each time.
  * POST_INVOKE_TEST_BURNS changes it by hand.

@@ -2,12 +2,15 @@
 import middy from '@middy/core'
 import type {
   APIGatewayProxyEventV2,
+  APIGatewayProxyHandlerV2,
   APIGatewayProxyStructuredResultV2,
   Handler,
   Context as LambdaContext,
+  SQSBatchResponse,
   SQSEvent,
+  SQSHandler,
 } from 'aws-lambda'
-import postInvoke, { type Context, type Defer } from '../../src/index.ts'
+import postInvoke, { asLambdaHandler, type Context, type Defer } from '../../src/index.ts'
 import { check, type Same } from './expect.ts'
 
 type Event = APIGatewayProxyEventV2
@@ -123,5 +126,32 @@ export const calledWithABareContext = (event: Event, context: LambdaContext) => 
 // @ts-expect-error nor is it a Handler of 'aws-lambda', whose context has none
 export const notPlain: Handler<Event, Result> = handler
 
-export const plain = handler as unknown as Handler<Event, Result>
-check<Same<typeof plain, Handler<Event, Result>>>()
+// --- as those see it who ask for a handler of 'aws-lambda'
+
+export const plain = asLambdaHandler(handler)
+check<Same<typeof plain, (event: Event, context: LambdaContext) => Promise<Result>>>()
+export const asHandler: Handler<Event, Result> = plain
+export const asProxyHandler: APIGatewayProxyHandlerV2 = asLambdaHandler(
+  middy<Event, Result>()
+    .use(postInvoke())
+    .handler(async (_event, context) => {
+      check<Same<typeof context.defer, Defer>>()
+      context.defer(() => {})
+      return { statusCode: 201 }
+    }),
+)
+export const asSqsHandler: SQSHandler = asLambdaHandler(
+  middy<SQSEvent, SQSBatchResponse>()
+    .use([timing, postInvoke()])
+    .handler(async () => ({ batchItemFailures: [] })),
+)
+export const inAnOldTest = async (event: Event): Promise<Result> => plain(event, {} as LambdaContext)
+
+// @ts-expect-error a result of another kind
+export const wrongResult: Handler<Event, number> = asLambdaHandler(handler)
+
+// @ts-expect-error an event of another kind
+export const wrongEvent = (event: SQSEvent, context: LambdaContext) => asLambdaHandler(handler)(event, context)
+
+// @ts-expect-error no handler of Middy: withPostInvoke() is for those
+asLambdaHandler(async (event: Event) => event.rawPath)

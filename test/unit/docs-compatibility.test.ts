@@ -12,10 +12,12 @@ const manifest = JSON.parse(read('package.json'))
 describe('docs/evidence/compatibility.md', () => {
   it('names the versions that are installed for the tests', () => {
     const versions = Array.from(
-      read('scripts/install-test-runtimes.sh').matchAll(/^(?:NODE|RIC3|RIC4|MIDDY|AWS_SAM_CLI)_VERSION=(\S+)/gm),
+      read('scripts/install-test-runtimes.sh').matchAll(
+        /^(?:NODE|NODE26|RIC3|RIC4|MIDDY|MIDDY6|TYPESCRIPT|AWS_SAM_CLI)_VERSION=(\S+)/gm,
+      ),
       ([, version = '']) => version,
     )
-    expect(versions).toHaveLength(5)
+    expect(versions).toHaveLength(8)
     versions.push(JSON.parse(read('node_modules/@middy/core/package.json')).version)
     expect(versions.filter(version => !page.includes(version))).toEqual([])
   })
