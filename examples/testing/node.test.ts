@@ -6,6 +6,7 @@ import { handler, mailer } from './orders.ts'
 afterEach(async () => {
   await reset()
   mock.restoreAll()
+  mock.timers.reset()
 })
 
 test('mails the customer', async () => {
@@ -43,4 +44,11 @@ test('closes the mailer when the environment ends', async () => {
     [['mailer', 'completed']],
   )
   assert.equal(close.mock.callCount(), 1)
+})
+
+test('mails though the server takes an hour', async () => {
+  mock.timers.enable()
+  mock.method(mailer, 'send', () => new Promise(resolve => setTimeout(resolve, 3_600_000)))
+  const { task } = await invoke(handler, { email: 'ann@example.com' }, { advanceTimers: () => mock.timers.runAll() })
+  assert.equal(task('mail').status, 'completed')
 })

@@ -5,6 +5,7 @@ import { handler, mailer } from './orders.ts'
 afterEach(async () => {
   await reset()
   vi.restoreAllMocks()
+  vi.useRealTimers()
 })
 
 test('mails the customer', async () => {
@@ -36,4 +37,15 @@ test('closes the mailer when the environment ends', async () => {
   const { hooks } = await shutdown()
   expect(hooks).toMatchObject([{ name: 'mailer', status: 'completed' }])
   expect(close).toHaveBeenCalledTimes(1)
+})
+
+test('mails though the server takes an hour', async () => {
+  vi.useFakeTimers()
+  vi.spyOn(mailer, 'send').mockImplementation(() => new Promise(resolve => setTimeout(resolve, 3_600_000)))
+  const { task } = await invoke(
+    handler,
+    { email: 'ann@example.com' },
+    { advanceTimers: vi.advanceTimersToNextTimerAsync },
+  )
+  expect(task('mail').status).toBe('completed')
 })

@@ -13,7 +13,7 @@ import { provideRunner } from '../hand-off/provide-runner.ts'
 import type { Invocation } from '../middleware/invocation.ts'
 import { existingProcess } from '../middleware/process.ts'
 import { timeUntil } from '../middleware/process-end.ts'
-import { now } from '../middleware/waits.ts'
+import { now, turn } from '../middleware/waits.ts'
 import { TestingError, type TestingErrorCode } from './error.ts'
 import { createLambdaContext } from './lambda-context.ts'
 import { type HookReport, type TaskReport, watchHooks, watchTasks } from './watch.ts'
@@ -31,8 +31,18 @@ export type TestedHandler<Event, Result> = (
   // biome-ignore lint/suspicious/noConfusingVoidType: as the Handler of 'aws-lambda' has it
 ) => Promise<Result> | Result | void
 
+/** For tests with fake timers. */
+export type AdvanceTimersOption = {
+  /**
+   * Called in each turn of the event loop until all has ended, so that what waits for a fake timer goes on:
+   * `vi.advanceTimersToNextTimerAsync`, `jest.advanceTimersToNextTimerAsync`, or of node:test `() => mock.timers.runAll()`.
+   * Default: none, and such a task is abandoned at the deadline.
+   */
+  advanceTimers?: (() => unknown) | undefined
+}
+
 /** How a handler is to be called. */
-export type SendOptions = {
+export type SendOptions = AdvanceTimersOption & {
   /** The function's timeout in milliseconds: tasks are aborted `deadlineMargin` (250 ms) before it. Default 3,000. */
   timeout?: number | undefined
   /** Fields of the context that the test asks for. Default: those of a function called `test`, with a new request id. */
@@ -106,11 +116,11 @@ export const invoke = async <Event, Result>(
   event: Event,
   options: SendOptions & FailuresOption = {},
 ): Promise<Invoked<Result>> => {
-  const { failures, ...rest } = checked(options, ['timeout', 'context', 'failures'])
+  const { failures, ...rest } = checked(options, ['timeout', 'context', 'advanceTimers', 'failures'])
   const { answered, settled } = send(handler, event, rest)
   const { tasks, task } = await settled
   const answer = await answered
-  if (failures !== 'report') throwFailures('TASK_FAILED', 'task', tasks)
+  if (failures !== 'report') throwFailures('TASK_FAILED', 'task', tasks, hintOf(options))
   return { answer, tasks, task }
 }
 
@@ -138,7 +148,7 @@ export const send = <Event, Result>(
   event: Event,
   options: SendOptions = {},
 ): InvocationUnderWay<Result> => {
-  const { timeout = 3_000, context: given } = checked(options, ['timeout', 'context'])
+  const { timeout = 3_000, context: given, advanceTimers } = checked(options, ['timeout', 'context', 'advanceTimers'])
   if (typeof handler !== 'function') throw invalid(`Expected a handler, got ${describe(handler)}`)
   if (!(Number.isFinite(timeout) && timeout > 0)) {
     throw invalid(`Expected the timeout to be a number of milliseconds above 0, got ${describe(timeout)}`)
@@ -151,7 +161,7 @@ export const send = <Event, Result>(
   // In an async context of its own: what the handler enters must not go on in the test.
   const call = async () => (await handler(event, context)) as Result
   const answered = bounded(new AsyncResource('test').runInAsyncScope(call), timeout, () =>
-    error('HANDLER_TIMEOUT', `Expected the handler to answer within its timeout of ${timeout} ms`),
+    error('HANDLER_TIMEOUT', `Expected the handler to answer within its timeout of ${timeout} ms${hintOf(options)}`),
   )
   const settle = async () => {
     let isLate = false
@@ -171,7 +181,7 @@ export const send = <Event, Result>(
   }
   const underWay: UnderWay = {
     invocation: () => existingProcess()?.invocationOf(context),
-    settled: settle(),
+    settled: advancing(advanceTimers, settle()),
   }
   allUnderWay.add(underWay)
   // Whichever is not awaited must not end the process.
@@ -198,8 +208,8 @@ export const send = <Event, Result>(
  * assert.deepEqual(hooks.map(({ name }) => name), ['metrics', 'database'])
  * ```
  */
-export const shutdown = async (options: FailuresOption = {}): Promise<ShutdownResult> => {
-  const { failures } = checked(options, ['failures'])
+export const shutdown = async (options: FailuresOption & AdvanceTimersOption = {}): Promise<ShutdownResult> => {
+  const { failures, advanceTimers } = checked(options, ['failures', 'advanceTimers'])
   const watchedTasks = watchTasks(() => true)
   const watchedHooks = watchHooks()
   try {
@@ -207,17 +217,17 @@ export const shutdown = async (options: FailuresOption = {}): Promise<ShutdownRe
       const invocation = underWay.invocation()
       if (!invocation?.isOpen()) continue
       allUnderWay.delete(underWay)
-      await invocation.drainWithin(timeUntil(now() + SHUTDOWN_TASKS_MS), true)
+      await advancing(advanceTimers, invocation.drainWithin(timeUntil(now() + SHUTDOWN_TASKS_MS), true))
     }
-    await existingProcess()?.end.drain(true)
+    await advancing(advanceTimers, existingProcess()?.end.drain(true))
   } finally {
     watchedTasks.stop()
     watchedHooks.stop()
   }
   const result = { ...toSettled(watchedTasks.reports), hooks: watchedHooks.reports }
   if (failures !== 'report') {
-    throwFailures('TASK_FAILED', 'task', result.tasks)
-    throwFailures('HOOK_FAILED', 'shutdown hook', result.hooks)
+    throwFailures('TASK_FAILED', 'task', result.tasks, hintOf(options))
+    throwFailures('HOOK_FAILED', 'shutdown hook', result.hooks, hintOf(options))
   }
   return result
 }
@@ -267,6 +277,33 @@ const bounded = async <Value>(work: Promise<Value>, milliseconds: number, late: 
   }
 }
 
+/** Lets fake timers go on, turn by turn, until `work` has ended. */
+const advancing = async <Value>(
+  advanceTimers: AdvanceTimersOption['advanceTimers'],
+  work: Promise<Value> | undefined,
+): Promise<Value | undefined> => {
+  if (advanceTimers && work) {
+    let isOver = false
+    const end = () => {
+      isOver = true
+    }
+    work.then(end, end)
+    while (!isOver) {
+      await turn()
+      if (!isOver) await advanceTimers()
+    }
+  }
+  return work
+}
+
+/** As this was loaded, which a test does before it puts fakes in their place. */
+const setTimeoutAtLoad = globalThis.setTimeout
+
+const hintOf = ({ advanceTimers }: AdvanceTimersOption): string =>
+  advanceTimers || globalThis.setTimeout === setTimeoutAtLoad
+    ? ''
+    : '. Timers are fakes here, which go on with { advanceTimers }'
+
 const toSettled = (reports: readonly TaskReport[]): Settled => {
   const tasks = [...reports]
   return {
@@ -285,6 +322,7 @@ const throwFailures = (
   code: 'TASK_FAILED' | 'HOOK_FAILED',
   what: string,
   reports: readonly (TaskReport | HookReport)[],
+  hint: string,
 ): void => {
   const failed = reports.filter(({ status }) => FAILURES.includes(status))
   if (failed.length === 0) return
@@ -294,7 +332,7 @@ const throwFailures = (
   )
   throw error(
     code,
-    `Expected every ${what} to succeed:${lines.join('')}\nA test that expects this passes { failures: 'report' }`,
+    `Expected every ${what} to succeed:${lines.join('')}\nA test that expects this passes { failures: 'report' }${hint}`,
     failed.map(report => report.error),
   )
 }
@@ -313,7 +351,10 @@ const checked = <Options extends object>(options: Options, names: readonly strin
   }
   const unknown = Object.keys(options).find(name => !names.includes(name))
   if (unknown !== undefined) throw invalid(`Expected options among ${names.join(', ')}, got ${quote(unknown)}`)
-  const { failures } = options as FailuresOption
+  const { failures, advanceTimers } = options as FailuresOption & AdvanceTimersOption
+  if (advanceTimers !== undefined && typeof advanceTimers !== 'function') {
+    throw invalid(`Expected advanceTimers to be a function, got ${describe(advanceTimers)}`)
+  }
   if (failures !== undefined && failures !== 'throw' && failures !== 'report') {
     throw invalid(`Expected failures to be 'throw' or 'report', got ${describe(failures)}`)
   }

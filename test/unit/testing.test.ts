@@ -124,6 +124,55 @@ A test that expects this passes { failures: 'report' }.`,
     }
   })
 
+  describe('advanceTimers', () => {
+    const sleep = () => new Promise(resolve => setTimeout(resolve, 3_600_000))
+    beforeEach(() => void jest.useFakeTimers())
+    afterEach(() => void jest.useRealTimers())
+
+    it('lets the handler and one task after the other go on, each at its own time', async () => {
+      const times: number[] = []
+      const handler = handlerWith(async (_event, context) => {
+        const start = Date.now()
+        await sleep()
+        for (const name of ['first', 'second']) {
+          context.defer(() => sleep().then(() => times.push(Date.now() - start)), { name })
+        }
+        return 'answer'
+      })
+      const { answer, task } = await invoke(handler, {}, { advanceTimers: jest.advanceTimersToNextTimerAsync })
+      expect(answer).toBe('answer')
+      expect(times).toEqual([7_200_000, 10_800_000])
+      expect(task('first').status).toBe('completed')
+    })
+
+    it('lets hooks go on', async () => {
+      const remove = onShutdown(sleep, { name: 'sleeps' })
+      const { hooks } = await shutdown({ advanceTimers: jest.advanceTimersToNextTimerAsync })
+      remove()
+      expect(hooks.find(({ name }) => name === 'sleeps')?.status).toBe('completed')
+    })
+
+    it('is what the error names where it is missing', async () => {
+      const handler = handlerWith((_event, context) => context.defer(sleep, { name: 'mail' }), shortly)
+      await expect(invoke(handler, {}, SHORT)).rejects.toMatchObject({
+        code: 'TASK_FAILED',
+        message: expect.stringContaining('Timers are fakes here, which go on with { advanceTimers }'),
+      })
+    })
+
+    it('has its error told, and must be a function', async () => {
+      const handler = handlerWith((_event, context) => context.defer(sleep), shortly)
+      const advanceTimers = () => {
+        throw new Error('not enabled')
+      }
+      await expect(invoke(handler, {}, { ...SHORT, advanceTimers })).rejects.toThrow('not enabled')
+      await expect(invoke(handler, {}, { advanceTimers: 'vi' as any })).rejects.toMatchObject({
+        code: 'OPTION_INVALID',
+        message: 'Expected advanceTimers to be a function, got "vi" (string).',
+      })
+    })
+  })
+
   it('ends where a task has blocked the event loop past the deadline, and names it', async () => {
     const handler = handlerWith((_event, context) => {
       context.defer(
@@ -179,7 +228,7 @@ A test that expects this passes { failures: 'report' }.`,
     [undefined, {}, 'Expected a handler, got undefined.'],
     [never, null, 'Expected the options to be an object, got null.'],
     [never, { timeout: 0 }, 'Expected the timeout to be a number of milliseconds above 0, got 0 (number).'],
-    [never, { timout: 1 }, 'Expected options among timeout, context, failures, got "timout".'],
+    [never, { timout: 1 }, 'Expected options among timeout, context, advanceTimers, failures, got "timout".'],
     [never, { failures: 'ignore' }, "Expected failures to be 'throw' or 'report', got \"ignore\" (string)."],
   ])('refuses %p with %p', async (handler, options, message) => {
     await expect(invoke(handler as any, {}, options as any)).rejects.toMatchObject({ code: 'OPTION_INVALID', message })
