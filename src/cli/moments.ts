@@ -167,7 +167,10 @@ const toMoment = ({ what, phase, data }: ObservedMessage, at: number): Moment | 
     case 'load-ended':
       return { type: 'loaded', at, versions: data.versions ?? [], isLate: data.isLate ?? false }
     case 'probe-ended':
-      return { type: 'probe', at, isFound: data.isFound ?? false, earlier: data.earlier ?? [] }
+      return {
+        ...{ type: 'probe', at, isFound: data.isFound ?? false, earlier: data.earlier ?? [] },
+        ...{ isStreamed: data.isStreamed ?? false, doesNotWait: data.doesNotWait ?? false },
+      }
     default:
       return undefined
   }

@@ -19,7 +19,7 @@ export type Probe = {
 
 export const checkProbe = (probe: Probe): readonly Check[] => {
   const { run, moments, runtime } = probe
-  const findings = moments.find(moment => moment.type === 'probe')
+  const findings = moments.findLast(moment => moment.type === 'probe')
   const loaded = ok('load', `The handler loads, in ${duration(run.init.readyAt ?? 0)}`)
   const client = info('client', `Runtime client: ${runtime}`)
   if (run.versions.length === 0 || run.calledLate) {
@@ -42,6 +42,7 @@ export const checkProbe = (probe: Probe): readonly Check[] => {
     ...checkOrder(findings),
     ...checkCompanion(probe),
     ...checkHold(probe, findings?.isFound === true),
+    ...checkStream(findings, runtime),
     ...checkLog(moments),
   ]
 }
@@ -151,6 +152,18 @@ const checkHold = ({ run, moments, timeout, hasEvent }: Probe, isFound: boolean)
     ),
   ]
 }
+
+/** The client of nodejs22.x asks for its next event only then, unless the context says otherwise. */
+const checkStream = (findings: Extract<Moment, { type: 'probe' }> | undefined, runtime: string): readonly Check[] =>
+  findings?.isStreamed && !findings.doesNotWait && runtime.includes('nodejs22.x')
+    ? [
+        warning(
+          'stream',
+          'On nodejs22.x the invocation of a streamed answer lasts until the event loop is empty: what a task leaves in it, such as an interval, turns a good answer into a timeout',
+          'context.callbackWaitsForEmptyEventLoop = false in the handler.',
+        ),
+      ]
+    : []
 
 /** What this package had to say, in its own words. */
 const checkLog = (moments: readonly Moment[]): readonly Check[] =>

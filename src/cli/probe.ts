@@ -8,9 +8,15 @@ export type ProbeFindings = {
   readonly isFound: boolean
   /** The names of the middlewares that were used before it, where they have any. */
   readonly earlier: readonly string[]
+  readonly isStreamed: boolean
+  /** Told again as the task of the probe begins: whether the handler has set `callbackWaitsForEmptyEventLoop` to false by then. */
+  readonly doesNotWait: boolean
 }
 
-type Context = { defer?: ((task: () => unknown, options: { name: string }) => void) | undefined }
+type Context = {
+  callbackWaitsForEmptyEventLoop?: boolean
+  defer?: ((task: () => unknown, options: { name: string }) => void) | undefined
+}
 type Hook = (request: { context: Context }) => unknown
 type Handler = (...args: unknown[]) => unknown
 
@@ -19,6 +25,7 @@ const TASK_MS = 100
 
 let isFound = false
 let isRun = false
+let findings: ProbeFindings
 const earlier = new Set<string>()
 const probes = new WeakSet<Hook>()
 
@@ -58,15 +65,26 @@ const probed =
     return result
   }
 
-const deferTask = ({ defer }: Context) =>
-  defer?.(() => new Promise(resolve => setTimeout(resolve, TASK_MS)), { name: PROBE_TASK })
+const deferTask = (context: Context, defer = context.defer) =>
+  defer?.(
+    () => {
+      tell({ ...findings, doesNotWait: context.callbackWaitsForEmptyEventLoop === false })
+      return new Promise(resolve => setTimeout(resolve, TASK_MS))
+    },
+    { name: PROBE_TASK },
+  )
+
+const tell = (found: ProbeFindings) =>
+  process.getBuiltinModule('node:diagnostics_channel').channel(PROBE_CHANNEL).publish(found)
+
+const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming')
 
 /** @param run - Whether the handler itself may be run; else the invocation ends before it. */
 export const probe = (handler: Handler, run: boolean): Handler => {
   Object.assign(Array.prototype, { push, unshift })
   isRun = run
-  const findings: ProbeFindings = { isFound, earlier: [...earlier] }
-  process.getBuiltinModule('node:diagnostics_channel').channel(PROBE_CHANNEL).publish(findings)
+  findings = { isFound, earlier: [...earlier], isStreamed: STREAMING in handler, doesNotWait: false }
+  tell(findings)
   return new Proxy(handler, {
     apply(target, self, args) {
       if (!isFound) {
@@ -92,7 +110,7 @@ const watched = (context: Context): Context => {
     defineProperty(target, name, descriptor) {
       if (name === 'defer' && isFirst) {
         isFirst = false
-        queueMicrotask(() => deferTask({ defer: descriptor.value }))
+        queueMicrotask(() => deferTask(target, descriptor.value))
       }
       return Reflect.defineProperty(target, name, descriptor)
     },

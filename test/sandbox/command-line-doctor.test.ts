@@ -123,6 +123,27 @@ describe('post-invoke doctor', () => {
     expect([code, checks.find(({ id }) => id === 'hold')]).toEqual([0, expect.objectContaining({ status: 'ok' })])
   })
 
+  it.each([
+    ['context.callbackWaitsForEmptyEventLoop = false', []],
+    ['', ['warning stream']],
+  ])(
+    'warns of a streamed answer on nodejs22.x, unless that does not wait for an empty event loop: %p',
+    async (line, lines) => {
+      const folder = makeProject({
+        'handler.mjs': `
+        import { withPostInvoke } from 'middy-post-invoke/handler'
+        export const handler = awslambda.streamifyResponse(
+          withPostInvoke(async (_event, responseStream, context) => {
+            ${line}
+            responseStream.end('streamed')
+          }),
+        )`,
+      })
+      expect((await examine(folder, ['--event', '{}', '--runtime', 'nodejs22.x'])).lines).toEqual(lines)
+      expect((await examine(folder, ['--event', '{}', '--runtime', 'nodejs24.x'])).lines).toEqual([])
+    },
+  )
+
   it('takes timeout, variables and layer from the configuration', async () => {
     const own = 'PostInvokeLayer: { Type: AWS::Serverless::LayerVersion, Properties: { ContentUri: layer.zip } }'
     const folder = makeProject({

@@ -6,7 +6,6 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import { type Check, checkConfiguration, checkNode, checkPackages, isAtLeast } from '../../src/cli/checks.ts'
 import { type FunctionConfiguration, readConfiguration } from '../../src/cli/configuration.ts'
 import type { HandlerFile } from '../../src/cli/handler-file.ts'
-import type { Moment } from '../../src/cli/moments.ts'
 import { checkProbe, type Probe } from '../../src/cli/probe-checks.ts'
 import { PROBE_TASK } from '../../src/cli/probe-name.ts'
 import type { InvocationRun } from '../../src/cli/run.ts'
@@ -171,7 +170,7 @@ functions:
 })
 
 describe('doctor: probes', () => {
-  const found: Moment = { type: 'probe', at: 1, isFound: true, earlier: [] }
+  const found = { type: 'probe', at: 1, isFound: true, earlier: [], isStreamed: false, doesNotWait: false } as const
   const task = {
     name: PROBE_TASK,
     requestId: 'r',
@@ -219,6 +218,17 @@ describe('doctor: probes', () => {
     ['two versions', probe({}, { run: { ...probe().run, versions: ['1.0.0', '1.1.0'] } }), ['problem versions']],
     ['a middleware before ours', probe({}, { moments: [{ ...found, earlier: ['x'] }] }), ['problem outermost']],
     ['tasks before the answer', probe({ tasks: [{ ...task, startedAt: 5 }] }), ['problem hold']],
+    [
+      'a streamed answer that waits for an empty event loop',
+      probe({}, { moments: [{ ...found, isStreamed: true }], runtime: 'as on nodejs22.x' }),
+      ['warning stream'],
+    ],
+    [
+      'nothing where it does not wait',
+      probe({}, { moments: [found, { ...found, isStreamed: true, doesNotWait: true }], runtime: 'as on nodejs22.x' }),
+      [],
+    ],
+    ['nothing of a stream elsewhere', probe({}, { moments: [{ ...found, isStreamed: true }] }), []],
     ['a task that was frozen', probe({ tasks: [{ ...task, endedAt: 50 }] }), ['problem hold']],
     ['a task that was abandoned', probe({ tasks: [{ ...task, status: 'abandoned' }] }), ['problem hold']],
     ['no task', probe({ tasks: [] }), ['problem hold']],
