@@ -35,10 +35,10 @@ export const createJobHandler = (jobs: object): ((event: SQSEvent, context: Cont
     const { work } = entry
     if (work.kind === 'request') return send(entry, signal)
     const job = findJob(jobs as Readonly<Record<string, unknown>>, work.job, 'createJobHandler()')
-    const { key: idempotencyKey, requestId: awsRequestId } = entry
+    const { key: idempotencyKey, requestId: awsRequestId, tenantId } = entry
     const attempt = Number(record.attributes.ApproximateReceiveCount)
     const limit = work.timeout === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(work.timeout)])
-    await orAborted(job(work.payload, { idempotencyKey, awsRequestId, attempt, signal: limit }), limit)
+    await orAborted(job(work.payload, { idempotencyKey, awsRequestId, tenantId, attempt, signal: limit }), limit)
   }
 
   /** @returns whether it is done. */

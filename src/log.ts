@@ -12,6 +12,8 @@ export type LogFields = {
   readonly hook?: string
   /** The request that it is about. Of a task that was carried over, this is not the request in whose time it runs. */
   readonly requestId?: string
+  /** The tenant of that request, where the function isolates tenants. */
+  readonly tenantId?: string
   /** What was thrown. */
   readonly error?: unknown
 }

@@ -30,6 +30,8 @@ export type Entry = {
   /** The request's id, a hash of what is to be done, and a number among those that are to do the same. */
   readonly id: string
   readonly requestId: string
+  /** Its tenant, where the function isolates tenants. */
+  readonly tenantId?: string | undefined
   /** For log lines. */
   readonly name: string
   /** Milliseconds after which it is not tried again. */
@@ -87,6 +89,7 @@ export const parseEntry = (text: string): Entry | string => {
   for (const name of ['key', 'id', 'requestId', 'name'] as const) {
     if (typeof value[name] !== 'string') return `it has no ${name}`
   }
+  if (value.tenantId !== undefined && typeof value.tenantId !== 'string') return 'its tenantId is no text'
   const { work } = value as { work?: Readonly<Record<string, unknown>> }
   const areText = (...names: string[]) => names.every(name => typeof work?.[name] === 'string')
   const isRequest = work?.kind === 'request' && areText('url', 'method') && Array.isArray(work.headers)

@@ -7,6 +7,8 @@ export type JobContext = {
   readonly idempotencyKey: string
   /** The request that handed it off. */
   readonly awsRequestId: string
+  /** The tenant of that request, where the function isolates tenants. */
+  readonly tenantId?: string | undefined
   /** 1 for the first one, also when an earlier one has died with its process. */
   readonly attempt: number
   /** Aborted when the job's time is up. */

@@ -168,7 +168,7 @@ const withHandOff = <
 export default withHandOff
 
 const accept = (invocation: Invocation, given: unknown, rest: readonly unknown[]): void => {
-  const { requestId } = invocation
+  const { requestId, tenantId } = invocation
   if (invocation.isSettled()) {
     throw new PostInvokeError(
       'ERR_NO_INVOCATION',
@@ -180,7 +180,14 @@ const accept = (invocation: Invocation, given: unknown, rest: readonly unknown[]
     typeof given === 'string' ? validateJob(given, rest[0], rest[1]) : validateRequest(given, rest[0])
   const { hash, number } = countEqual(invocation, valid.work)
   const id = `${requestId}-${hash}-${number}`
-  const text = JSON.stringify({ version: ENTRY_VERSION, key: key ?? id, id, requestId, ...valid } satisfies Entry)
+  const text = JSON.stringify({
+    version: ENTRY_VERSION,
+    key: key ?? id,
+    id,
+    requestId,
+    tenantId,
+    ...valid,
+  } satisfies Entry)
   if (Buffer.byteLength(text) > MAX_ENTRY_BYTES) {
     throw invalidWork(
       `Expected handed-off work of at most ${MAX_ENTRY_BYTES} bytes as JSON, got ${Buffer.byteLength(text)}. Store what is large, and hand off where it is`,

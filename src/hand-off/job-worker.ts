@@ -11,12 +11,12 @@ parentPort?.on('message', (message: WorkerCall | 'abort') => {
 })
 
 const call = async (work: WorkerCall): Promise<WorkerOutcome> => {
-  const { file, url, job, payload, idempotencyKey, awsRequestId, attempt } = work
+  const { file, url, job, payload, idempotencyKey, awsRequestId, tenantId, attempt } = work
   controller = new AbortController()
   const { signal } = controller
   try {
     const run = findJob(await import(url), job, file)
-    await run(payload, { idempotencyKey, awsRequestId, attempt, signal })
+    await run(payload, { idempotencyKey, awsRequestId, tenantId, attempt, signal })
     return {}
   } catch (error) {
     return { failure: { error: toPlainError(error), isFinal: isFinal(error) } }

@@ -10,10 +10,10 @@ export type CallJob = (work: JobWork, options: CallOptions) => Promise<void>
 
 export const callInThisProcess: CallJob = (work, options) =>
   withinItsTime(work, options.signal, async signal => {
-    const { file, idempotencyKey, awsRequestId, attempt } = options
+    const { file, idempotencyKey, awsRequestId, tenantId, attempt } = options
     try {
       const job = findJob(await import(pathToFileURL(file).href), work.job, file)
-      await job(work.payload, { idempotencyKey, awsRequestId, attempt, signal })
+      await job(work.payload, { idempotencyKey, awsRequestId, tenantId, attempt, signal })
     } catch (error) {
       throw Object.assign(toPlainError(error), { isFinal: isFinal(error) })
     }
@@ -29,7 +29,7 @@ let idle: Worker | undefined
  */
 export const callInWorker: CallJob = (work, options) =>
   withinItsTime(work, options.signal, async signal => {
-    const { file, idempotencyKey, awsRequestId, attempt } = options
+    const { file, idempotencyKey, awsRequestId, tenantId, attempt } = options
     const worker = takeWorker()
     const ended = Promise.withResolvers<void>()
     const onMessage = ({ failure }: WorkerOutcome) => {
@@ -46,7 +46,7 @@ export const callInWorker: CallJob = (work, options) =>
     signal.addEventListener('abort', onAbort, { once: true })
     try {
       const url = pathToFileURL(file).href
-      worker.postMessage({ ...work, file, url, idempotencyKey, awsRequestId, attempt } satisfies WorkerCall)
+      worker.postMessage({ ...work, file, url, idempotencyKey, awsRequestId, tenantId, attempt } satisfies WorkerCall)
       await ended.promise
     } catch (error) {
       await worker.terminate()

@@ -295,13 +295,13 @@ class Run {
     }
   }
 
-  async #attempt({ work, key, requestId }: Entry, { attempts }: Piece, signal: AbortSignal): Promise<string> {
+  async #attempt({ work, key, requestId, tenantId }: Entry, { attempts }: Piece, signal: AbortSignal): Promise<string> {
     if (work.kind === 'request') return `${await this.#requests.send(work, key, signal)}, `
     const { jobsModule } = this.#settings
     if (jobsModule === undefined) {
       throw Object.assign(new Error('POST_INVOKE_JOBS names no module of jobs here'), { isFinal: true })
     }
-    const context = { idempotencyKey: key, awsRequestId: requestId, attempt: attempts, signal }
+    const context = { idempotencyKey: key, awsRequestId: requestId, tenantId, attempt: attempts, signal }
     await this.#call(work, { ...context, file: jobsModule })
     return ''
   }

@@ -13,6 +13,8 @@ export type TaskMessage = {
   readonly name: string
   /** The request that deferred it. */
   readonly awsRequestId: string
+  /** The tenant of that request, where the function isolates tenants. */
+  readonly tenantId?: string | undefined
   /** How many its request had deferred with it: 1 for the first. */
   readonly index: number
   /** How its request ended. */
@@ -38,6 +40,8 @@ export type UnstartedTaskMessage = Omit<TaskMessage, 'status' | 'error'> & {
 export type HoldMessage = {
   /** The request for whose tasks it is held. */
   readonly awsRequestId: string
+  /** Its tenant, where the function isolates tenants. */
+  readonly tenantId?: string | undefined
   /** How that request ended. */
   readonly outcome: 'success' | 'error'
   /** How many tasks have been started, also carried ones of other requests. This and what follows: from `asyncStart` on. */

@@ -5,7 +5,7 @@
 //
 // Tasks run by drain(), in the time that it is lent: before the answer, after it, in a later invocation or at shutdown.
 import { PostInvokeError } from '../errors.ts'
-import type { Log } from '../log.ts'
+import type { Log, LogFields } from '../log.ts'
 import { type HoldMessage, tellUnstarted, trace, type UnstartedTaskMessage } from './channels.ts'
 import type { HeldInvocation } from './companion.ts'
 import {
@@ -35,6 +35,8 @@ export type InvocationOptions = {
 /** What an invocation is told as it begins. */
 export type InvocationStart = {
   readonly requestId: string
+  /** Where the function isolates tenants. */
+  readonly tenantId?: string | undefined
   /** Milliseconds until the function's deadline, `Infinity` where there is none. */
   readonly remainingTime: number
   /** Whether the environment is held for the tasks, so that they can run after the response. */
@@ -83,6 +85,7 @@ export type Time = {
 
 export type Invocation = {
   readonly requestId: string
+  readonly tenantId: string | undefined
   readonly isHeld: boolean
   readonly defer: Defer
   /** Whether its response has not left. */
@@ -141,11 +144,13 @@ const toList = (entries: readonly TaskEntry[], count = entries.length): TaskList
  */
 export const createInvocation = (
   request: { readonly error?: unknown },
-  { requestId, remainingTime, isHeld, isGated, companion: tell }: InvocationStart,
+  { requestId, tenantId, remainingTime, isHeld, isGated, companion: tell }: InvocationStart,
   options: InvocationOptions,
   host: InvocationHost,
 ): Invocation => {
   const { log } = host
+  /** For log lines. */
+  const about = fieldsOf({ requestId, tenantId })
   const deadline = now() + remainingTime
   let state: 'open' | 'left' | 'carried' | 'settled' = 'open'
   let openRequests = 1
@@ -188,7 +193,7 @@ export const createInvocation = (
 
   const facts = (): InvocationFacts => {
     const error = outcome() === 'error' ? (shutdownError ?? request.error) : undefined
-    return { awsRequestId: requestId, outcome: outcome(), error }
+    return { awsRequestId: requestId, tenantId, outcome: outcome(), error }
   }
 
   /** What is the same for all tasks that run in one time. */
@@ -247,10 +252,7 @@ export const createInvocation = (
     if (entry.on !== 'always' && entry.on !== common.facts.outcome) {
       log.debug(
         `task ${JSON.stringify(entry.label)} of request ${requestId} is not for the outcome ${common.facts.outcome}`,
-        {
-          task: entry.label,
-          requestId,
-        },
+        { task: entry.label, ...about },
       )
       tellUnstartedTask(entry, 'skipped')
       return undefined
@@ -277,7 +279,7 @@ export const createInvocation = (
     time.sums.failed++
     log.error(`task ${JSON.stringify(label)} of request ${requestId} failed:`, failure.error, {
       task: label,
-      requestId,
+      ...about,
     })
     return callOnTaskError(task.entry, failure.error)
   }
@@ -290,7 +292,7 @@ export const createInvocation = (
     const failed = (hookError: unknown) =>
       log.error(`onTaskError failed for task ${JSON.stringify(label)} of request ${requestId}:`, hookError, {
         task: label,
-        requestId,
+        ...about,
       })
     try {
       const task = { name: label, awsRequestId: requestId }
@@ -371,7 +373,7 @@ export const createInvocation = (
     log.warn(
       `tasks of request ${requestId} could not start before the function's deadline, and are carried over: ${listTasks(list)}`,
       undefined,
-      { requestId, tasks: list.names },
+      { ...about, tasks: list.names },
     )
     time.sums.carried += entries.length
     for (const entry of entries) tellUnstartedTask(entry, 'carried')
@@ -391,7 +393,7 @@ export const createInvocation = (
       log.error(
         `tasks of request ${requestId} could not start before the function's deadline: ${listTasks(list)}`,
         undefined,
-        { requestId, tasks: list.names },
+        { ...about, tasks: list.names },
       )
     }
     return all(
@@ -442,7 +444,7 @@ export const createInvocation = (
         await runTasks() // what was deferred meanwhile
       }
     } catch (error) {
-      log.error(`a fault of middy-post-invoke ended request ${requestId}:`, error, { requestId })
+      log.error(`a fault of middy-post-invoke ended request ${requestId}:`, error, about)
     }
     // In one go: what is deferred from here on is refused.
     if (stack.size() + unstarted.length > 0) endHold ??= hold()
@@ -485,7 +487,7 @@ export const createInvocation = (
     if (!isHeld) return undefined
     companion?.hold()
     const start = now()
-    const message: HoldMessage = { awsRequestId: requestId, outcome: outcome() }
+    const message: HoldMessage = { awsRequestId: requestId, tenantId, outcome: outcome() }
     const traced = trace('hold', () => message)
     traced?.run(() => {})
     return () => traced?.end({ ...time.sums, milliseconds: now() - start })
@@ -516,6 +518,7 @@ export const createInvocation = (
 
   const invocation: Invocation = {
     requestId,
+    tenantId,
     isHeld,
     defer,
     isOpen: () => state === 'open',
@@ -568,11 +571,16 @@ export const createInvocation = (
 /** No invocation lasts longer: https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html */
 const LONGEST_INVOCATION_MS = 900_000
 
-export const logUnfinished = (log: Pick<Log, 'error'>, what: string, { requestId, unfinished }: Invocation): void => {
-  const tasks = unfinished()
+/** A tenant where there is one, or each line had an empty field. */
+const fieldsOf = ({ requestId, tenantId }: Pick<Invocation, 'requestId' | 'tenantId'>): LogFields =>
+  tenantId === undefined ? { requestId } : { requestId, tenantId }
+
+export const logUnfinished = (log: Pick<Log, 'error'>, what: string, invocation: Invocation): void => {
+  const { requestId } = invocation
+  const tasks = invocation.unfinished()
   if (tasks.names.length === 0) return
   log.error(`${what} in the middle of request ${requestId}; unfinished: ${listTasks(tasks)}`, undefined, {
-    requestId,
+    ...fieldsOf(invocation),
     tasks: tasks.names,
   })
 }

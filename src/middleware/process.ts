@@ -23,7 +23,11 @@ export type OpenRequest = {
 }
 
 /** Of a durable execution they stand one level down. */
-type LambdaFacts = { readonly awsRequestId?: string; readonly getRemainingTimeInMillis?: () => number }
+type LambdaFacts = {
+  readonly awsRequestId?: string
+  readonly tenantId?: string | undefined
+  readonly getRemainingTimeInMillis?: () => number
+}
 
 /** An invocation as one `before` opened it. */
 export type OpenedInvocation = {
@@ -259,6 +263,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     }
     const start = {
       requestId,
+      tenantId: request.context.tenantId ?? request.context.lambdaContext?.tenantId,
       remainingTime: remainingTimeOf(request.context),
       isHeld,
       isGated: isGated && companion.isGate,

@@ -9,7 +9,9 @@ import { clearTimeout, isThenable, promiseOf, timer, whenSettled } from './waits
 export const ABORT_GRACE_MS = 100
 
 /** What a task is told of the invocation that deferred it. */
-export type InvocationFacts = Pick<TaskContext, 'awsRequestId' | 'outcome' | 'error'>
+export type InvocationFacts = Pick<TaskContext, 'awsRequestId' | 'outcome' | 'error'> & {
+  readonly tenantId: string | undefined
+}
 
 export type TaskEntry = Omit<ValidTask, 'name'> & {
   /** Its name in log lines. */
@@ -32,6 +34,7 @@ export type OnEnd = (failure: Failure | undefined) => Promise<void> | undefined
 export const taskMessage = ({ label: name, index }: TaskEntry, facts: InvocationFacts, carried: boolean) => ({
   name,
   awsRequestId: facts.awsRequestId,
+  tenantId: facts.tenantId,
   index,
   outcome: facts.outcome,
   carried,

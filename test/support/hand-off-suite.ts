@@ -158,6 +158,15 @@ export const describeHandOff = ({ client, companion }: { client: RuntimeClient; 
       }
     })
 
+    it('tells a job the tenant of its request', async () => {
+      await using run = await start()
+      for (const tenantId of ['blue', undefined]) {
+        const { requestId } = await run.invoke({ tenantId, work: [['note']] })
+        expect(jobsOf(run, requestId)).toHaveLength(1)
+        expect((jobsOf(run, requestId)[0] as { tenantId?: string }).tenantId).toBe(tenantId)
+      }
+    })
+
     it('sets aside what is no entry, and says so', async () => {
       await using run = await start()
       plant(run.spool, '{"half')
