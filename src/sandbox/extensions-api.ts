@@ -104,6 +104,8 @@ export const createExtensionsApi = (
       const extension = [...extensions.values()].find(one => one.identifier === identifier)
       if (!identifier) {
         refuse(response, 403, 'Extension.MissingExtensionIdentifier', 'Missing Lambda-Extension-Identifier header')
+      } else if (!UUID.test(String(identifier))) {
+        refuse(response, 403, 'Extension.InvalidExtensionIdentifier', 'Invalid Lambda-Extension-Identifier')
       } else if (!extension) {
         refuse(response, 403, 'Extension.UnknownExtensionIdentifier', `Unknown extension ${identifier}`)
       } else if (path === 'event/next') next(extension, response)
@@ -170,12 +172,19 @@ const ALLOWED_EVENTS: Record<ExtensionKind, readonly string[]> = {
   internal: ['INVOKE'],
 }
 
+const UUID = /^[\da-f]{8}-(?:[\da-f]{4}-){3}[\da-f]{12}$/i
+
 const ROUTES = new Set(['GET event/next', 'POST init/error', 'POST exit/error'])
 
 const parseEvents = (body: string): readonly string[] | undefined => {
   try {
-    const { events = [] } = JSON.parse(body)
-    return Array.isArray(events) && events.every(event => typeof event === 'string') ? events : undefined
+    const given: unknown = JSON.parse(body)
+    if (typeof given !== 'object' || Array.isArray(given)) return undefined
+    // As Lambda's supervisor, which is written in Go, reads it: null is nothing.
+    const events = (given as { events?: unknown } | null)?.events ?? []
+    if (!Array.isArray(events)) return undefined
+    const names = events.map(event => event ?? '')
+    return names.every(name => typeof name === 'string') ? names : undefined
   } catch {
     return undefined
   }

@@ -5,7 +5,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import net from 'node:net'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { request } from 'undici'
@@ -25,7 +25,8 @@ const runtimeClients = {
 export type RuntimeClient = keyof typeof runtimeClients
 
 export type EmulatorOptions = {
-  runtimeClient: RuntimeClient
+  /** One of Lambda's, or the file of another. */
+  runtimeClient: RuntimeClient | { file: string }
   /** Default `index.handler`. */
   handler?: string
   /** Whether dist/layer is attached, as Lambda unpacks it: into /opt. */
@@ -195,7 +196,10 @@ const start = (
   port: number,
   runtimeApiPort: number,
 ) => {
-  const client = runtimeClients[runtimeClient]
+  const client =
+    typeof runtimeClient === 'string'
+      ? runtimeClients[runtimeClient]
+      : { ...runtimeClients['RIC 4'], main: runtimeClient.file }
   const node = client.node ? installed(client.node) : process.execPath
   const { opt = layer ? join(root, 'dist', 'layer') : '', taskRoot = join(root, 'test', 'fixtures', 'rie') } = options
   return spawn(
@@ -213,7 +217,7 @@ const start = (
       ...['--log-level', 'debug'],
       ...['--runtime-interface-emulator-address', `127.0.0.1:${port}`],
       ...['--runtime-api-address', `127.0.0.1:${runtimeApiPort}`],
-      ...[node, join(installed(client.folder), client.main), handler],
+      ...[node, resolve(installed(client.folder), client.main), handler],
     ],
     {
       cwd: taskRoot,
