@@ -116,7 +116,7 @@ describe(TABLE, () => {
         undo?.()
         rmSync(folder, { recursive: true, force: true })
       }
-    }, 60_000)
+    }, 240_000)
   }
 
   afterAll(() => {

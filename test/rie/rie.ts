@@ -41,7 +41,7 @@ export type EmulatorOptions = {
 export type Answer = { statusCode: number; body: any }
 
 const START_MS = 10_000
-const INVOCATION_MS = 20_000
+const INVOCATION_MS = 60_000
 /** The emulator gives runtime and extensions 2 s, and waits 2 s more for processes to be gone. */
 const STOP_MS = 10_000
 

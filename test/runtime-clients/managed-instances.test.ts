@@ -39,7 +39,7 @@ describe('Managed Instances, aws-lambda-ric 4', () => {
     } finally {
       await instance.stop(100)
     }
-  }, 30_000)
+  })
 
   it('run the shutdown hooks of every worker thread, with the preload', async () => {
     const instance = await startManagedInstance({
@@ -56,7 +56,7 @@ describe('Managed Instances, aws-lambda-ric 4', () => {
     expect({ signal, hadToBeKilled }).toEqual({ signal: 'SIGKILL', hadToBeKilled: false })
     expect(instance.registrations).toEqual([{ events: [] }])
     expect(instance.lines.filter(line => line.includes('middy-post-invoke'))).toEqual([])
-  }, 30_000)
+  })
 
   it('run handed-off work once, after the response that it belongs to, though others answer before', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'post-invoke-managed-'))
@@ -92,7 +92,7 @@ describe('Managed Instances, aws-lambda-ric 4', () => {
       await instance.stop(100)
       rmSync(folder, { recursive: true, force: true })
     }
-  }, 30_000)
+  })
 
   it('say so where there is no preload', async () => {
     const instance = await startManagedInstance({ ric, handler: 'shutdown.handler', workers: WORKERS })
@@ -101,5 +101,5 @@ describe('Managed Instances, aws-lambda-ric 4', () => {
     expect(warnings).toHaveLength(WORKERS)
     expect(warnings[0]).toContain('NODE_OPTIONS=--import middy-post-invoke/preload')
     expect(marksIn(instance.lines).filter(({ what }) => what === 'hook')).toEqual([])
-  }, 30_000)
+  })
 })

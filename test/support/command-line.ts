@@ -26,7 +26,7 @@ export const postInvoke = (cwd: string, args: readonly string[], options: RunOpt
     const child = spawn(options.node ?? process.execPath, [cli, ...args], {
       cwd,
       env: { ...inherited, ...options.env },
-      timeout: 60_000,
+      timeout: 200_000,
       killSignal: 'SIGKILL',
     })
     let stdout = ''

@@ -25,7 +25,7 @@ export const on = {
   extensions: all.filter(({ companion }) => companion !== 'gate'),
 }
 
-const ROW_MS = 60_000
+const ROW_MS = 240_000
 
 export const describeFaults = (table: string, faults: readonly Fault[]): void => {
   const keys = faults.flatMap(fault => fault.on.map(combination => keyOf(place(fault, combination))))

@@ -6,7 +6,7 @@ import { version } from '../../src/version.ts'
 import { type CompanionName, eventually, type Run, startRun } from './run.ts'
 import type { RuntimeClient } from './runtime-clients.ts'
 
-const TEST_MS = 20_000
+const TEST_MS = 120_000
 
 const taskRoot = fileURLToPath(new URL('../fixtures/frameworks', import.meta.url))
 

@@ -7,7 +7,7 @@ import type { InvocationReport } from '../../src/sandbox/types.ts'
 import { type CompanionName, eventually, type Run, startRun } from './run.ts'
 import type { RuntimeClient } from './runtime-clients.ts'
 
-const TEST_MS = 20_000
+const TEST_MS = 120_000
 
 type Body = {
   shape: 'string' | 'Readable' | 'web ReadableStream'

@@ -66,7 +66,7 @@ describe('a command whose API tells nothing', () => {
     for (const id of ['r1', 'r2']) await command.after(id, Date.now() + FAR, id === 'r2')
     await command.afterLast(Date.now() + FAR)
     expect(log.of('error')).toEqual([missed('r1'), missed('r2')])
-  }, 20_000)
+  })
 
   it('waits for the end of a long handler once it has been told of anything', async () => {
     const { command, log, tell } = await start()
@@ -77,7 +77,7 @@ describe('a command whose API tells nothing', () => {
     await tell('platform.runtimeDone', 'r1')
     await running
     expect(log.of('error')).toEqual([failed('r1')])
-  }, 20_000)
+  })
 
   it('runs again when the API does', async () => {
     const { command, log, tell } = await start()
@@ -85,7 +85,7 @@ describe('a command whose API tells nothing', () => {
     await tell('platform.runtimeDone', 'r2')
     await command.after('r2', Date.now() + FAR, true)
     expect(log.of('error')).toEqual([missed('r1'), failed('r2')])
-  }, 20_000)
+  })
 })
 
 describe('what listens for the end of invocations', () => {
@@ -110,7 +110,7 @@ describe('what listens for the end of invocations', () => {
     await tell('platform.runtimeDone', 'r1')
     await running
     expect(log.of('error')).toEqual([failed('r1')])
-  }, 20_000)
+  })
 
   it('takes no more than a bound, and goes on', async () => {
     const { command, log, tell, uri } = await start()
@@ -118,7 +118,7 @@ describe('what listens for the end of invocations', () => {
     await tell('platform.runtimeDone', 'r1')
     await command.after('r1', Date.now() + FAR, true)
     expect(log.of('error')).toEqual([failed('r1')])
-  }, 20_000)
+  })
 
   it('is reached from this machine alone', async () => {
     const { uri } = await start()

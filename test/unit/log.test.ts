@@ -237,6 +237,8 @@ describe('a line of the last moments', () => {
   const play = (...takes: (number | 'full' | 'broken')[]) => {
     let written = ''
     let calls = 0
+    let time = 0
+    jest.spyOn(performance, 'now').mockImplementation(() => time++) // it gives up after a while
     jest.spyOn(fs, 'writeSync').mockImplementation(((fd: number, bytes: Buffer) => {
       expect(fd).toBe(2)
       const take = takes[Math.min(calls++, takes.length - 1)] as number | 'full' | 'broken'
