@@ -90,7 +90,8 @@ describe('installed into an empty project', () => {
        console.log = line => lines.push(line)
        const { handler } = await import('./handler.js')
        lines.push(await handler({}, { awsRequestId: 'r1' }))
-       setTimeout(() => process.stdout.write(JSON.stringify(lines)), 50)`,
+       while (lines.length < 2) await new Promise(resolve => setTimeout(resolve, 5))
+       process.stdout.write(JSON.stringify(lines))`,
     )
     expect(await node('outside.js')).toEqual([{ answer: 42 }, 'task of r1'])
   })
