@@ -20,7 +20,7 @@ const handlerWith = (handle: (event: any, context: Context) => any, options?: Op
     .handler(async (event, context) => handle(event, context as Context))
 
 /** Long enough for a deadline of its own: the margin is 100 ms. */
-const SHORT = { timeout: 200 }
+const SHORT = { timeout: 600 }
 const shortly: Options = { deadlineMargin: 100 }
 
 describe('invoke', () => {
