@@ -20,7 +20,9 @@ const handlerWith = (handle: (event: any, context: Context) => any, options?: Op
     .handler(async (event, context) => handle(event, context as Context))
 
 /** Long enough for a deadline of its own: the margin is 100 ms. */
-const SHORT = { timeout: 600 }
+const SHORT = { timeout: 200 }
+/** Time enough on a busy machine for a task to begin before the deadline. */
+const LONGER = { timeout: 1_000 }
 const shortly: Options = { deadlineMargin: 100 }
 
 describe('invoke', () => {
@@ -356,7 +358,7 @@ describe('shutdown and reset', () => {
       context.defer(() => {}, { name: 'carried' })
       context.defer(never, { name: 'endless' })
     }, shortly)
-    const { task } = await invoke(carrying, {}, { ...SHORT, failures: 'report' })
+    const { task } = await invoke(carrying, {}, { ...LONGER, failures: 'report' })
     expect(task('carried').status).toBe('carried')
     const hanging = send(
       withPostInvoke(async (_event: object, context) => {
@@ -382,7 +384,7 @@ describe('shutdown and reset', () => {
       context.defer(() => {}, { name: 'carried' })
       context.defer(never, { name: 'endless' })
     }, shortly)
-    const options: SendOptions & { failures: 'report' } = { ...SHORT, failures: 'report' }
+    const options: SendOptions & { failures: 'report' } = { ...LONGER, failures: 'report' }
     const idle = handlerWith(() => {})
     await invoke(carrying, {}, options)
     expect((await invoke(idle, {})).tasks).toMatchObject([{ name: 'carried', status: 'completed' }])
