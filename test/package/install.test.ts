@@ -51,8 +51,8 @@ describe('installed into an empty project', () => {
     )
     expect(await node('exports.js')).toEqual([
       [
-        ...['PostInvokeError', 'default', 'defer', 'onShutdown', 'postInvokeValidateOptions', 'resource', 'waitUntil'],
-        ...['withExecutionContext', 'withPostInvoke'],
+        ...['PostInvokeError', 'asLambdaHandler', 'default', 'defer', 'onShutdown', 'postInvokeValidateOptions'],
+        ...['resource', 'waitUntil', 'withExecutionContext', 'withPostInvoke'],
       ],
       ['createHandOff', 'default', 'handOff'],
       [
