@@ -168,8 +168,12 @@ const toMoment = ({ what, phase, data }: ObservedMessage, at: number): Moment | 
       return { type: 'loaded', at, versions: data.versions ?? [], isLate: data.isLate ?? false }
     case 'probe-ended':
       return {
-        ...{ type: 'probe', at, isFound: data.isFound ?? false, earlier: data.earlier ?? [] },
-        ...{ isStreamed: data.isStreamed ?? false, doesNotWait: data.doesNotWait ?? false },
+        type: 'probe',
+        at,
+        isFound: data.isFound ?? false,
+        earlier: data.earlier ?? [],
+        isStreamed: data.isStreamed ?? false,
+        doesNotWait: data.doesNotWait ?? false,
       }
     default:
       return undefined

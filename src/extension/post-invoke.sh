@@ -225,7 +225,7 @@ next_event() {
   ((pending)) || ask
   if read_answer; then ((pending -= 1)); else connect || exit 1; fi
   event=$body block=$((${#head} - 13)) is_here=''
-  [[ $head = HTTP/1.?' 200'* && $event = *'"INVOKE"'* ]] || other_event # with its quotes it is no part of another text
+  [[ $head = HTTP/1.?' 200'* && $event = *'"INVOKE"'* ]] || other_event # in quotes: as a whole value
 }
 
 other_event() {

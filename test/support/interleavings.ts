@@ -464,17 +464,19 @@ export const tell = async (
     require: id => fakeProcess.getBuiltinModule(id.startsWith('node:') ? id : `node:${id}`),
   })
   let beginning: Invocation | undefined
-  const handle = (context: { defer: Invocation['defer'] }): Promise<unknown> => {
-    const invocation = beginning as Invocation
-    if (context.defer) invocation.defer = context.defer
-    invocation.inContext = AsyncLocalStorage.snapshot()
-    return new Promise((resolve, reject) => {
+  const untilFinished = (invocation: Invocation): Promise<unknown> =>
+    new Promise((resolve, reject) => {
       invocation.finish = failure => {
         invocation.finish = () => {}
         if (failure) reject(failure)
         else resolve((invocation.expected as { value: unknown }).value)
       }
     })
+  const handle = (context: { defer: Invocation['defer'] }): Promise<unknown> => {
+    const invocation = beginning as Invocation
+    if (context.defer) invocation.defer = context.defer
+    invocation.inContext = AsyncLocalStorage.snapshot()
+    return untilFinished(invocation)
   }
   const plain = core.withPostInvoke(
     (_event: unknown, second: any, third: any) => handle(typeof second.write === 'function' ? third : second),
@@ -492,13 +494,7 @@ export const tell = async (
       invocation.defer = request.context.defer
       invocation.inContext = AsyncLocalStorage.snapshot()
       // A Middy before hook that answers by itself, when it is told to.
-      return new Promise((resolve, reject) => {
-        invocation.finish = failure => {
-          invocation.finish = () => {}
-          if (failure) reject(failure)
-          else resolve((invocation.expected as { value: unknown }).value)
-        }
-      })
+      return untilFinished(invocation)
     })
     .handler(() => fail('the handler was called after an early return'))
   const handlerOf = ({ kind }: Invocation) =>
