@@ -27,6 +27,9 @@
 # What a killed process can tell no more stands in the file beside the FIFO, .middy-post-invoke-1-PORT.tasks, as two
 # finished lines of log: the first for when that process is gone, the second for when time is up. In JSON they lack only
 # the time.
+#
+# bash runs each line as soon as it has read it, and Init waits for what stands first: the registration, and then the request for
+# the first event. So the functions that are needed later stand later.
 
 if ((BASH_VERSINFO[0] < 5)); then # before anything that an older bash cannot read
   message="bash 5.0 or later is needed, this is $BASH_VERSION"
@@ -46,14 +49,14 @@ host=${address%:*} port=${address##*:}
 pipe=${POST_INVOKE_FOLDER:-/tmp}/.middy-post-invoke-1-$port
 tasks=$pipe.tasks
 margin=100 # milliseconds: so long before the deadline the environment is released, or a good answer becomes a timeout
+expected=' ' # the invocation that is released by its settled alone: the next one. A space: none, for no field holds one
 # only in the layer: begin
 # Nobody else's: there may be variables of these names in the function's environment.
 function_pid='' # that of the function's process, where it has started this one
 event=''        # what was read and not yet released
 pending=0       # how many requests for an event have not been answered
 block=''        # how much of an answer's head is read at once
-in_step=''      # whether the last settled was that of the last event
-is_here=''      # whether an answer is expected to be there as a whole
+body_length=''  # and how long the last event was
 present=''      # whether a function's process takes part
 watch=''        # whether it has said so
 held=''         # the number of the invocation that runs tasks
@@ -61,10 +64,35 @@ last=0          # the number of the one released last
 limit=()        # the options by which `read` ends in time
 limit_end=''    # when it does, unless it is only to look whether Lambda has refused a request, made at second asked
 hands_off=''    # whether the function has said that it does
-identifier='' never='' died='' worker='' has_complained=''
+identifier='' making='' never='' died='' worker='' has_complained=''
 # only in the layer: end
-exec {log}>&2 2>/dev/null # bash writes an error for each connection that is over: what matters is looked at
-echo >/dev/null           # the first thing that a bash prints goes out line by line, all else in one piece
+# bash writes an error for each connection that is over: what matters is looked at.
+exec {log}>&2 2>/dev/null 1<>/dev/null
+echo # the first thing that a bash prints goes out line by line, all else in one piece
+
+# --- The role ---------------------------------------------------------------------------------------------------------
+
+# only in the layer: begin
+if ((!$#)); then
+  events='"INVOKE","SHUTDOWN"'
+  spool=${POST_INVOKE_SPOOL:-/tmp/middy-post-invoke}
+  command=$POST_INVOKE_COMMAND
+  # Extensions are not given both variables everywhere. INVOKE is refused there, and nothing is ever frozen.
+  [[ $AWS_LAMBDA_MAX_CONCURRENCY || $AWS_LAMBDA_INITIALIZATION_TYPE = lambda-managed-instances ]] && events='"SHUTDOWN"' command=''
+  # Attached, but switched off: registered all the same, or Init would never end.
+  case ${POST_INVOKE_COMPANION,,} in embedded | internal | off) events='' command='' ;; esac
+  if [[ $events && $pipe = /* ]]; then
+    # Always a new one: whatever has the old one open, of an environment that is gone, shall not read these lines.
+    [[ -e $pipe || -L $pipe ]] && command -p rm -f "$pipe"
+    # Beside this process, which goes on. It prints nothing if it can. As a job of bash it would cost half a megabyte.
+    exec {making}< <(PATH=/usr/bin:/bin && exec mkfifo -m 600 "$pipe" 2>&1)
+  fi
+fi
+# only in the layer: end
+if (($#)); then
+  events=$1 function_pid=$PPID
+  exec {lines}<&3 3<&-
+fi
 
 # --- The log --------------------------------------------------------------------------------------------------------
 
@@ -99,33 +127,16 @@ say_last_words() { # gone | late. Sets words
   say "$words"
 }
 
-# --- Time -----------------------------------------------------------------------------------------------------------
-
-is_number() { # before any arithmetic: bash evaluates what it finds there, a[$(command)] for instance
-  [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 ]]
-}
-
-# As an interval, and once: the clock may be set while the invocation runs, and deadlines are on the function's.
-limit_until() { # TIME, in milliseconds since the epoch
-  local left now=$EPOCHREALTIME
-  limit_end=$1
-  left=$(($1 - ${now/./} / 1000))
-  ((left > 0)) || left=1
-  ((left < 900000)) || left=900000 # no invocation is longer than 15 minutes
-  printf -v left '%d.%03d' $((left / 1000)) $((left % 1000))
-  limit=(-t "$left")
-}
+# --- The Extensions API: file descriptor 1, for a redirection for each request takes longer than to send it ----------------
 
 pause() { # SECONDS. Without a process for it: nobody ever writes to this socket
   [[ $never ]] || exec {never}<>"/dev/udp/$host/$port"
   if [[ $never ]]; then read -r -t "$1" -u "$never"; else sleep "$1"; fi
 }
 
-# --- The Extensions API: file descriptor 1, for a redirection for each request takes longer than to send it ----------------
-
 connect() { # anew. Fails where nobody listens any more: on Lambda that never is
   local wait
-  pending=0 is_here='' in_step=''
+  pending=0 expected=' '
   for wait in 0.02 0.1 0.5 1 2 2 ''; do
     exec 1<>"/dev/tcp/$host/$port" && return
     [[ $wait && $identifier ]] || return
@@ -139,20 +150,55 @@ ask() { # for the next event
   ((pending += 1))
 }
 
-# An answer: sets head and body. It may be hours away, but the rest comes within seconds. Fails where the connection is of no
-# use any more. What is rare stands in functions of its own, see hold().
-read_answer() {
-  answer='' rest='' head='' body='' patience=()
-  if [[ $is_here ]]; then
-    # No -t where nothing is waited for: with it, bash 5.2 makes two system calls for each byte, and the whole invocation
-    # would take three times as long.
-    IFS= read -r -N 17 -u 1 answer || return
-  else
-    wait_for_answer || return
+# In one piece, which has to end with a line: a second small one would wait 40 ms for the first to be acknowledged.
+send_registration() {
+  local body="{\"events\":[$events]}"$'\n' request
+  printf -v request 'POST /2020-01-01/extension/register HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Name: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
+    "$address" "${0##*/}" "${#body}" "$body"
+  printf '%s' "$request"
+}
+
+# only in the layer: begin
+# It has to be there before the runtime is started, which is when every extension has registered.
+open_fifo() {
+  local both error=1
+  if [[ $making ]]; then
+    read -r -u "$making" error
+    exec {making}<&-
   fi
+  if [[ ! $error && -p $pipe ]]; then
+    # To open one end waits for the other, but to open both does not.
+    # shellcheck disable=SC2094
+    exec {both}<>"$pipe" {lines}<"$pipe" {both}>&-
+  else
+    exec {lines}</dev/null
+    # The layer may be attached twice. Two that read one FIFO would take each other's lines.
+    [[ ! $events || (-p $pipe && -O $pipe && ! -L $pipe) ]] || complain "no FIFO can be made at $pipe: nothing is held"
+  fi
+  [[ $events && -f $tasks && -O $tasks && ! -L $tasks ]] && : >"$tasks" # of an environment that is gone
+}
+
+if ((!$#)); then
+  open_fifo
+  [[ $events = '"SHUTDOWN"' && $POST_INVOKE_COMMAND ]] &&
+    complain 'POST_INVOKE_COMMAND never runs on Managed Instances, where extensions are told of no invocation'
+fi
+# only in the layer: end
+connect && send_registration # what follows is read while Lambda answers
+
+# An answer: sets head and body. It may be hours away, but the rest comes within seconds. Fails where the connection is of no
+# use any more.
+read_answer() {
+  answer='' head='' body='' patience=()
+  wait_for_answer || return
   # Most of the head in one block, for bash reads lines byte by byte: as much as there is in an answer that is empty, and else
   # like the last one.
   if [[ $answer = $'HTTP/1.1 200 OK\r\n' && $block ]]; then read_bytes "$block" || return; fi
+  read_rest_of_answer
+}
+
+read_rest_of_answer() { # after what stands in answer
+  local length
   while [[ $answer != *$'\r\n\r\n'* ]]; do read_line || return; done
   head=${answer%%$'\r\n\r\n'*} body=${answer#*$'\r\n\r\n'}
   length=$'\n'${head,,} length=${length##*$'\ncontent-length:'}
@@ -162,11 +208,9 @@ read_answer() {
     length=${length%%$'\r'*} length=${length//[!0-9]/}
     [[ $length && ${#length} -lt 7 ]] || return
     length=$((10#$length - ${#body})) answer=$body # 10#, because zeros in front mean octal numbers
-    if ((length > 0)); then
-      [[ $is_here ]] && ! read -t 0 -u 1 && patience=(-t 2)
-      read_bytes "$length" || return
-      body=$answer
-    fi
+    ((length >= 0)) || return
+    if ((length)); then read_bytes "$length" || return; fi
+    body=$answer
   fi
   [[ $head != *$'\n'[Cc]onnection:\ [Cc]lose* ]]
 }
@@ -189,19 +233,19 @@ wait_for_answer() {
     [[ $answer ]] && break # a byte that came just then
     check_function
   done
-  patience=(-t 2)
+  [[ $identifier ]] && patience=(-t 2) # Init has an end of its own
   read_bytes 16
 }
 
 read_bytes() { # COUNT: adds them to answer
-  IFS= read -r "${patience[@]}" -N "$1" -u 1 rest
+  IFS= read -r "${patience[@]}" -N "$1" -u 1 more
   set -- $?
-  answer+=$rest
+  answer+=$more
   return "$1"
 }
 
 read_line() { # adds it to answer
-  IFS= read -r "${patience[@]}" -u 1 rest && ((${#answer} < 16384)) && answer+=$rest$'\n'
+  IFS= read -r "${patience[@]}" -u 1 more && ((${#answer} < 16384)) && answer+=$more$'\n'
 }
 
 read_chunks() {
@@ -218,26 +262,79 @@ read_chunks() {
   done
 }
 
+describe_answer() { # sets status
+  status=${head%%$'\r'*} status=${status#HTTP/1.? }
+  status=${status:-no answer}
+}
+
+take_registration() {
+  local is_over='' name
+  read_answer || is_over=1
+  [[ $head = HTTP/1.?' 200'* ]] || return
+  name=${head,,} name=${name%%$'\nlambda-extension-identifier:'*}
+  identifier=${head:${#name}+29} identifier=${identifier%%$'\r'*} identifier=${identifier# }
+  [[ $identifier ]] || return
+  printf -v next_request 'GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Identifier: %s\r\n\r\n' \
+    "$address" "$identifier"
+  if [[ $is_over ]]; then connect; fi
+}
+
+# --- The function's process -------------------------------------------------------------------------------------------
+
+function_is_gone() {
+  say_last_words gone
+  [[ $words ]] && : >"$tasks"
+  # only in the layer: begin
+  [[ $words || $held ]] && died=1
+  present='' watch='' held='' last=0 limit=()
+  # only in the layer: end
+}
+
+# The internal extension has nobody left to hold for.
+end_with_function() {
+  function_is_gone
+  exit 0
+}
+
+check_function() { [[ ! $function_pid ]] || kill -0 "$function_pid" || end_with_function; }
+
+if ! take_registration && ! { ((!$#)) && connect && send_registration && take_registration; }; then
+  describe_answer
+  # only in the layer: begin
+  (($#)) || complain "the companion cannot register as an extension: $status"
+  # only in the layer: end
+  (($#)) && printf 'failed %s\n' "$status" >&"$lines"
+  exit 1
+fi
+[[ $command ]] || ask # what follows is read while the function starts
+(($#)) && printf 'ready\n' >&"$lines"
+
+# --- Events -----------------------------------------------------------------------------------------------------------
+
 pauses=(0 0.05 0.1 0.2 0.5 1 2) # between one failure and the next question
 
 # Sets event, however long that takes: an extension that exits is a crash, and one that stops asking stops the environment.
 next_event() {
   ((pending)) || ask
   if read_answer; then ((pending -= 1)); else connect || exit 1; fi
-  event=$body block=$((${#head} - 13)) is_here=''
-  [[ $head = HTTP/1.?' 200'* && $event = *'"INVOKE"'* ]] || other_event # in quotes: as a whole value
+  take_answer
 }
 
-other_event() {
+take_answer() { # as the event
   local status failures=0
+  expected=' '
   while :; do
+    event=$body block='' body_length=''
     if [[ $head = HTTP/1.?' 200'* ]]; then
-      [[ $event = *'"INVOKE"'* ]] && return
+      if [[ $event = *'"INVOKE"'* ]]; then # in quotes: as a whole value
+        block=$((${#head} - 13)) body_length=${#body}
+        return
+      fi
       # only in the layer: begin
       [[ $event = *'"SHUTDOWN"'* ]] && shut_down
       # only in the layer: end
     fi
-    event='' block=''
+    event=''
     if ((!pending)); then
       # A connection that is lost once, in a freeze for instance, is worth no word.
       if [[ $head ]] && ((failures == 0)); then
@@ -251,48 +348,45 @@ other_event() {
       ask
     fi
     if read_answer; then ((pending -= 1)); else connect || exit 1; fi
-    event=$body block=$((${#head} - 13))
   done
 }
 
-describe_answer() { # sets status
-  status=${head%%$'\r'*} status=${status#HTTP/1.? }
-  status=${status:-no answer}
+# --- What the function's process writes -------------------------------------------------------------------------------
+
+is_number() { # before any arithmetic: bash evaluates what it finds there, a[$(command)] for instance
+  [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 ]]
 }
 
-register() { # NAME EVENTS
-  local body_sent="{\"events\":[$2]}"$'\n' is_over='' name request
-  # In one piece, which has to end with a line: a second small one would wait 40 ms for the first to be acknowledged.
-  printf -v request 'POST /2020-01-01/extension/register HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Name: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
-    "$address" "$1" "${#body_sent}" "$body_sent"
-  printf '%s' "$request"
-  read_answer || is_over=1
-  [[ $head = HTTP/1.?' 200'* ]] || return
-  name=${head,,} name=${name%%$'\nlambda-extension-identifier:'*}
-  identifier=${head:${#name}+29} identifier=${identifier%%$'\r'*} identifier=${identifier# }
-  [[ $identifier ]] || return
-  printf -v next_request 'GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Identifier: %s\r\n\r\n' \
-    "$address" "$identifier"
-  if [[ $is_over ]]; then connect; fi
+# As an interval, and once: the clock may be set while the invocation runs, and deadlines are on the function's.
+limit_until() { # TIME, in milliseconds since the epoch
+  # No invocation is longer than 15 minutes. With a digit in front there are always as many as are taken.
+  limit_end=$1 left=$(($1 - ${EPOCHREALTIME/./} / 1000)) left=$((1000000 + (left < 1 ? 1 : left > 900000 ? 900000 : left)))
+  limit=(-t "${left:1:3}.${left:4}")
 }
 
-# --- The function's process -----------------------------------------------------------------------------------------
+is_new() { is_number "$1" && (($1 > last)); }
 
-is_new() { [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 && $1 -gt $last ]]; } # as is_number, in one command
-
-# A line that does not come often.
+# One that is not all of the usual course.
 take_line() { # KIND NUMBER REST
   case $1 in
     hold)
       if is_new "$2" && is_number "$3"; then
         held=$2 limit_end=$(($3 - margin))
       fi ;;
-    open) last=0 held='' watch='' ;;
+    settled)
+      # What is not above the last one released comes too late, or twice.
+      if is_new "$2"; then
+        last=$2 start=$3 held=''
+        # An event of another invocation is that of the next one: this one's was lost, with a connection perhaps.
+        if [[ ! $event || $event = *"\"$start"* ]]; then release settled; else limit_by_event; fi
+        return
+      fi ;;
+    open) last=0 held='' watch='' expected=' ' ;;
     # only in the layer: begin
-    work) hands_off=1 ;;
+    work) hands_off=1 expected=' ' ;;
     # only in the layer: end
     watch)
-      last=0 held='' watch=1
+      last=0 held='' watch=1 expected=' '
       [[ $event ]] || hold_next ;;
   esac
   # only in the layer: begin
@@ -317,7 +411,6 @@ without_line() { # STATUS of read
     [[ $watch ]] && last=${held:-$last} || last=${held:-$((last + 1))}
     held='' start=''
     release late
-    in_step=''
   fi
   return 1
 }
@@ -348,91 +441,85 @@ limit_by_event() {
   limit_until "$end"
 }
 
-function_is_gone() {
-  say_last_words gone
-  [[ $words ]] && : >"$tasks"
-  # only in the layer: begin
-  [[ $words || $held ]] && died=1
-  present='' watch='' held='' last=0 limit=()
-  # only in the layer: end
-}
-
-# The internal extension has nobody left to hold for.
-end_with_function() {
-  function_is_gone
-  exit 0
-}
-
-check_function() { [[ ! $function_pid ]] || kill -0 "$function_pid" || end_with_function; }
-
-# --- Hold and release -----------------------------------------------------------------------------------------------
+# --- Hold and release -------------------------------------------------------------------------------------------------
 
 # Reads the lines of the function's process, for ever. The usual course stands here as a whole, and what is rare in functions:
-# bash copies the text of a function each time that it is called.
+# bash copies the text of a function each time that it is called, and until the request for the next event each command counts.
 hold() {
   wait_after_request
   while :; do
     # The first character alone, for with -t bash makes three system calls for each one. A line comes as a whole, with one write.
     IFS= read -r "${limit[@]}" -N 1 -u "$lines" first || without_line $? || continue
     [[ $first = $'\n' ]] && continue
-    read -r -u "$lines" kind number rest || { pass; continue; }
-    if [[ $first$kind != settled ]]; then take_line "$first$kind" "$number" "$rest"; continue; fi
-    # What is not above the last one released comes too late, or twice.
-    [[ $number = [1-9]* && $number != *[!0-9]* && ${#number} -lt 16 && $number -gt $last ]] || { take_line; continue; }
-    last=$number start=$rest held=''
-    if [[ $event ]]; then
-      # The event of that invocation was lost, with a connection perhaps: this one belongs to the next.
-      if [[ $event = *"\"$start"* ]]; then release settled; else limit_by_event; fi
-    elif [[ $in_step && ! $hands_off && ! $command ]] && read -t 0 -u 1; then
-      # To read an event takes bash longer than to ask for the next one. So that comes first where the event is here, and can
-      # only be the right one.
-      is_here=1
-      ask
-      next_event
-      [[ $event = *"\"$start"* ]] || keep_in_step || continue
-      ((pending)) || ask
-      event='' limit=(-t 0.2) limit_end='' asked=$SECONDS
+    read -r -u "$lines" kind number start || { pass; continue; }
+    if [[ $first$kind$number = "settled$expected" ]] && read -t 0 -u 1 && printf '%s' "$next_request"; then
+      # To read an event takes bash longer than to ask for the next one. So that has come first: the event is here, and can only
+      # be the right one. It is read in pieces as long as those of the last one, for bash reads lines byte by byte.
+      if IFS= read -r -N 17 -u 1 answer && [[ $answer = $'HTTP/1.1 200 OK\r\n' ]] &&
+        IFS= read -r -N "$block" -u 1 more && [[ $more = *ength:\ "$body_length"$'\r'*$'\n\r\n' ]] && read -t 0 -u 1 &&
+        IFS= read -r -N "$body_length" -u 1 invoke && [[ $invoke = *'"INVOKE"'*"\"$start"*'}' ]]; then
+        last=$number expected=$((number + 1)) held='' limit=(-t 0.2) limit_end='' asked=$SECONDS more='' invoke=''
+      else
+        take_unusual_answer
+      fi
+    elif [[ $first$kind$number = "hold$expected" && $start = [1-9]* && $start != *[!0-9]* && ${#start} -lt 16 ]]; then
+      held=$number
+      limit_until $((start - margin))
     else
-      release settled
+      take_line "$first$kind" "$number" "$start"
     fi
   done
 }
 
-# Once the next event has been asked for.
-wait_after_request() {
-  event='' limit=(-t 0.2) limit_end='' asked=$SECONDS
-  [[ ! $watch ]] || hold_next
+# The next event has been asked for, and the answer to the request before it is not like the last one.
+take_unusual_answer() {
+  last=$number held='' answer+=$more$invoke head='' body='' patience=(-t 2)
+  ((pending += 1))
+  if read_rest_of_answer; then ((pending -= 1)); else connect || exit 1; fi
+  take_answer
+  [[ $event = *"\"$start"* ]] || can_go_on || return
+  ask_after_event
 }
 
-# The event is not that of the invocation that was released. Fails where it is that of the next one, which is held from here on.
-keep_in_step() {
-  in_step=''
+# With the event of another invocation than the one that was released. Fails where that has not been asked to end, and so is
+# held from here on.
+can_go_on() {
   ((pending)) && return
   limit_by_event
   return 1
 }
 
+ask_after_event() {
+  ((pending)) || ask
+  wait_after_request
+}
+
+# Once the next event has been asked for.
+wait_after_request() {
+  event='' limit=(-t 0.2) limit_end='' asked=$SECONDS more='' invoke=''
+  [[ ! $watch ]] || hold_next
+}
+
 release() { # settled | late
+  local is_its_own=''
   # only in the layer: begin
   local busy=''
   if [[ $command ]] || { [[ $hands_off && $1 = settled ]] && is_due; }; then busy=1; fi
   # only in the layer: end
-  if [[ ! $event ]]; then
-    next_event
-    in_step=1
-    [[ $event = *"\"$start"* ]] || keep_in_step || return
-  fi
+  [[ $event ]] || next_event
+  if [[ $event = *"\"$start"* ]]; then is_its_own=1; else can_go_on || return; fi
   # only in the layer: begin
   [[ $busy ]] && work "$1"
   # only in the layer: end
   ask_after_event
+  [[ $1 = settled && $is_its_own && ! $watch && ! $hands_off && ! $command ]] && expected=$((last + 1))
 }
 
 # Nobody takes part in this invocation, or does any longer.
 pass() {
   [[ $function_pid ]] && end_with_function
   # only in the layer: begin
-  in_step=''
+  expected=' '
   [[ $present ]] && function_is_gone
   if [[ ! $event ]]; then
     hold_next
@@ -445,11 +532,6 @@ pass() {
   [[ $command ]] && work gone
   ask_after_event
   # only in the layer: end
-}
-
-ask_after_event() {
-  ((pending)) || ask
-  wait_after_request
 }
 
 # only in the layer: begin
@@ -554,55 +636,6 @@ shut_down() {
   exit 0
 }
 
-# --- The layer's extension --------------------------------------------------------------------------------------------
-
-is_managed_instance() { # extensions are not given both variables everywhere
-  [[ $AWS_LAMBDA_MAX_CONCURRENCY || $AWS_LAMBDA_INITIALIZATION_TYPE = lambda-managed-instances ]]
-}
-
-open_fifo() {
-  local both is_new=''
-  if [[ $pipe = /* ]]; then
-    # Always a new one: whatever has the old one open, of an environment that is gone, shall not read these lines.
-    [[ -e $pipe || -L $pipe ]] && command -p rm -f "$pipe"
-    command -p mkfifo -m 600 "$pipe" && is_new=1
-  fi
-  if [[ $is_new && -p $pipe ]]; then
-    # To open one end waits for the other, but to open both does not.
-    # shellcheck disable=SC2094
-    exec {both}<>"$pipe" {lines}<"$pipe" {both}>&-
-  else
-    exec {lines}</dev/null
-    # The layer may be attached twice. Two that read one FIFO would take each other's lines.
-    [[ -p $pipe && -O $pipe && ! -L $pipe ]] || complain "no FIFO can be made at $pipe: nothing is held"
-  fi
-  [[ -f $tasks && -O $tasks && ! -L $tasks ]] && : >"$tasks" # of an environment that is gone
-}
-
-run_as_layer() {
-  local events='"INVOKE","SHUTDOWN"' name=${0##*/} status
-  spool=${POST_INVOKE_SPOOL:-/tmp/middy-post-invoke}
-  command=$POST_INVOKE_COMMAND
-  if is_managed_instance; then
-    events='"SHUTDOWN"' # INVOKE is refused there, and nothing is ever frozen
-    [[ $command ]] && complain 'POST_INVOKE_COMMAND never runs on Managed Instances, where extensions are told of no invocation'
-    command=''
-  fi
-  # Attached, but switched off: registered all the same, or Init would never end.
-  case ${POST_INVOKE_COMPANION,,} in embedded | internal | off) events='' command='' ;; esac
-  # It has to be there before the runtime is started, which is when every extension has registered.
-  if [[ $events ]]; then open_fifo; else exec {lines}</dev/null; fi
-  connect
-  if ! register "$name" "$events" && ! { connect && register "$name" "$events"; }; then
-    describe_answer
-    complain "the companion cannot register as an extension: $status"
-    exit 1
-  fi
-  [[ $command ]] && start_command
-  ask
-  hold
-}
-
 start_command() { # before the first event is asked for, which ends Init
   local now=$EPOCHREALTIME error
   if tell_worker start; then
@@ -618,25 +651,16 @@ start_command() { # before the first event is asked for, which ends Init
 }
 
 # only in the layer: end
-# --- Started by the function's process ------------------------------------------------------------------------------
+# --- After the start --------------------------------------------------------------------------------------------------
 
-run_as_child() { # EVENTS
-  local status
-  function_pid=$PPID
-  exec {lines}<&3 3<&-
-  if ! connect || ! register "$0" "$1"; then
-    describe_answer
-    printf 'failed %s\n' "$status" >&"$lines"
-    exit 1
-  fi
+# only in the layer: begin
+if [[ $command ]]; then
+  start_command
   ask
-  printf 'ready\n' >&"$lines"
-  [[ $1 ]] && hold
+fi
+# only in the layer: end
+if [[ $function_pid && ! $events ]]; then
   while read -r -u "$lines"; do :; done # until the end of the process
   end_with_function
-}
-
-(($#)) && run_as_child "$1"
-# only in the layer: begin
-run_as_layer
-# only in the layer: end
+fi
+hold

@@ -479,6 +479,64 @@ describe.each(['layer', 'internal'] as const)('what the API answers, to the %s e
     TEST_MS,
   )
 
+  // Once an event was as expected, the next one is asked for before this one is read, in pieces as long as before.
+  const other = (fields: object) => answerWith({ ...invoke('r2'), ...fields })
+  const next = other({})
+  const nextBodyAt = next.indexOf('{')
+  const nextEvent = next.slice(nextBodyAt)
+  const usual = (bytes: string, at: number) => [bytes.slice(0, at), bytes.slice(at)]
+  it.each<[string, string[], number?]>([
+    ['as usual', [next]],
+    ['longer', [other({ more: 'x'.repeat(2000) })]],
+    ['one byte longer', [other({ requestId: 'r2x' })]],
+    ['shorter', [other({ tracing: undefined })]],
+    [
+      'one byte shorter',
+      [other({ requestId: 'r2', invokedFunctionArn: 'arn:aws:lambda:eu-west-1:123456789012:function:' })],
+    ],
+    ['with a longer head', [next.replace('Date:', 'X-More: 1\r\nDate:')]],
+    ['with a shorter head', [`HTTP/1.1 200 OK\r\nContent-Length: ${nextEvent.length}\r\n\r\n${nextEvent}`]],
+    [
+      'with its fields in another order',
+      [answerWith({ requestId: 'r2', deadlineMs: inAMinute(), eventType: 'INVOKE' })],
+    ],
+    ['in chunks', [chunked(nextEvent.slice(0, 9), nextEvent.slice(9))]],
+    ['cut in its first line', usual(next, 3)],
+    ['cut in its head', usual(next, 50)],
+    ['cut in the end of its head', usual(next, nextBodyAt - 2)],
+    ['cut before its body', usual(next, nextBodyAt)],
+    ['cut in its body', usual(next, nextBodyAt + 40)],
+    ['nearly byte by byte', next.match(/.{1,37}/gs) as string[]],
+    ['refused', [answerWith('{}', '403 Forbidden')]],
+    ['failed, in two pieces', usual(answerWith('', '500 Internal Server Error'), 60)],
+    ['that closes its connection', [next.replace('Content-Type: ', 'Connection: close\r\nX-Type: ')], 4],
+    ['without a length', [`HTTP/1.0 200 OK\r\n\r\n${nextEvent}`], 4],
+  ])(
+    'an event after a usual one, %s',
+    async (_, parts, asked = 3) => {
+      const companion = await start({ role })
+      const { api } = companion
+      const { say } = companion.connect()
+      say('open')
+      await api.answer(invoke('r1'))
+      say('settled 1 r1')
+      await asks(companion, 2)
+      const sent = api.send(...parts)
+      await new Promise(resolve => setTimeout(resolve, 5)) // the first piece is there, the others are not
+      say('settled 2 r2')
+      const socket = await sent
+      if (asked > 3) socket.end()
+      await asks(companion, asked)
+      if (asked > 3) await api.take() // what was asked for on the connection that is over
+      await api.answer(invoke('r3'))
+      await holds(companion, asked)
+      say('settled 3 r3')
+      await asks(companion, asked + 1)
+      expect(companion.lines()).toEqual([])
+    },
+    TEST_MS,
+  )
+
   it.each<[string, string]>([
     ['that closes its connection', whole.replace('HTTP/1.1 200 OK\r\n', 'HTTP/1.1 200 OK\r\nConnection: close\r\n')],
     ['without a length', `HTTP/1.0 200 OK\r\n\r\n${event}`],
