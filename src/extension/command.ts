@@ -103,8 +103,25 @@ export const createCommand = async (
     log.error(`POST_INVOKE_COMMAND never runs: the end of an invocation cannot be learned of (${reason})`)
     return { after: async () => {}, afterLast: async () => {} }
   }
+  const logMissed = (requestId: string) => {
+    const message = `POST_INVOKE_COMMAND did not run after request ${requestId}: the Telemetry API has not told of its end`
+    log.error(message, undefined, { requestId })
+  }
+
+  /** An invocation whose end was not told of in its own time: it may have been since. */
+  const catchUp = async (end: number, outcomeIfUntold?: Outcome) => {
+    const requestId = untold
+    if (requestId === undefined) return
+    untold = undefined
+    const outcome = outcomes.get(requestId) ?? outcomeIfUntold
+    outcomes.delete(requestId)
+    if (outcome) await run(requestId, outcome, end)
+    else logMissed(requestId)
+  }
+
   return {
     async after(requestId, end, isOver) {
+      await catchUp(end)
       untold = requestId
       const limit = Math.min(end, Date.now() + patience)
       let outcome = await outcomeOf(requestId, isHeard && !isOver ? end : limit)
@@ -113,15 +130,12 @@ export const createCommand = async (
       untold = undefined
       if (outcome === undefined) {
         patience = PATIENCE_MS.later
-        const message = `POST_INVOKE_COMMAND did not run after request ${requestId}: the Telemetry API has not told of its end`
-        log.error(message, undefined, { requestId })
+        logMissed(requestId)
         return
       }
       await run(requestId, outcome, end)
     },
-    async afterLast(end) {
-      if (untold !== undefined) await run(untold, 'error', end)
-    },
+    afterLast: end => catchUp(end, 'error'),
   }
 }
 

@@ -88,6 +88,38 @@ describe('a command whose API tells nothing', () => {
   })
 })
 
+describe('a command whose API tells of an end after the time of its invocation', () => {
+  const overrun = async () => {
+    const started = await start()
+    await started.tell('platform.start', 'r1')
+    await started.command.after('r1', Date.now() + 20, false)
+    expect(started.log.of('error')).toEqual([])
+    return started
+  }
+
+  it('runs in the next one', async () => {
+    const { command, log, tell } = await overrun()
+    await tell('platform.runtimeDone', 'r1')
+    await tell('platform.runtimeDone', 'r2')
+    await command.after('r2', Date.now() + FAR, true)
+    expect(log.of('error')).toEqual([failed('r1'), failed('r2')])
+  })
+
+  it('says so there when it never does', async () => {
+    const { command, log, tell } = await overrun()
+    await tell('platform.runtimeDone', 'r2')
+    await command.after('r2', Date.now() + FAR, true)
+    expect(log.of('error')).toEqual([missed('r1'), failed('r2')])
+  })
+
+  it.each(['told', 'never told'])('runs as the environment ends, %s', async told => {
+    const { command, log, tell } = await overrun()
+    if (told === 'told') await tell('platform.runtimeDone', 'r1')
+    for (let time = 1; time <= 2; time++) await command.afterLast(Date.now() + FAR)
+    expect(log.of('error')).toEqual([failed('r1')])
+  })
+})
+
 describe('what listens for the end of invocations', () => {
   const forged = JSON.stringify([runtimeEvent('platform.runtimeDone', 'r1')])
 
