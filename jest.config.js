@@ -41,6 +41,8 @@ export default {
   projects: projects.map(name => project(name)),
   // What hangs is found all the same; what is slow on a busy machine does not fail.
   testTimeout: 240_000,
+  // Of `it.concurrent`, for tests that do little but wait.
+  maxConcurrency: 10,
   // Two also on a machine with two processors: most of the time of most tests is waiting. More of them fail tests by the clock.
   maxWorkers: Math.max(2, availableParallelism() - 1),
 }

@@ -1,11 +1,8 @@
 // The companion script by itself: what it does with each line of the function's process and each answer of the API.
 import { describe, expect, it } from '@jest/globals'
 import { answerWith, type Companion, IDENTIFIER, inAMinute, invoke, shutdown } from '../support/companion-script.ts'
-import { TEST_MS, useCompanions } from '../support/companion-tests.ts'
+import { beside, type Start, TEST_MS } from '../support/companion-tests.ts'
 import { until } from '../unit/helpers.ts'
-
-const tests = useCompanions()
-const { start } = tests
 
 /** It has asked for so many events, and for no more. */
 const asks = async ({ api }: Companion, count: number) => {
@@ -30,9 +27,9 @@ const GONE = 'middy-post-invoke: the process is gone; unfinished: "audit"'
 const LATE = 'middy-post-invoke: time is up; unfinished: "audit"'
 
 describe.each(['layer', 'internal'] as const)('the lines of the function, to the %s extension', role => {
-  it(
+  it.concurrent(
     'hold and settled: the next event is asked for when the invocation has settled',
-    async () => {
+    beside(async ({ start }) => {
       const companion = await start({ role })
       const { say } = companion.connect()
       say('open')
@@ -45,13 +42,13 @@ describe.each(['layer', 'internal'] as const)('the lines of the function, to the
       }
       expect(companion.lines()).toEqual([])
       expect(companion.replies()).toEqual(role === 'layer' ? [] : ['ready'])
-    },
+    }),
     TEST_MS,
   )
 
-  it(
+  it.concurrent(
     'settled before the event has come',
-    async () => {
+    beside(async ({ start }) => {
       const companion = await start({ role })
       const { say } = companion.connect()
       say('open', 'settled 1 r1')
@@ -62,13 +59,13 @@ describe.each(['layer', 'internal'] as const)('the lines of the function, to the
       await holds(companion, 2)
       say('settled 2 r2')
       await asks(companion, 3)
-    },
+    }),
     TEST_MS,
   )
 
-  it(
+  it.concurrent(
     'settled twice, or too late, is ignored',
-    async () => {
+    beside(async ({ start }) => {
       const companion = await start({ role })
       const { say } = companion.connect()
       await companion.api.answer(invoke('r1'))
@@ -79,13 +76,13 @@ describe.each(['layer', 'internal'] as const)('the lines of the function, to the
       await holds(companion, 2)
       say('settled 2 r1')
       await asks(companion, 3)
-    },
+    }),
     TEST_MS,
   )
 
-  it(
+  it.concurrent(
     'hold is released before its deadline, which is logged, and the late settled is ignored',
-    async () => {
+    beside(async ({ start }) => {
       const companion = await start({ role })
       const { say } = companion.connect()
       companion.writeLastWords(GONE, LATE)
@@ -98,38 +95,38 @@ describe.each(['layer', 'internal'] as const)('the lines of the function, to the
       await holds(companion, 2)
       say('settled 2 r2')
       await asks(companion, 3)
-    },
+    }),
     TEST_MS,
   )
 
-  it(
+  it.concurrent(
     'other lines do not put off the end of a hold',
-    async () => {
+    beside(async ({ start, cleanUp }) => {
       const companion = await start({ role })
       const { say } = companion.connect()
       await companion.api.answer(invoke('r1'))
       say('open', `hold 1 ${Date.now() + 600}`)
       const timer = setInterval(() => say('settled 0 x', 'whatever'), 50)
-      tests.cleanUp.defer(() => clearInterval(timer))
+      cleanUp.defer(() => clearInterval(timer))
       await asks(companion, 2)
-    },
+    }),
     TEST_MS,
   )
 
-  it(
+  it.concurrent(
     'a deadline that has passed, and nothing written since: it is released at once',
-    async () => {
+    beside(async ({ start }) => {
       const companion = await start({ role })
       await companion.api.answer(invoke('r1'))
       companion.connect().say('open', 'hold 1 1000')
       await asks(companion, 2)
-    },
+    }),
     TEST_MS,
   )
 
-  it(
+  it.concurrent(
     'what is no line of ours is ignored, and is never evaluated',
-    async () => {
+    beside(async ({ start }) => {
       const companion = await start({ role })
       const { say } = companion.connect()
       await companion.api.answer(invoke('r1'))
@@ -155,13 +152,13 @@ describe.each(['layer', 'internal'] as const)('the lines of the function, to the
       say('settled 1 r1')
       await asks(companion, 2)
       expect(companion.lines()).toEqual([])
-    },
+    }),
     TEST_MS,
   )
 
-  it.each(['r-1', '8476a536-e9f4'])(
+  it.concurrent.each(['r-1', '8476a536-e9f4'])(
     'the event after one that was lost with a connection is not released for it (start of the id: %j)',
-    async begin => {
+    beside(async ({ start }, begin) => {
       const companion = await start({ role })
       const { say } = companion.connect()
       await loseFirst(companion, say, begin)
@@ -169,11 +166,11 @@ describe.each(['layer', 'internal'] as const)('the lines of the function, to the
       await holds(companion, 2)
       say('settled 2 of')
       await asks(companion, 3)
-    },
+    }),
     TEST_MS,
   )
 
-  it.each([
+  it.concurrent.each([
     '"quoted"',
     "it's",
     'back\\slash',
@@ -185,7 +182,7 @@ describe.each(['layer', 'internal'] as const)('the lines of the function, to the
     'é',
   ])(
     'request ids may hold anything: %j',
-    async requestId => {
+    beside(async ({ start }, requestId) => {
       const companion = await start({ role })
       const { say } = companion.connect()
       say('open')
@@ -194,13 +191,13 @@ describe.each(['layer', 'internal'] as const)('the lines of the function, to the
         say(`settled ${number} ${/^[A-Za-z0-9-]*/.exec(requestId)?.[0]}`)
         await asks(companion, number + 1)
       }
-    },
+    }),
     TEST_MS,
   )
 
-  it(
+  it.concurrent(
     'a line that is cut in two is one line',
-    async () => {
+    beside(async ({ start }) => {
       const companion = await start({ role: 'internal' })
       await companion.api.answer(invoke('r1'))
       const socket = companion.process.stdio[3] as unknown as { write(text: string): void }
@@ -209,13 +206,13 @@ describe.each(['layer', 'internal'] as const)('the lines of the function, to the
         await new Promise(resolve => setTimeout(resolve, 10))
       }
       await asks(companion, 2)
-    },
+    }),
     TEST_MS,
   )
 
-  it(
+  it.concurrent(
     'watch: each event is read at once, and held until its deadline where nothing is told of it',
-    async () => {
+    beside(async ({ start }) => {
       const companion = await start({ role })
       const { say } = companion.connect()
       say('watch')
@@ -230,13 +227,13 @@ describe.each(['layer', 'internal'] as const)('the lines of the function, to the
       await companion.api.answer(invoke('r3'))
       say(`hold 3 ${Date.now() + 200}`)
       await asks(companion, 4)
-    },
+    }),
     TEST_MS,
   )
 
-  it(
+  it.concurrent(
     'watch, told with an event in hand',
-    async () => {
+    beside(async ({ start }) => {
       const companion = await start({ role })
       const { say } = companion.connect()
       await loseFirst(companion, say, 'lost')
@@ -246,28 +243,28 @@ describe.each(['layer', 'internal'] as const)('the lines of the function, to the
       await asks(companion, 3)
       await companion.api.answer(invoke('r3', Date.now() + 200))
       await asks(companion, 4)
-    },
+    }),
     TEST_MS,
   )
 })
 
 describe('the layer, as functions come and go', () => {
-  it(
+  it.concurrent(
     'releases each event of a function that takes no part',
-    async () => {
+    beside(async ({ start }) => {
       const companion = await start()
       for (let number = 1; number <= 3; number++) {
         await companion.api.answer(invoke(`r${number}`))
         await asks(companion, number + 1)
       }
       expect(companion.lines()).toEqual([])
-    },
+    }),
     TEST_MS,
   )
 
-  it(
+  it.concurrent(
     'holds for one that takes part from its second invocation on',
-    async () => {
+    beside(async ({ start }) => {
       const companion = await start()
       await companion.api.answer(invoke('r1'))
       await asks(companion, 2)
@@ -277,13 +274,13 @@ describe('the layer, as functions come and go', () => {
       await holds(companion, 2)
       say('settled 2 r2')
       await asks(companion, 3)
-    },
+    }),
     TEST_MS,
   )
 
-  it(
+  it.concurrent(
     'counts anew for the process after the one that is gone, and says nothing where nothing was lost',
-    async () => {
+    beside(async ({ start }) => {
       const companion = await start()
       const first = companion.connect()
       for (let number = 1; number <= 2; number++) {
@@ -301,13 +298,18 @@ describe('the layer, as functions come and go', () => {
       second.say('settled 1 r4')
       await asks(companion, 5)
       expect(companion.lines()).toEqual([])
-    },
+    }),
     TEST_MS,
   )
 })
 
 describe('last words', () => {
-  const killed = async (role: 'layer' | 'internal' | 'sigterm', env: Record<string, string> = {}, gone = GONE) => {
+  const killed = async (
+    start: Start,
+    role: 'layer' | 'internal' | 'sigterm',
+    env: Record<string, string> = {},
+    gone = GONE,
+  ) => {
     const companion = await start({ role, env })
     const { say, end } = companion.connect()
     if (role !== 'sigterm') {
@@ -322,32 +324,33 @@ describe('last words', () => {
     return companion
   }
 
-  it(
+  it.concurrent(
     'of a process that is gone are logged once, and the environment is released',
-    async () => {
-      const companion = await killed('layer')
+    beside(async ({ start }) => {
+      const companion = await killed(start, 'layer')
       await asks(companion, 2)
       await companion.api.answer(shutdown)
       expect(await companion.ended).toBe(0)
       expect(companion.lines()).toEqual([GONE])
-    },
+    }),
     TEST_MS,
   )
 
-  it.each(['internal', 'sigterm'] as const)(
+  it.concurrent.each(['internal', 'sigterm'] as const)(
     'are logged by the %s extension, which ends then',
-    async role => {
-      const companion = await killed(role)
+    beside(async ({ start }, role) => {
+      const companion = await killed(start, role)
       expect(await companion.ended).toBe(0)
       expect(companion.lines()).toEqual([GONE])
-    },
+    }),
     TEST_MS,
   )
 
-  it.each(['layer', 'internal', 'sigterm'] as const)(
+  it.concurrent.each(['layer', 'internal', 'sigterm'] as const)(
     'in JSON get the time (%s)',
-    async role => {
+    beside(async ({ start }, role) => {
       const { lines } = await killed(
+        start,
         role,
         { AWS_LAMBDA_LOG_FORMAT: 'JSON', TZ: 'Asia/Tokyo' },
         '{"level":"ERROR","a":"}"}',
@@ -356,13 +359,13 @@ describe('last words', () => {
       expect(rest).toEqual({ level: 'ERROR', a: '}' })
       expect(timestamp).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
       expect(Math.abs(Date.parse(timestamp) - Date.now())).toBeLessThan(TEST_MS)
-    },
+    }),
     TEST_MS,
   )
 
-  it(
+  it.concurrent(
     'are logged at SHUTDOWN, with the process still there',
-    async () => {
+    beside(async ({ start }) => {
       const companion = await start()
       const { say } = companion.connect()
       await companion.api.answer(invoke('r1'))
@@ -373,29 +376,29 @@ describe('last words', () => {
       await companion.api.answer(shutdown)
       expect(await companion.ended).toBe(0)
       expect(companion.lines()).toEqual([GONE])
-    },
+    }),
     TEST_MS,
   )
 
-  it(
+  it.concurrent(
     'of an environment that is gone are not those of this one',
-    async () => {
+    beside(async ({ start }) => {
       const { writeFileSync } = await import('node:fs')
       const companion = await start({ prepare: fifo => writeFileSync(`${fifo}.tasks`, `${GONE}\n\n`) })
       await companion.api.answer(shutdown)
       expect(await companion.ended).toBe(0)
       expect(companion.lines()).toEqual([])
-    },
+    }),
     TEST_MS,
   )
 
-  it.each([
+  it.concurrent.each([
     ['of another kind: a folder', 'mkdir "$1"'],
     ['of another kind: a FIFO that would be waited for', 'mkfifo "$1"'],
     ['a symbolic link', `echo "${GONE}" >"$1.real"; ln -s "$1.real" "$1"`],
   ])(
     'are not read from what is %s',
-    async (_, command) => {
+    beside(async ({ start }, _, command) => {
       const { execFileSync } = await import('node:child_process')
       const companion = await start()
       const { say, end } = companion.connect()
@@ -407,13 +410,13 @@ describe('last words', () => {
       await companion.api.answer(shutdown)
       expect(await companion.ended).toBe(0)
       expect(companion.lines()).toEqual([])
-    },
+    }),
     TEST_MS,
   )
 
-  it(
+  it.concurrent(
     'are logged, not those for when time is up, where the process is gone when time is up',
-    async () => {
+    beside(async ({ start }) => {
       const companion = await start({ role: 'internal' })
       const { say, end } = companion.connect()
       companion.writeLastWords(GONE, LATE)
@@ -427,12 +430,13 @@ describe('last words', () => {
       process.kill(companion.pid, 'SIGCONT')
       expect(await companion.ended).toBe(0)
       expect(companion.lines()).toEqual([GONE])
-    },
+    }),
     TEST_MS,
   )
 })
 
-describe.each(['layer', 'internal'] as const)('what the API answers, to the %s extension', role => {
+/** In one `describe`, so that all of them run beside each other: some wait for seconds until the script has given up. */
+const answers = (role: 'layer' | 'internal') => {
   const event = JSON.stringify(invoke('r1'))
   const whole = answerWith(event)
   const bodyAt = whole.indexOf('{')
@@ -441,7 +445,12 @@ describe.each(['layer', 'internal'] as const)('what the API answers, to the %s e
     `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${[...chunks, ''].map(chunk => `${chunk.length.toString(16)}\r\n${chunk}\r\n`).join('')}`
 
   /** The first event is answered as given, the second as usual. Both are let go when they have settled. */
-  const survives = async (answer: (companion: Companion) => Promise<unknown>, asked: number, settled = 1) => {
+  const survives = async (
+    start: Start,
+    answer: (companion: Companion) => Promise<unknown>,
+    asked: number,
+    settled = 1,
+  ) => {
     const companion = await start({ role })
     const { say } = companion.connect()
     say('open')
@@ -455,7 +464,7 @@ describe.each(['layer', 'internal'] as const)('what the API answers, to the %s e
     return companion
   }
 
-  it.each<[string, string[]]>([
+  it.concurrent.each<[string, string[]]>([
     ['in one piece', [whole]],
     ['in two: head and body', [whole.slice(0, bodyAt), whole.slice(bodyAt)]],
     ['cut in its first line', [whole.slice(0, 5), whole.slice(5)]],
@@ -471,11 +480,11 @@ describe.each(['layer', 'internal'] as const)('what the API answers, to the %s e
     ['in chunks, cut anywhere', [chunked(event.slice(0, 20), event.slice(20, 21), event.slice(21))]],
     ['in chunks that come one by one', chunked(event.slice(0, 33), event.slice(33)).match(/.{1,29}/gs) as string[]],
   ])(
-    'an event %s',
-    async (_, parts) => {
-      const companion = await survives(({ api }) => api.send(...parts), 2)
+    `to the ${role} extension: an event %s`,
+    beside(async ({ start }, _, parts) => {
+      const companion = await survives(start, ({ api }) => api.send(...parts), 2)
       expect(companion.lines()).toEqual([])
-    },
+    }),
     TEST_MS,
   )
 
@@ -485,7 +494,7 @@ describe.each(['layer', 'internal'] as const)('what the API answers, to the %s e
   const nextBodyAt = next.indexOf('{')
   const nextEvent = next.slice(nextBodyAt)
   const usual = (bytes: string, at: number) => [bytes.slice(0, at), bytes.slice(at)]
-  it.each<[string, string[], number?]>([
+  it.concurrent.each<[string, string[], number?]>([
     ['as usual', [next]],
     ['longer', [other({ more: 'x'.repeat(2000) })]],
     ['one byte longer', [other({ requestId: 'r2x' })]],
@@ -512,8 +521,8 @@ describe.each(['layer', 'internal'] as const)('what the API answers, to the %s e
     ['that closes its connection', [next.replace('Content-Type: ', 'Connection: close\r\nX-Type: ')], 4],
     ['without a length', [`HTTP/1.0 200 OK\r\n\r\n${nextEvent}`], 4],
   ])(
-    'an event after a usual one, %s',
-    async (_, parts, asked = 3) => {
+    `to the ${role} extension: an event after a usual one, %s`,
+    beside(async ({ start }, _, parts, asked = 3) => {
       const companion = await start({ role })
       const { api } = companion
       const { say } = companion.connect()
@@ -533,16 +542,16 @@ describe.each(['layer', 'internal'] as const)('what the API answers, to the %s e
       say('settled 3 r3')
       await asks(companion, asked + 1)
       expect(companion.lines()).toEqual([])
-    },
+    }),
     TEST_MS,
   )
 
-  it.each<[string, string]>([
+  it.concurrent.each<[string, string]>([
     ['that closes its connection', whole.replace('HTTP/1.1 200 OK\r\n', 'HTTP/1.1 200 OK\r\nConnection: close\r\n')],
     ['without a length', `HTTP/1.0 200 OK\r\n\r\n${event}`],
   ])(
-    'an event %s',
-    async (_, bytes) => {
+    `to the ${role} extension: an event %s`,
+    beside(async ({ start }, _, bytes) => {
       const companion = await start({ role })
       const { say } = companion.connect()
       await loseFirst(companion, say)
@@ -552,11 +561,11 @@ describe.each(['layer', 'internal'] as const)('what the API answers, to the %s e
       say('settled 2 r2')
       await asks(companion, 4)
       expect(companion.lines()).toEqual([])
-    },
+    }),
     TEST_MS,
   )
 
-  it.each<[string, string]>([
+  it.concurrent.each<[string, string]>([
     ['nothing', answerWith('')],
     ['no JSON', answerWith('<html>')],
     ['null', answerWith('null')],
@@ -566,8 +575,8 @@ describe.each(['layer', 'internal'] as const)('what the API answers, to the %s e
     ['a refusal', answerWith('{}', '403 Forbidden')],
     ['a failure', answerWith('{"errorMessage":"\\"x\\""}', '500 Internal "Server" Error')],
   ])(
-    'is no event: %s. It is asked for again, and that is said once',
-    async (_, bytes) => {
+    `to the ${role} extension: is no event: %s. It is asked for again, and that is said once`,
+    beside(async ({ start }, _, bytes) => {
       const companion = await start({ role, env: { AWS_LAMBDA_LOG_FORMAT: 'JSON' } })
       const { say } = companion.connect()
       say('open', 'settled 1 r1')
@@ -577,35 +586,39 @@ describe.each(['layer', 'internal'] as const)('what the API answers, to the %s e
       expect(companion.lines().map(line => JSON.parse(line).message)).toEqual([
         expect.stringMatching(/^middy-post-invoke: The next event cannot be had \(\d{3} [^"]*\), asking again$/),
       ])
-    },
+    }),
     TEST_MS,
   )
 
-  it.each<[string, string]>([
+  it.concurrent.each<[string, string]>([
     ['a refusal', answerWith('{}', '403 Forbidden')],
     ['an empty one', answerWith('')],
   ])(
-    'is no event where one was to be released at once: %s',
-    async (_, bytes) => {
-      const companion = await survives(async ({ api }) => {
-        await api.send(bytes)
-        await new Promise(resolve => setTimeout(resolve, 30))
-        const answered = until(() => api.asked() === 2, 'it asks').then(() => api.answer(event))
-        tests.cleanUp.defer(() => answered)
-      }, 3)
+    `to the ${role} extension: is no event where one was to be released at once: %s`,
+    beside(async ({ start, cleanUp }, _, bytes) => {
+      const companion = await survives(
+        start,
+        async ({ api }) => {
+          await api.send(bytes)
+          await new Promise(resolve => setTimeout(resolve, 30))
+          const answered = until(() => api.asked() === 2, 'it asks').then(() => api.answer(event))
+          cleanUp.defer(() => answered)
+        },
+        3,
+      )
       expect(companion.lines().length).toBeLessThanOrEqual(1)
-    },
+    }),
     TEST_MS,
   )
 
-  it.each<[string, string, number]>([
+  it.concurrent.each<[string, string, number]>([
     ['a refusal', answerWith('{}', '403 Forbidden'), 0],
     ['a failure', answerWith('{}', '500 Internal Server Error'), 0],
     ['a failure, a little later', answerWith('{}', '500 Internal Server Error'), 200],
     ['of a kind to come', answerWith({ eventType: 'THAW' }), 0],
   ])(
-    'is asked for again with no line from the function, which runs no invocation meanwhile: %s',
-    async (_, bytes, delay) => {
+    `to the ${role} extension: is asked for again with no line from the function, which runs no invocation meanwhile: %s`,
+    beside(async ({ start }, _, bytes, delay) => {
       const companion = await start({ role })
       const { say } = companion.connect()
       say('open')
@@ -618,13 +631,13 @@ describe.each(['layer', 'internal'] as const)('what the API answers, to the %s e
       await companion.api.answer(invoke('r2'))
       say('settled 2 r2')
       await asks(companion, 4)
-    },
+    }),
     TEST_MS,
   )
 
-  it(
-    'holds its invocation also where it came while the process stood still',
-    async () => {
+  it.concurrent(
+    `to the ${role} extension: holds its invocation also where it came while the process stood still`,
+    beside(async ({ start }) => {
       const companion = await start({ role })
       const { say } = companion.connect()
       say('open')
@@ -639,11 +652,11 @@ describe.each(['layer', 'internal'] as const)('what the API answers, to the %s e
       await holds(companion, 2)
       say('settled 2 r2')
       await asks(companion, 3)
-    },
+    }),
     TEST_MS,
   )
 
-  it.each<[string, string]>([
+  it.concurrent.each<[string, string]>([
     ['no HTTP', 'SSH-2.0-OpenSSH_9.6\r\n\r\n'],
     ['a head without an end', `HTTP/1.1 200 OK\r\n${'X: y\r\n'.repeat(4_000)}`],
     ['one line without an end', `HTTP/1.1 200 OK\r\nX: ${'y'.repeat(30_000)}`],
@@ -655,21 +668,21 @@ describe.each(['layer', 'internal'] as const)('what the API answers, to the %s e
     ['a part of an event', whole.slice(0, bodyAt + 50)],
     ['one byte', 'H'],
   ])(
-    'that is garbage, or stalls, is given up within seconds: %s',
-    async (_, bytes) => {
+    `to the ${role} extension: that is garbage, or stalls, is given up within seconds: %s`,
+    beside(async ({ start }, _, bytes) => {
       const companion = await start({ role })
       const { say } = companion.connect()
       await loseFirst(companion, say)
       await companion.api.send(bytes)
       await companion.api.answer(event) // asked for on another connection
       await asks(companion, 4)
-    },
+    }),
     TEST_MS,
   )
 
-  it(
-    'a connection that is lost, with an INVOKE unread or without, is replaced by another',
-    async () => {
+  it.concurrent(
+    `to the ${role} extension: a connection that is lost, with an INVOKE unread or without, is replaced by another`,
+    beside(async ({ start }) => {
       const companion = await start({ role })
       const { say } = companion.connect()
       say('open')
@@ -685,13 +698,13 @@ describe.each(['layer', 'internal'] as const)('what the API answers, to the %s e
       say('settled 3 r3')
       await asks(companion, 4)
       expect(companion.lines()).toEqual([])
-    },
+    }),
     TEST_MS,
   )
 
-  it(
-    'ends, without a word, when nobody listens there any more',
-    async () => {
+  it.concurrent(
+    `to the ${role} extension: ends, without a word, when nobody listens there any more`,
+    beside(async ({ start }) => {
       const companion = await start({ role })
       const { say } = companion.connect()
       say('open', 'settled 1 r1')
@@ -699,13 +712,18 @@ describe.each(['layer', 'internal'] as const)('what the API answers, to the %s e
       companion.api.close()
       expect(await companion.ended).toBe(1)
       expect(companion.lines()).toEqual([])
-    },
+    }),
     TEST_MS,
   )
+}
+
+describe('what the API answers', () => {
+  answers('layer')
+  answers('internal')
 })
 
 describe('deadlines of events', () => {
-  it.each<[string, unknown]>([
+  it.concurrent.each<[string, unknown]>([
     ['none', undefined],
     ['null', null],
     ['a text', 'soon'],
@@ -714,7 +732,7 @@ describe('deadlines of events', () => {
     ['negative', -1],
   ])(
     'one that is %s is no end',
-    async (_, deadlineMs) => {
+    beside(async ({ start }, _, deadlineMs) => {
       const companion = await start()
       const { say } = companion.connect()
       say('watch')
@@ -722,13 +740,13 @@ describe('deadlines of events', () => {
       await holds(companion, 1)
       say('settled 1 r1')
       await asks(companion, 2)
-    },
+    }),
     TEST_MS,
   )
 })
 
 describe('SHUTDOWN ends it at once, with nothing to complain of', () => {
-  it.each<[unknown, unknown]>([
+  it.concurrent.each<[unknown, unknown]>([
     ['SPINDOWN', inAMinute()],
     ['timeout', inAMinute()],
     ['Failure', inAMinute()],
@@ -737,13 +755,13 @@ describe('SHUTDOWN ends it at once, with nothing to complain of', () => {
     ['SPINDOWN', -1],
   ])(
     'for the reason %p, with the deadline %p',
-    async (shutdownReason, deadlineMs) => {
+    beside(async ({ start }, shutdownReason, deadlineMs) => {
       const companion = await start()
       await companion.api.answer({ eventType: 'SHUTDOWN', shutdownReason, deadlineMs })
       expect(await companion.ended).toBe(0)
       expect(companion.api.asked()).toBe(1)
       expect(companion.lines()).toEqual([])
-    },
+    }),
     TEST_MS,
   )
 })
@@ -755,9 +773,9 @@ describe('frozen and thawed', () => {
     process.kill(pid, 'SIGCONT')
   }
 
-  it.each(['layer', 'internal'] as const)(
+  it.concurrent.each(['layer', 'internal'] as const)(
     'at each point of an invocation (%s)',
-    async role => {
+    beside(async ({ start }, role) => {
       const companion = await start({ role })
       const { say } = companion.connect()
       const points = 5
@@ -775,13 +793,13 @@ describe('frozen and thawed', () => {
         await at(5)
       }
       expect(companion.lines()).toEqual([])
-    },
+    }),
     TEST_MS,
   )
 
-  it(
+  it.concurrent(
     'for longer than a hold may last, with its connection lost meanwhile',
-    async () => {
+    beside(async ({ start }) => {
       const companion = await start()
       const { say } = companion.connect()
       companion.writeLastWords(GONE, LATE)
@@ -796,15 +814,15 @@ describe('frozen and thawed', () => {
       await companion.api.answer(invoke('r2'))
       say('settled 2 r2')
       await until(() => companion.api.asked() >= 3, 'it goes on')
-    },
+    }),
     TEST_MS,
   )
 })
 
 describe('an API that is gone, and a function that is', () => {
-  it(
+  it.concurrent(
     'the internal extension ends where its function is gone, also while it waits for the API',
-    async () => {
+    beside(async ({ start }) => {
       const companion = await start({ role: 'internal' })
       const { say, end } = companion.connect()
       say('open', 'settled 1 r1') // whose event never comes
@@ -815,7 +833,7 @@ describe('an API that is gone, and a function that is', () => {
       expect(await companion.ended).toBe(0)
       expect(companion.api.requests[0]?.head).toContain('Lambda-Extension-Name: middy-post-invoke')
       expect(companion.api.requests[1]?.head).toContain(`Lambda-Extension-Identifier: ${IDENTIFIER}`)
-    },
+    }),
     TEST_MS,
   )
 })
