@@ -6,7 +6,7 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, wr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Extractor, ExtractorConfig, ExtractorLogLevel } from '@microsoft/api-extractor'
+import { CompilerState, Extractor, ExtractorConfig, ExtractorLogLevel } from '@microsoft/api-extractor'
 import {
   type ApiClass,
   type ApiDeclaredItem,
@@ -62,7 +62,11 @@ const readEntries = (entries: readonly { specifier: string; declarations: string
     }
     symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
     makeInterfaces(join(folder, 'dist'))
-    return entries.map(entry => ({ ...entry, items: extract(folder, entry.declarations) }))
+    const files = entries.map(({ declarations }) => join(folder, declarations))
+    const configs = files.map(file => configure(folder, file, files))
+    const compilerState = CompilerState.create(configs[0] as ExtractorConfig) // all of them have the same files
+    const items = configs.map(config => extract(config, compilerState))
+    return entries.map((entry, index) => ({ ...entry, items: items[index] ?? [] }))
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -94,10 +98,8 @@ const makeInterfaces = (folder: string) => {
   })
 }
 
-const extract = (folder: string, declarations: string): readonly ApiItem[] => {
-  const file = join(folder, declarations)
-  const model = join(folder, 'model.api.json')
-  const config = ExtractorConfig.prepare({
+const configure = (folder: string, file: string, files: string[]): ExtractorConfig =>
+  ExtractorConfig.prepare({
     configObject: {
       projectFolder: folder,
       mainEntryPointFilePath: file,
@@ -114,10 +116,10 @@ const extract = (folder: string, declarations: string): readonly ApiItem[] => {
             allowImportingTsExtensions: true,
             noEmit: true,
           },
-          files: [file],
+          files,
         },
       },
-      docModel: { enabled: true, apiJsonFilePath: model },
+      docModel: { enabled: true, apiJsonFilePath: join(folder, 'model.api.json') },
       tsdocMetadata: { enabled: false },
       messages: {
         compilerMessageReporting: { default: { logLevel: ExtractorLogLevel.Error } },
@@ -131,18 +133,21 @@ const extract = (folder: string, declarations: string): readonly ApiItem[] => {
     configObjectFullPath: undefined,
     packageJsonFullPath: join(folder, 'package.json'),
   })
+
+const extract = (config: ExtractorConfig, compilerState: CompilerState): readonly ApiItem[] => {
   const faults: string[] = []
   Extractor.invoke(config, {
+    compilerState,
     localBuild: true,
     messageCallback: message => {
       message.handled = true
       if (message.logLevel === ExtractorLogLevel.Error || message.logLevel === ExtractorLogLevel.Warning) {
-        faults.push(message.formatMessageWithLocation(folder))
+        faults.push(message.formatMessageWithLocation(config.projectFolder))
       }
     },
   })
   if (faults.length > 0) throw cannotBeMade(faults)
-  return ApiPackage.loadFromJsonFile(model).entryPoints[0]?.members ?? []
+  return ApiPackage.loadFromJsonFile(config.apiJsonFilePath).entryPoints[0]?.members ?? []
 }
 
 const cannotBeMade = (faults: readonly string[]) =>
