@@ -39,11 +39,12 @@ export const makeFolder = () => {
 
 export type PackedFile = { path: string; mode: number }
 
-/** `npm pack`, of this package unless another folder is named. */
-export const pack = async (into: string, folder = root): Promise<{ tarball: string; files: PackedFile[] }> => {
-  const stdout = await succeed('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', into, folder])
-  const [packed] = JSON.parse(stdout)
-  return { tarball: join(into, packed.filename), files: packed.files }
+export type Packed = { tarball: string; files: PackedFile[] }
+
+/** `npm pack`, of this package unless other folders are named. */
+export const pack = async (into: string, folders = [root]): Promise<Packed[]> => {
+  const stdout = await succeed('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', into, ...folders])
+  return JSON.parse(stdout).map((packed: any) => ({ tarball: join(into, packed.filename), files: packed.files }))
 }
 
 /**
@@ -54,7 +55,7 @@ export const install = async (project: string): Promise<void> => {
   const tarballs = join(project, 'tarballs')
   mkdirSync(tarballs)
   const dependencies = ['@middy/core', '@middy/util', '@types/aws-lambda'].map(name => join(root, 'node_modules', name))
-  const packed = await Promise.all([root, ...dependencies].map(folder => pack(tarballs, folder)))
+  const packed = await pack(tarballs, [root, ...dependencies])
   writeFileSync(join(project, 'package.json'), JSON.stringify({ private: true, type: 'module' }))
   await succeed(
     'npm',

@@ -3,7 +3,7 @@ import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'no
 import { join, normalize } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
 import { parse } from 'yaml'
-import { makeFolder, pack, root, run, succeed } from './packed.ts'
+import { makeFolder, type Packed, pack, root, run, succeed } from './packed.ts'
 
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
 const REPOSITORY = 'https://github.com/somebody/their.project'
@@ -98,7 +98,7 @@ describe('a release', () => {
   it("has a README whose links lead somewhere on npm's page, and pages that find each other in the package", async () => {
     using folder = checkout()
     await release('prepare', folder.path)
-    const { files } = await pack(folder.path, folder.path)
+    const [{ files }] = (await pack(folder.path, [folder.path])) as [Packed]
     const packed = new Set(files.map(({ path }) => path))
     const blob = `${REPOSITORY}/blob/v${version}/`
     const raw = `https://raw.githubusercontent.com/somebody/their.project/v${version}/`

@@ -2,7 +2,7 @@
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
-import { install, makeFolder, root, run } from './packed.ts'
+import { install, makeFolder, root, run } from '../package/packed.ts'
 
 const TEST_MS = 120_000
 
