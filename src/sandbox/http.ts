@@ -1,5 +1,8 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+
+// Not by `import`, which would load undici along with it: most of the time that the command line took to start.
+const { createServer } = process.getBuiltinModule('node:http')
 
 export type Handle = (request: IncomingMessage, response: ServerResponse) => void
 

@@ -1,5 +1,7 @@
-import { type ClientRequest, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import { readBody, refuse, respond } from './http.ts'
+
+const { request } = process.getBuiltinModule('node:http') // see http.ts
 
 /**
  * The Telemetry API: tells its subscribers of platform events, by HTTP. One per environment.
