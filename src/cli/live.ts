@@ -166,7 +166,7 @@ export const createLive = ({ count, timeout }: LiveOptions) => {
       case 'log':
         if (isDetailed || moment.stream === 'stderr') {
           const source = moment.source === 'function' ? '' : `${moment.source}: `
-          line(at, 'gray', `│ ${source}${cut(moment.text, Number.POSITIVE_INFINITY)}`)
+          line(at, [], `${styled('gray', '│')} ${source}${cut(moment.text, Number.POSITIVE_INFINITY)}`)
         }
         return
     }
