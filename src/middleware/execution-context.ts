@@ -13,7 +13,7 @@ export type ExecutionContext = {
 /**
  * Gives an app with `fetch(request, env, executionContext)` an execution context where the adapter for Lambda gives none, and
  * its request a `waitUntil`. What these are given is deferred: `c.executionCtx.waitUntil(promise)` of Hono,
- * `event.waitUntil(promise)` of h3 2, `request.waitUntil(promise)` of srvx 1.
+ * `event.waitUntil(promise)` of h3 2 and Nitro 3, `request.waitUntil(promise)` of srvx 1.
  *
  * @param app - Wrapped for the adapter alone: routes are added to the app itself.
  * @returns the app, for the adapter.

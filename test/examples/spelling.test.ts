@@ -5,7 +5,7 @@ import { expect, it } from '@jest/globals'
 import { pythonTools } from './project.ts'
 
 /** What tools have made, and what is no text. */
-const skipped = ['node_modules', 'dist', 'cdk.out', '.serverless', '.esbuild'].map(folder => `*/${folder}`)
+const skipped = ['node_modules', 'dist', 'cdk.out', '.serverless', '.esbuild', '.output'].map(folder => `*/${folder}`)
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
