@@ -186,8 +186,8 @@ const kindOf = (item: ApiItem): string => {
   const kind = KINDS[item.kind]
   if (kind === undefined)
     throw new Error(`Expected a function, a class or a type, ${item.displayName} is a ${item.kind}`)
-  // A value that is typed by one of our types is a function; what is in capitals is none.
-  return kind === 'function' && !/^[a-z]/.test(item.displayName) ? 'constant' : kind
+  // A value that is typed by one of our types is a function; what is in capitals is none, and no provider is.
+  return kind === 'function' && !/^[a-z].*(?<!Provider)$/.test(item.displayName) ? 'constant' : kind
 }
 
 const headingOf = (item: ApiItem) => {

@@ -87,10 +87,12 @@ export const waitUntilIn = (invocation: Invocation, promise: unknown): void => {
 export type FunctionProcess = {
   readonly log: ReturnType<typeof createLog>
   readonly end: ProcessEnd
+  /** In which invocation anything runs. */
+  readonly scopes: AsyncLocalStorage<Scope>
   /** The invocation in which the caller runs, if it has not settled. */
   current(): Invocation | undefined
   open(request: OpenRequest, options: InvocationOptions & { withoutCompanion: WithoutCompanion }): OpenedInvocation
-  /** The invocation of a context, where its handler has not ended or its tasks are under way. Outside Lambda. */
+  /** The invocation of a context of Lambda's, where its handler has not ended or its tasks are under way. Outside Lambda. */
   invocationOf(context: object): Invocation | undefined
   /** Those with tasks that the deadline has kept from starting. */
   readonly carried: Invocation[]
@@ -237,9 +239,9 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
   }
 
   /** The invocation that this is a part of, where a Middy handler calls another one, with its context or one made up. */
-  const findOpen = (requestId: string, context: object): Invocation | undefined => {
+  const findOpen = (requestId: string, context: OpenRequest['context']): Invocation | undefined => {
     if (!isLambda) {
-      const found = openContexts.get(context)
+      const found = openContexts.get(lambdaContextOf(context))
       return found?.isInHandler() ? found : undefined
     }
     // Where others run beside it, only what the client itself has set around an invocation tells whose it is.
@@ -274,7 +276,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     const earlier = openInvocations.get(requestId)
     if (earlier) guests.add(earlier)
     if (isLambda && requestId !== '') openInvocations.set(requestId, invocation)
-    else openContexts.set(request.context, invocation)
+    else openContexts.set(lambdaContextOf(request.context), invocation)
     return invocation
   }
 
@@ -298,6 +300,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     log,
     end,
     open,
+    scopes,
     current() {
       let scope = scopes.getStore()
       // The outer handler goes on in the scope that an inner one has entered, also when that one is over.
@@ -317,6 +320,10 @@ const observeRuntimeClient = (options: RuntimeClientOptions): RuntimeClient => {
   if (isRic3()) return observeRic3(options)
   return isRic4() ? observeRic4(options) : silentClient
 }
+
+/** The one that a durable execution was given, where this is its own. */
+const lambdaContextOf = (context: OpenRequest['context']): object =>
+  typeof context.lambdaContext === 'object' && context.lambdaContext !== null ? context.lambdaContext : context
 
 /** @returns `Infinity` where there is none, or none to be had. */
 const remainingTimeOf = (context: OpenRequest['context']): number => {

@@ -14,10 +14,12 @@ import type { Invocation } from '../middleware/invocation.ts'
 import { existingProcess } from '../middleware/process.ts'
 import { timeUntil } from '../middleware/process-end.ts'
 import { now, turn } from '../middleware/waits.ts'
+import { type DurablePluginProvider, durablePlugin } from './durable.ts'
 import { TestingError, type TestingErrorCode } from './error.ts'
 import { createLambdaContext } from './lambda-context.ts'
 import { type HookReport, type TaskReport, watchHooks, watchTasks } from './watch.ts'
 
+export type { DurablePlugin, DurablePluginProvider } from './durable.ts'
 export { TestingError, type TestingErrorCode } from './error.ts'
 export type { HookReport, TaskReport } from './watch.ts'
 
@@ -255,8 +257,28 @@ export const reset = async (): Promise<void> => {
 
 type UnderWay = { invocation(): Invocation | undefined; readonly settled: Promise<unknown> }
 
-/** What {@link send} has begun and has not settled, as what timed out never does. */
+/** What {@link send} or a durable execution has begun and has not settled, as what timed out never does. */
 const allUnderWay = new Set<UnderWay>()
+
+/**
+ * Ends the invocations of durable executions that are not called by {@link invoke} or {@link send}, when
+ * `@aws/durable-execution-sdk-js` ends them. Without it nothing tells of a suspension outside Lambda, and what was deferred
+ * before one does not run. The SDK takes it by its variable `DURABLE_EXECUTION_PLUGINS=middy-post-invoke/testing`, from version
+ * 2.3 on, or by `plugins: [durableExecutionPluginProvider.createPlugin()]` in its configuration. On Lambda it does nothing.
+ *
+ * @example
+ * ```ts
+ * import { withDurableExecution } from '@aws/durable-execution-sdk-js'
+ * import { durableExecutionPluginProvider } from 'middy-post-invoke/testing'
+ *
+ * const tested = withDurableExecution(durable, { plugins: [durableExecutionPluginProvider.createPlugin()] })
+ * ```
+ */
+export const durableExecutionPluginProvider: DurablePluginProvider = durablePlugin(invocation => {
+  const settled = invocation.leave().then(() => void allUnderWay.delete(underWay))
+  const underWay: UnderWay = { invocation: () => invocation, settled }
+  allUnderWay.add(underWay)
+})
 
 /** How long after the deadline, by which all tasks should be over, they are waited for. */
 const GRACE_MS = 1_000

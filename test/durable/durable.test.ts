@@ -22,18 +22,21 @@ beforeAll(async () => {
 })
 afterAll(() => service?.close())
 
-const start = (client: RuntimeClient, companion: CompanionName) =>
+const start = (client: RuntimeClient, companion: CompanionName, environment: Record<string, string> = {}) =>
   startRun({
     ...{ client, companion, freeze: true, handler: 'index.handler' },
     taskRoot: fileURLToPath(new URL('../fixtures/durable', import.meta.url)),
-    environment: { ...service.environment },
+    environment: { ...service.environment, ...environment },
   })
 
 describe.each(setups)('durable: %s', (_, client, companion) => {
-  it(
-    'runs what was deferred after the suspension has been posted, and what the replay defers after the result',
-    async () => {
-      const run = await start(client, companion)
+  it.each([
+    ['', {}],
+    [', also beside the plugin for unit tests', { DURABLE_EXECUTION_PLUGINS: 'middy-post-invoke/testing' }],
+  ])(
+    'runs what was deferred after the suspension has been posted, and what the replay defers after the result%s',
+    async (_, environment) => {
+      const run = await start(client, companion, environment)
       await using _sandbox = run.sandbox
       const { status, result, reports } = await service.execute(run.sandbox, {})
       expect({ status, result }).toEqual({ status: 'SUCCEEDED', result: 2 })
