@@ -11,13 +11,11 @@ import type { HeldInvocation } from './companion.ts'
 import {
   ABORT_GRACE_MS,
   type AsyncContext,
+  DeferredTask,
   type Failure,
   type InvocationFacts,
-  RunningTask,
   type RunOptions,
-  type TaskEntry,
-  taskMessage,
-} from './running-task.ts'
+} from './deferred-task.ts'
 import { type Defer, validateTask } from './task.ts'
 import { createTaskStack, type Order } from './task-stack.ts'
 import { all, clearTimeout, isThenable, now, resolvers, timer, turn, whenSettled, withLimit } from './waits.ts'
@@ -76,11 +74,11 @@ export type Time = {
   /** Whether a timer has to keep the process alive. */
   keepsAlive: boolean
   /** What a task's `signal` is aborted with. */
-  reason(): PostInvokeError
+  readonly reason: () => PostInvokeError
   /** What became of the tasks, for those who watch. */
   readonly sums: { tasks: number; failed: number; carried: number }
   /** A task has ended. */
-  onChange(): void
+  readonly onChange?: () => void
 }
 
 export type Invocation = {
@@ -130,50 +128,24 @@ const RELEASE_MARGIN_MS = 100
 /** How many tasks a line of log names. */
 const MAX_NAMES = 50
 
-/** For log lines: `"audit", "analytics" and 3 more`. */
-export const listTasks = ({ names, more }: TaskList): string =>
-  names.map(name => JSON.stringify(name)).join(', ') + (more > 0 ? ` and ${more} more` : '')
-
-const toList = (entries: readonly TaskEntry[], count = entries.length): TaskList => {
-  const names = entries.slice(0, MAX_NAMES).map(({ label }) => label)
-  return { names, more: count - names.length }
-}
+/** No invocation lasts longer: https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html */
+const LONGEST_INVOCATION_MS = 900_000
 
 /**
  * @param request - Middy's, or the like of it: it leaves in `error` what was thrown.
  */
-export const createInvocation = (
+export function createInvocation(
   request: { readonly error?: unknown },
   { requestId, tenantId, remainingTime, isHeld, isGated, companion: tell }: InvocationStart,
   options: InvocationOptions,
   host: InvocationHost,
-): Invocation => {
-  const { log } = host
-  /** For log lines. */
-  const about = fieldsOf({ requestId, tenantId })
+): Invocation {
   const deadline = now() + remainingTime
-  let state: 'open' | 'left' | 'carried' | 'settled' = 'open'
-  let openRequests = 1
-  let hasThrown = false
-  let isShuttingDown = false
-  let shutdownError: PostInvokeError | undefined
-  let deferred = 0
-  let isGuessed = false
-  let lateFailures = 0
-  let leaving: Promise<void> | undefined
-  /** Whose carried tasks run in our time. */
-  let guest: Invocation | undefined
-
-  const running = new Set<RunningTask>()
-  /** What time was up for before it could start. */
-  let unstarted: TaskEntry[] = []
-  let aborted: PostInvokeError | undefined
-  let timeLimit: NodeJS.Timeout | undefined
-  let namesBeforeDeadline: NodeJS.Timeout | undefined
-
   const companion = tell(() => Date.now() + Math.min(deadline - now(), LONGEST_INVOCATION_MS))
-  let lastTold: string | undefined
-
+  const running = new Set<DeferredTask>()
+  /** What time was up for before it could start. */
+  let unstarted: DeferredTask[] = []
+  const stack = createTaskStack({ order: options.order, concurrency: options.concurrency, run })
   const ownTime: Time = {
     abortAt: deadline - options.deadlineMargin,
     letGoAt: deadline - RELEASE_MARGIN_MS,
@@ -185,336 +157,26 @@ export const createInvocation = (
         `Expected the tasks of request ${requestId} to end ${options.deadlineMargin} ms before the function's deadline.`,
       ),
     sums: { tasks: 0, failed: 0, carried: 0 },
-    onChange() {},
   }
+  /** That in which tasks run. */
   let time = ownTime
-
-  const outcome = () => (hasThrown || shutdownError || request.error != null ? 'error' : 'success')
-
-  const facts = (): InvocationFacts => {
-    const error = outcome() === 'error' ? (shutdownError ?? request.error) : undefined
-    return { awsRequestId: requestId, tenantId, outcome: outcome(), error }
-  }
-
-  /** What is the same for all tasks that run in one time. */
-  const commonOf = (): { facts: InvocationFacts; options: RunOptions } => ({
-    facts: facts(),
-    options: {
-      taskTimeout: options.taskTimeout,
-      keepsAlive: time.keepsAlive,
-      carried: state === 'carried',
-      getRemainingTimeInMillis: () => time.deadline - now(),
-    },
-  })
   /** As the last drain began. */
-  let common: ReturnType<typeof commonOf>
-
-  // --- What is deferred
-
-  const defer = (task: unknown, taskOptions?: unknown): void => {
-    const valid = validateTask(task, taskOptions)
-    if (state === 'settled' && !isGuessed) {
-      throw new PostInvokeError(
-        'ERR_NO_INVOCATION',
-        `Expected defer() to be called before request ${requestId} settled, got a call after.`,
-      )
-    }
-    if (deferred++ === 0) expectTasks()
-    stack.push({
-      task: valid.task,
-      on: valid.on,
-      timeout: valid.timeout,
-      promise: valid.promise,
-      label: valid.name ?? `task ${deferred}`,
-      index: deferred,
-      asyncContext: host.asyncContext(),
-      isLate: now() >= time.abortAt,
-    })
-    tellUnfinished() // now: a process that is killed tells nothing any more
-    if (state === 'settled') {
-      leaving = undefined
-      void leave(true)
-    }
-  }
-
-  const expectTasks = () => {
-    host.onDefer()
-    // Once the function has timed out, a companion's process is left to name them, or SIGTERM comes. Else nobody is.
-    if (companion || host.canCarry() || !Number.isFinite(deadline) || state !== 'open') return
-    namesBeforeDeadline = timer(time.letGoAt - now(), false, () => {
-      if (state === 'open') logUnfinished(log, 'the function is about to time out', invocation)
-    })
-  }
-
-  // --- One task
-
-  const run = (entry: TaskEntry): Promise<unknown> | undefined => {
-    if (entry.on !== 'always' && entry.on !== common.facts.outcome) {
-      log.debug(
-        `task ${JSON.stringify(entry.label)} of request ${requestId} is not for the outcome ${common.facts.outcome}`,
-        { task: entry.label, ...about },
-      )
-      tellUnstartedTask(entry, 'skipped')
-      return undefined
-    }
-    // Timers cannot fire between tasks that never yield, so the time is looked at as well.
-    if (!aborted && now() < time.abortAt) return start(entry)
-    unstarted.push(entry, ...stack.takeAll())
-    return undefined
-  }
-
-  const start = (entry: TaskEntry): Promise<unknown> | undefined => {
-    const task = new RunningTask(entry, common.facts, common.options)
-    running.add(task) // first: it may end the process at once, and is to be named then
-    time.sums.tasks++
-    return task.run(failure => end(task, failure))
-  }
-
-  const end = (task: RunningTask, failure: Failure | undefined): Promise<void> | undefined => {
-    running.delete(task)
-    tellUnfinished()
-    time.onChange()
-    if (!failure) return undefined
-    const { label } = task.entry
-    time.sums.failed++
-    log.error(`task ${JSON.stringify(label)} of request ${requestId} failed:`, failure.error, {
-      task: label,
-      ...about,
-    })
-    return callOnTaskError(task.entry, failure.error)
-  }
-
-  /** Never throws, and its promise never rejects. */
-  const callOnTaskError = (entry: TaskEntry, error: unknown): Promise<void> | undefined => {
-    // Of what is deferred when time is up no more than this: it could defer again and again.
-    if (!options.onTaskError || (entry.isLate && ++lateFailures > MAX_NAMES)) return undefined
-    const { label } = entry
-    const failed = (hookError: unknown) =>
-      log.error(`onTaskError failed for task ${JSON.stringify(label)} of request ${requestId}:`, hookError, {
-        task: label,
-        ...about,
-      })
-    try {
-      const task = { name: label, awsRequestId: requestId }
-      const result: unknown = entry.asyncContext.runInAsyncScope(options.onTaskError, undefined, error, task)
-      if (!isThenable(result)) return undefined
-      const { promise, resolve } = resolvers()
-      whenSettled(result, resolve, hookError => {
-        failed(hookError)
-        resolve()
-      })
-      const left = time.letGoAt - now()
-      return left > 0 ? withLimit(left, time.keepsAlive, promise) : undefined
-    } catch (hookError) {
-      failed(hookError)
-      return undefined
-    }
-  }
-
-  // --- All tasks
-
-  const stack = createTaskStack<TaskEntry>({ order: options.order, concurrency: options.concurrency, run })
-
-  /** Runs what waits, in this time. What could not start in it is in `unstarted` afterwards. */
-  const drain = async (lent: Time): Promise<void> => {
-    time = lent
-    aborted = undefined
-    common = commonOf()
-    limitTime()
-    try {
-      await stack.drain()
-    } finally {
-      clearTimeout(timeLimit)
-    }
-  }
-
-  const limitTime = () => {
-    clearTimeout(timeLimit)
-    // Without a deadline there is one all the same where nothing else keeps the process alive.
-    if (!time.keepsAlive && time.abortAt === Number.POSITIVE_INFINITY) return
-    timeLimit = timer(time.abortAt - now(), time.keepsAlive, () => {
-      const reason = time.reason()
-      aborted = reason
-      for (const task of running) task.abort(reason)
-      timeLimit = timer(Math.min(ABORT_GRACE_MS, time.letGoAt - now()), time.keepsAlive, () => {
-        for (const task of running) task.abandon(reason)
-      })
-    })
-  }
-
-  /**
-   * Once for all that time was up for: they are carried over, the first time, or dropped. Which of the two is decided at once.
-   *
-   * @returns what else has to be waited for.
-   */
-  const giveUpUnstarted = (): Promise<void> => {
-    const entries = unstarted.concat(stack.takeAll())
-    unstarted = []
-    common = commonOf()
-    const waiting = entries.filter(entry => !isDone(entry))
-    // The work of a settled promise is done: it counts as run, with its own outcome.
-    const waits = entries.filter(isDone).map(start)
-    if (waiting.length > 0) {
-      const { onDeadline = host.canCarry() ? 'carry' : 'drop' } = options
-      if (onDeadline === 'carry' && state === 'left' && isHeld && !isShuttingDown) carry(waiting)
-      else waits.push(drop(waiting))
-      tellUnfinished() // what has been named now is not to be named again
-    }
-    return all(waits)
-  }
-
-  const carry = (unstartedEntries: readonly TaskEntry[]) => {
-    const oldestFirst = unstartedEntries.toSorted((a, b) => a.index - b.index)
-    const tooOld = oldestFirst.slice(0, Math.max(0, oldestFirst.length - options.maxCarried))
-    if (tooOld.length > 0) void drop(tooOld)
-    const lastDropped = tooOld.at(-1)?.index ?? 0
-    const entries = unstartedEntries.filter(({ index }) => index > lastDropped)
-    const list = toList(entries)
-    log.warn(
-      `tasks of request ${requestId} could not start before the function's deadline, and are carried over: ${listTasks(list)}`,
-      undefined,
-      { ...about, tasks: list.names },
-    )
-    time.sums.carried += entries.length
-    for (const entry of entries) tellUnstartedTask(entry, 'carried')
-    for (const entry of options.order === 'lifo' ? entries.toReversed() : entries) stack.push(entry)
-    host.carried.push(invocation)
-    let tooMany = -options.maxCarried
-    for (const other of host.carried) tooMany += other.size()
-    for (const other of host.carried) tooMany -= tooMany > 0 ? other.dropOldest(tooMany) : 0
-    while (host.carried[0]?.size() === 0) host.carried.shift()
-    state = 'carried'
-  }
-
-  const drop = (entries: readonly TaskEntry[]): Promise<void> => {
-    time.sums.failed += entries.length
-    for (let index = 0; index < entries.length; index += MAX_NAMES) {
-      const list = toList(entries.slice(index, index + MAX_NAMES))
-      log.error(
-        `tasks of request ${requestId} could not start before the function's deadline: ${listTasks(list)}`,
-        undefined,
-        { ...about, tasks: list.names },
-      )
-    }
-    return all(
-      entries.map(entry => {
-        tellUnstartedTask(entry, 'dropped')
-        return callOnTaskError(
-          entry,
-          new PostInvokeError(
-            'ERR_TASK_DEADLINE',
-            `Expected the task ${JSON.stringify(entry.label)} to start before the function's deadline.`,
-          ),
-        )
-      }),
-    )
-  }
-
-  const tellUnstartedTask = (entry: TaskEntry, status: UnstartedTaskMessage['status']): void => {
-    tellUnstarted(() => ({ ...taskMessage(entry, facts(), state === 'carried'), status }))
-  }
-
-  // --- The end
-
-  const leave = (guessed = false): Promise<void> => {
-    isGuessed = guessed
-    leaving ??= toSettled()
-    return leaving
-  }
-
-  const toSettled = async (): Promise<void> => {
-    clearTimeout(namesBeforeDeadline)
-    let endHold: (() => void) | undefined
-    try {
-      state = 'left'
-      ownTime.keepsAlive = isGated
-      const streaming = host.streaming(requestId)
-      if (streaming) await inTime(streaming)
-      const runTasks = async () => {
-        while (hasWork()) {
-          endHold ??= hold()
-          await runAll()
-        }
-      }
-      await runTasks()
-      const handedOff = runHandedOff()
-      if (handedOff) {
-        endHold ??= hold()
-        await handedOff
-        await runTasks() // what was deferred meanwhile
-      }
-    } catch (error) {
-      log.error(`a fault of middy-post-invoke ended request ${requestId}:`, error, about)
-    }
-    // In one go: what is deferred from here on is refused.
-    if (stack.size() + unstarted.length > 0) endHold ??= hold()
-    const givenUp = giveUpUnstarted()
-    if (state === 'left') state = 'settled'
-    await givenUp
-    endHold?.()
-    companion?.settle()
-    host.onSettled(invocation)
-  }
-
-  const hasWork = () => now() < time.abortAt && (stack.size() > 0 || (isHeld && host.carried.length > 0))
-
-  const runAll = async (): Promise<void> => {
-    // Lets the client ask for its next invocation first, where it is not us that it waits for.
-    if (!isGated) await turn()
-    tellUnfinished()
-    await drain(time)
-    while (isHeld && host.carried.length > 0 && now() < time.abortAt) {
-      guest = host.carried.shift() as Invocation
-      host.guests.add(guest)
-      tellUnfinished()
-      await guest.drainWithin({ ...time, onChange: tellUnfinished }, false)
-      host.guests.delete(guest)
-      guest = undefined
-    }
-    // A rejection that a task left unhandled ends the process in this turn, while we still hold.
-    await turn()
-  }
-
-  const runHandedOff = (): Promise<void> | undefined => {
-    const work = host.handedOff(invocation, Date.now() + time.abortAt - now())
-    return work && inTime(work)
-  }
-
-  const inTime = (work: Promise<void>) => withLimit(time.letGoAt - now(), time.keepsAlive, work)
-
-  /** @returns what ends it; `undefined` where nothing holds. */
-  const hold = (): (() => void) | undefined => {
-    if (!isHeld) return undefined
-    companion?.hold()
-    const start = now()
-    const message: HoldMessage = { awsRequestId: requestId, tenantId, outcome: outcome() }
-    const traced = trace('hold', () => message)
-    traced?.run(() => {})
-    return () => traced?.end({ ...time.sums, milliseconds: now() - start })
-  }
-
-  const unfinished = (): TaskList => {
-    const entries = stack.next(MAX_NAMES)
-    if (unstarted.length > 0) entries.unshift(...unstarted)
-    if (running.size > 0) entries.unshift(...[...running].map(({ entry }) => entry))
-    return toList(entries, running.size + unstarted.length + stack.size())
-  }
-
-  /** Keeps up to date what the companion would name. Of very many tasks: as the hooks end, and when they are few again. */
-  const tellUnfinished = (evenOfMany = false): void => {
-    // What is carried over is named by the invocation in whose time it runs.
-    if (!companion || state === 'settled' || state === 'carried') return
-    if (!evenOfMany && running.size + stack.size() > MAX_NAMES) return
-    const own = unfinished()
-    const others = guest?.unfinished()
-    let list = listTasks(own)
-    if (guest && others && others.names.length > 0) {
-      list += `${list && ', and '}of request ${guest.requestId}: ${listTasks(others)}`
-    }
-    if (list === (lastTold ?? '')) return
-    lastTold = list
-    companion.wouldLose([...own.names, ...(others?.names ?? [])], list)
-  }
+  let common: RunOptions
+  let state: 'open' | 'left' | 'carried' | 'settled' = 'open'
+  let openRequests = 1
+  let hasThrown = false
+  let isShuttingDown = false
+  let shutdownError: PostInvokeError | undefined
+  let deferred = 0
+  let isGuessed = false
+  let lateFailures = 0
+  let leaving: Promise<void> | undefined
+  /** Whose carried tasks run in our time. */
+  let guest: Invocation | undefined
+  let aborted: PostInvokeError | undefined
+  let timeLimit: NodeJS.Timeout | undefined
+  let namesBeforeDeadline: NodeJS.Timeout | undefined
+  let lastTold = ''
 
   const invocation: Invocation = {
     requestId,
@@ -529,17 +191,16 @@ export const createInvocation = (
       openRequests++
     },
     close() {
-      openRequests--
-      if (openRequests === 0) tellUnfinished(true)
-      return openRequests === 0
+      if (--openRequests > 0) return false
+      tellUnfinished(true)
+      return true
     },
     fail() {
       hasThrown = true
     },
     drainBeforeAnswer() {
       if (openRequests > 1) return undefined // an inner handler's: the outer one is not done
-      const drained = stack.size() > 0 ? drain(ownTime) : undefined
-      return drained ? drained.then(runHandedOff) : runHandedOff()
+      return stack.size() > 0 ? drain(ownTime).then(runHandedOff) : runHandedOff()
     },
     leave,
     async drainWithin(lent, isShutdown) {
@@ -555,34 +216,354 @@ export const createInvocation = (
       if (state === 'carried') state = 'settled'
     },
     dropOldest(count) {
-      const entries = stack.takeAll().sort((a, b) => a.index - b.index)
-      void drop(entries.slice(0, count))
-      for (const entry of entries.slice(count)) stack.push(entry)
+      const tasks = stack.takeAll().sort((a, b) => a.index - b.index)
+      void drop(tasks.slice(0, count))
+      for (const task of tasks.slice(count)) stack.push(task)
       if (stack.size() === 0) state = 'settled'
-      return Math.min(count, entries.length)
+      return Math.min(count, tasks.length)
     },
     size: stack.size,
     unfinished,
     tellUnfinished,
   }
   return invocation
-}
 
-/** No invocation lasts longer: https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html */
-const LONGEST_INVOCATION_MS = 900_000
+  // --- What is deferred
+
+  function defer(given: unknown, taskOptions?: unknown): void {
+    const valid = validateTask(given, taskOptions)
+    if (state === 'settled' && !isGuessed) {
+      throw new PostInvokeError(
+        'ERR_NO_INVOCATION',
+        `Expected defer() to be called before request ${requestId} settled, got a call after.`,
+      )
+    }
+    if (deferred++ === 0) expectTasks()
+    stack.push(new DeferredTask(valid, deferred, now() >= time.abortAt, host.asyncContext()))
+    tellUnfinished() // now: a process that is killed tells nothing any more
+    if (state === 'settled') {
+      leaving = undefined
+      void leave(true)
+    }
+  }
+
+  function expectTasks(): void {
+    host.onDefer()
+    // Once the function has timed out, a companion's process is left to name them, or SIGTERM comes. Else nobody is.
+    if (companion || host.canCarry() || !Number.isFinite(deadline) || state !== 'open') return
+    namesBeforeDeadline = timer(ownTime.letGoAt - now(), false, () => {
+      if (state === 'open') logUnfinished(host.log, 'the function is about to time out', invocation)
+    })
+  }
+
+  // --- One task
+
+  function run(task: DeferredTask): Promise<unknown> | undefined {
+    const { outcome } = common.facts
+    if (task.on !== 'always' && task.on !== outcome) {
+      host.log.debug(`${titleOf(task)} is not for the outcome ${outcome}`, about({ task: task.label }))
+      tellOf(task, 'skipped')
+      return undefined
+    }
+    // Timers cannot fire between tasks that never yield, so the time is looked at as well.
+    if (!aborted && now() < time.abortAt) return start(task)
+    unstarted.push(task, ...stack.takeAll())
+    return undefined
+  }
+
+  function start(task: DeferredTask): Promise<unknown> | undefined {
+    running.add(task) // first: it may end the process at once, and is to be named then
+    time.sums.tasks++
+    return task.run(common, end)
+  }
+
+  function end(task: DeferredTask, failure: Failure | undefined): Promise<void> | undefined {
+    running.delete(task)
+    tellUnfinished()
+    time.onChange?.()
+    if (!failure) return undefined
+    time.sums.failed++
+    host.log.error(`${titleOf(task)} failed:`, failure.error, about({ task: task.label }))
+    return callOnTaskError(task, failure.error)
+  }
+
+  /** Never throws, and its promise never rejects. */
+  function callOnTaskError(task: DeferredTask, error: unknown): Promise<void> | undefined {
+    const { onTaskError } = options
+    // Of what is deferred when time is up no more than this: it could defer again and again.
+    if (!onTaskError || (task.isLate && ++lateFailures > MAX_NAMES)) return undefined
+    const failed = (hookError: unknown) =>
+      host.log.error(`onTaskError failed for ${titleOf(task)}:`, hookError, about({ task: task.label }))
+    try {
+      const given = { name: task.label, awsRequestId: requestId }
+      const result: unknown = task.asyncContext.runInAsyncScope(onTaskError, undefined, error, given)
+      if (!isThenable(result)) return undefined
+      const { promise, resolve } = resolvers()
+      whenSettled(result, resolve, hookError => {
+        failed(hookError)
+        resolve()
+      })
+      const left = time.letGoAt - now()
+      return left > 0 ? withLimit(left, time.keepsAlive, promise) : undefined
+    } catch (hookError) {
+      failed(hookError)
+      return undefined
+    }
+  }
+
+  function factsNow(): InvocationFacts {
+    const outcome = hasThrown || shutdownError || request.error != null ? 'error' : 'success'
+    return { awsRequestId: requestId, tenantId, outcome, carried: state === 'carried' }
+  }
+
+  function tellOf(task: DeferredTask, status: UnstartedTaskMessage['status']): void {
+    tellUnstarted(() => ({ ...task.message(factsNow()), status }))
+  }
+
+  /** For log lines. */
+  function about(fields?: LogFields): LogFields {
+    return { ...fields, ...fieldsOf(invocation) }
+  }
+
+  function titleOf({ label }: DeferredTask): string {
+    return `task ${JSON.stringify(label)} of request ${requestId}`
+  }
+
+  // --- All tasks
+
+  /** Runs what waits, in this time. What could not start in it is in `unstarted` afterwards. */
+  async function drain(lent: Time): Promise<void> {
+    time = lent
+    aborted = undefined
+    setCommon()
+    limitTime()
+    try {
+      await stack.drain()
+    } finally {
+      clearTimeout(timeLimit)
+    }
+  }
+
+  function setCommon(): void {
+    const facts = factsNow()
+    common = {
+      facts,
+      error: facts.outcome === 'error' ? (shutdownError ?? request.error) : undefined,
+      taskTimeout: options.taskTimeout,
+      keepsAlive: time.keepsAlive,
+      getRemainingTimeInMillis: () => time.deadline - now(),
+    }
+  }
+
+  function limitTime(): void {
+    const { abortAt, letGoAt, keepsAlive, reason } = time
+    clearTimeout(timeLimit)
+    // Without a deadline there is one all the same where nothing else keeps the process alive.
+    if (!keepsAlive && abortAt === Number.POSITIVE_INFINITY) return
+    timeLimit = timer(abortAt - now(), keepsAlive, () => {
+      const error = reason()
+      aborted = error
+      for (const task of running) task.abort(error)
+      timeLimit = timer(Math.min(ABORT_GRACE_MS, letGoAt - now()), keepsAlive, () => {
+        for (const task of running) task.abandon(error)
+      })
+    })
+  }
+
+  /**
+   * Once for all that time was up for: they are carried over, the first time, or dropped. Which of the two is decided at once.
+   *
+   * @returns what else has to be waited for.
+   */
+  function giveUpUnstarted(): Promise<void> {
+    const tasks = unstarted.concat(stack.takeAll())
+    unstarted = []
+    setCommon()
+    const waiting = tasks.filter(task => !task.isDone())
+    // The work of a settled promise is done: it counts as run, with its own outcome.
+    const waits = tasks.filter(task => task.isDone()).map(task => start(task))
+    if (waiting.length > 0) {
+      const { onDeadline = host.canCarry() ? 'carry' : 'drop' } = options
+      const isFirst = state === 'left' && isHeld && !isShuttingDown
+      if (onDeadline === 'carry' && isFirst) carry(waiting)
+      else waits.push(drop(waiting))
+      tellUnfinished() // what has been named now is not to be named again
+    }
+    return all(waits)
+  }
+
+  function carry(unstarted: readonly DeferredTask[]): void {
+    const { maxCarried, order } = options
+    const { carried } = host
+    const tooOld = unstarted.toSorted((a, b) => a.index - b.index).slice(0, Math.max(0, unstarted.length - maxCarried))
+    if (tooOld.length > 0) void drop(tooOld)
+    const lastDropped = tooOld.at(-1)?.index ?? 0
+    const tasks = unstarted.filter(({ index }) => index > lastDropped)
+    logTasks('warn', ', and are carried over', tasks)
+    time.sums.carried += tasks.length
+    for (const task of tasks) tellOf(task, 'carried')
+    for (const task of order === 'lifo' ? tasks.toReversed() : tasks) stack.push(task)
+    carried.push(invocation)
+    let tooMany = -maxCarried
+    for (const other of carried) tooMany += other.size()
+    for (const other of carried) tooMany -= tooMany > 0 ? other.dropOldest(tooMany) : 0
+    while (carried[0]?.size() === 0) carried.shift()
+    state = 'carried'
+  }
+
+  function logTasks(method: 'warn' | 'error', andWhat: string, tasks: readonly DeferredTask[]): void {
+    const list = toList(tasks)
+    host.log[method](
+      `tasks of request ${requestId} could not start before the function's deadline${andWhat}: ${listTasks(list)}`,
+      undefined,
+      about({ tasks: list.names }),
+    )
+  }
+
+  function drop(tasks: readonly DeferredTask[]): Promise<void> {
+    time.sums.failed += tasks.length
+    for (let index = 0; index < tasks.length; index += MAX_NAMES) {
+      logTasks('error', '', tasks.slice(index, index + MAX_NAMES))
+    }
+    return all(
+      tasks.map(task => {
+        tellOf(task, 'dropped')
+        const error = new PostInvokeError(
+          'ERR_TASK_DEADLINE',
+          `Expected the task ${JSON.stringify(task.label)} to start before the function's deadline.`,
+        )
+        return callOnTaskError(task, error)
+      }),
+    )
+  }
+
+  // --- The end
+
+  async function toSettled(): Promise<void> {
+    clearTimeout(namesBeforeDeadline)
+    let endHold: (() => void) | undefined
+    const runTasks = async () => {
+      while (now() < time.abortAt && (stack.size() > 0 || hasGuests())) {
+        endHold ??= hold()
+        await runAll()
+      }
+    }
+    try {
+      state = 'left'
+      ownTime.keepsAlive = isGated
+      const stream = host.streaming(requestId)
+      if (stream) await inTime(stream)
+      await runTasks()
+      const handedOff = runHandedOff()
+      if (handedOff) {
+        endHold ??= hold()
+        await handedOff
+        await runTasks() // what was deferred meanwhile
+      }
+    } catch (error) {
+      host.log.error(`a fault of middy-post-invoke ended request ${requestId}:`, error, about())
+    }
+    // In one go: what is deferred from here on is refused.
+    if (stack.size() + unstarted.length > 0) endHold ??= hold()
+    const givenUp = giveUpUnstarted()
+    if (state === 'left') state = 'settled'
+    await givenUp
+    endHold?.()
+    companion?.settle()
+    host.onSettled(invocation)
+  }
+
+  function hasGuests(): boolean {
+    return isHeld && host.carried.length > 0
+  }
+
+  async function runAll(): Promise<void> {
+    const { carried, guests } = host
+    // Lets the client ask for its next invocation first, where it is not us that it waits for.
+    if (!isGated) await turn()
+    tellUnfinished()
+    await drain(time)
+    while (hasGuests() && now() < time.abortAt) {
+      guest = carried.shift() as Invocation
+      guests.add(guest)
+      tellUnfinished()
+      await guest.drainWithin({ ...time, onChange: tellUnfinished }, false)
+      guests.delete(guest)
+      guest = undefined
+    }
+    // A rejection that a task left unhandled ends the process in this turn, while we still hold.
+    await turn()
+  }
+
+  function runHandedOff(): Promise<void> | undefined {
+    const work = host.handedOff(invocation, Date.now() + time.abortAt - now())
+    return work && inTime(work)
+  }
+
+  function inTime(work: Promise<void>): Promise<void> {
+    return withLimit(time.letGoAt - now(), time.keepsAlive, work)
+  }
+
+  /** @returns what ends it; `undefined` where nothing holds. */
+  function hold(): (() => void) | undefined {
+    if (!isHeld) return undefined
+    companion?.hold()
+    const start = now()
+    const traced = trace(
+      'hold',
+      (): HoldMessage => ({ awsRequestId: requestId, tenantId, outcome: factsNow().outcome }),
+    )
+    traced?.run(() => {})
+    return () => traced?.end({ ...time.sums, milliseconds: now() - start })
+  }
+
+  function leave(guessed = false): Promise<void> {
+    isGuessed = guessed
+    leaving ??= toSettled()
+    return leaving
+  }
+
+  // --- What would be lost
+
+  function unfinished(): TaskList {
+    const tasks = [...running, ...unstarted, ...stack.next(MAX_NAMES)]
+    return toList(tasks, running.size + unstarted.length + stack.size())
+  }
+
+  function tellUnfinished(evenOfMany = false): void {
+    // What is carried over is named by the invocation in whose time it runs.
+    if (!companion || state === 'settled' || state === 'carried') return
+    if (!evenOfMany && running.size + stack.size() > MAX_NAMES) return
+    const own = unfinished()
+    const others = guest?.unfinished()
+    let list = listTasks(own)
+    if (guest && others && others.names.length > 0) {
+      list += `${list && ', and '}of request ${guest.requestId}: ${listTasks(others)}`
+    }
+    if (list === lastTold) return
+    lastTold = list
+    companion.wouldLose([...own.names, ...(others?.names ?? [])], list)
+  }
+}
 
 /** A tenant where there is one, or each line had an empty field. */
 const fieldsOf = ({ requestId, tenantId }: Pick<Invocation, 'requestId' | 'tenantId'>): LogFields =>
   tenantId === undefined ? { requestId } : { requestId, tenantId }
 
+/** For log lines: `"audit", "analytics" and 3 more`. */
+const listTasks = ({ names, more }: TaskList): string =>
+  names.map(name => JSON.stringify(name)).join(', ') + (more > 0 ? ` and ${more} more` : '')
+
+const toList = (tasks: readonly DeferredTask[], count = tasks.length): TaskList => {
+  const names = tasks.slice(0, MAX_NAMES).map(({ label }) => label)
+  return { names, more: count - names.length }
+}
+
 export const logUnfinished = (log: Pick<Log, 'error'>, what: string, invocation: Invocation): void => {
-  const { requestId } = invocation
   const tasks = invocation.unfinished()
   if (tasks.names.length === 0) return
-  log.error(`${what} in the middle of request ${requestId}; unfinished: ${listTasks(tasks)}`, undefined, {
+  log.error(`${what} in the middle of request ${invocation.requestId}; unfinished: ${listTasks(tasks)}`, undefined, {
     ...fieldsOf(invocation),
     tasks: tasks.names,
   })
 }
-
-const isDone = ({ promise }: TaskEntry) => promise?.hasSettled === true

@@ -4,8 +4,8 @@ import { PostInvokeError } from '../errors.ts'
 import { type Log, writeSynchronously } from '../log.ts'
 import { trace } from './channels.ts'
 import { type Companion, registerForSigterm } from './companion.ts'
+import { ABORT_GRACE_MS } from './deferred-task.ts'
 import { type Invocation, logUnfinished, type Time } from './invocation.ts'
-import { ABORT_GRACE_MS } from './running-task.ts'
 import type { RuntimeClient } from './runtime-client.ts'
 import { all, now } from './waits.ts'
 
@@ -201,5 +201,4 @@ export const timeUntil = (until: number): Time => ({
   keepsAlive: true,
   reason: () => new PostInvokeError('ERR_SHUTDOWN', 'Expected the tasks to end before their environment.'),
   sums: { tasks: 0, failed: 0, carried: 0 },
-  onChange() {},
 })

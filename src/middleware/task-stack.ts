@@ -1,6 +1,6 @@
 // The tasks of one invocation that wait to run: last in, first out (or first in, first out), a few at a time.
 
-import { type Resolvers, resolvers } from './waits.ts'
+import { resolvers } from './waits.ts'
 
 export type Order = 'lifo' | 'fifo'
 
@@ -28,7 +28,7 @@ export const createTaskStack = <Entry>(options: {
   /** First in, first out takes from here on, and forgets what it has taken. */
   let head = 0
   let workers = 0
-  let drained: Resolvers | undefined
+  let drained: PromiseWithResolvers<void> | undefined
 
   const take = (): Entry | undefined => {
     if (options.order === 'lifo') return entries.pop()

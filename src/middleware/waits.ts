@@ -11,20 +11,10 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 const NativePromise = (async () => {})().constructor as PromiseConstructor
 
-export type Resolvers<Value = void> = { promise: Promise<Value>; resolve: (value: Value) => void }
-
 /** A promise, and what resolves it. */
-export const resolvers = <Value = void>(): Resolvers<Value> => {
-  const made = {} as Resolvers<Value>
-  made.promise = new NativePromise(resolve => {
-    made.resolve = resolve
-  })
-  return made
+export function resolvers<Value = void>(): PromiseWithResolvers<Value> {
+  return NativePromise.withResolvers()
 }
-
-/** As `new Promise()`. */
-export const promiseOf = (executor: (resolve: (value: unknown) => void) => void): Promise<unknown> =>
-  new NativePromise(executor)
 
 /** One turn of the event loop. */
 export const turn = (): Promise<void> => new NativePromise(resolve => setImmediate(resolve))

@@ -361,10 +361,10 @@ const throwFailures = (
 
 const FAILURES: readonly string[] = ['failed', 'abandoned', 'dropped', 'not run']
 
-const notSettled = ({ requestId, unfinished }: Invocation) =>
+const notSettled = (invocation: Invocation) =>
   error(
     'NOT_SETTLED',
-    `Expected the tasks of request ${requestId} to end before the function's deadline, but these are under way: ${unfinished().names.map(quote).join(', ')}. They block the event loop`,
+    `Expected the tasks of request ${invocation.requestId} to end before the function's deadline, but these are under way: ${invocation.unfinished().names.map(quote).join(', ')}. They block the event loop`,
   )
 
 const checked = <Options extends object>(options: Options, names: readonly string[]): Options => {

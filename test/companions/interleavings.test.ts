@@ -150,7 +150,7 @@ const breaks: [what: string, shows: RegExp, how: Break][] = [
     'a task runs twice',
     /has run twice/,
     {
-      file: 'middleware/running-task.ts',
+      file: 'middleware/deferred-task.ts',
       text: ': asyncContext.runInAsyncScope(task, undefined, given)',
       by: ': (asyncContext.runInAsyncScope(task, undefined, given), asyncContext.runInAsyncScope(task, undefined, given))',
     },
@@ -202,7 +202,7 @@ const breaks: [what: string, shows: RegExp, how: Break][] = [
   [
     'a task that does not end is waited for',
     /never over|named 0 times|held/,
-    { file: 'middleware/invocation.ts', text: 'for (const task of running) task.abandon(reason)', by: '' },
+    { file: 'middleware/invocation.ts', text: 'for (const task of running) task.abandon(error)', by: '' },
   ],
   [
     'the answer is another',
@@ -227,19 +227,23 @@ const breaks: [what: string, shows: RegExp, how: Break][] = [
     /named 0 times|of which nobody has told/,
     {
       file: 'middleware/invocation.ts',
-      text: 'log.error(\n        `tasks of request',
-      by: 'log.debug(\n        `tasks of request',
+      text: "logTasks('error', ",
+      by: "void ((..._: any[]) => {})('error', ",
     },
   ],
   [
     'what time was up for is forgotten by the last words',
     /named 0 times/,
-    { file: 'middleware/invocation.ts', text: 'if (unstarted.length > 0) entries.unshift(...unstarted)', by: '' },
+    { file: 'middleware/invocation.ts', text: '...unstarted, ', by: '' },
   ],
   [
     'what has been dropped stays in the last words',
     /named 2 times/,
-    { file: 'middleware/invocation.ts', text: 'tellUnfinished() // what has been named', by: '// what has been named' },
+    {
+      file: 'middleware/invocation.ts',
+      text: 'tellUnfinished() // what has been named',
+      by: '// what has been named',
+    },
   ],
   [
     'an invocation that is late takes the last words of the next one along',

@@ -433,7 +433,7 @@ describe('the deadline', () => {
     let names: readonly string[] = []
     first.invocation.defer(
       () => {
-        names = [...guests].flatMap(({ unfinished }) => unfinished().names)
+        names = [...guests].flatMap(guest => guest.unfinished().names)
       },
       { name: 'carried task' },
     )
@@ -490,7 +490,7 @@ describe('the deadline', () => {
     invocation.defer(pause(5_000), { name: 'under way' })
     invocation.defer(never, { name: 'endless' })
     await leave(invocation)
-    expect(carried.map(({ unfinished }) => unfinished().names)).toEqual([['under way']])
+    expect(carried.map(invocation => invocation.unfinished().names)).toEqual([['under way']])
     expect(log.of('error')).toEqual(['task "endless" of request r1 failed:', 'task "rejected" of request r1 failed:'])
     expect(onTaskError.mock.calls[1]).toEqual([broken, { name: 'rejected', awsRequestId: 'r1' }])
   })
