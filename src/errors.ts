@@ -61,7 +61,7 @@ export class PostInvokeError extends Error {
 }
 
 /** What was given, for error messages: `42 (number)`, `"x" (string)`, `null`. Never throws, never long. */
-export const describe = (value: unknown): string => {
+export function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value)
   const type = typeof value
   if (type === 'string') return `${JSON.stringify((value as string).slice(0, 80))} (string)`
@@ -70,7 +70,7 @@ export const describe = (value: unknown): string => {
   return `${String(value).slice(0, 80)} (${type})`
 }
 
-const constructorName = (value: object): string => {
+function constructorName(value: object): string {
   try {
     const name: unknown = value.constructor?.name
     return typeof name === 'string' && name !== '' ? name.slice(0, 80) : 'no prototype'

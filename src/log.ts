@@ -57,7 +57,7 @@ export const isJsonFormat = (): boolean => process.env.AWS_LAMBDA_LOG_FORMAT?.to
  *
  * @returns what makes a line of its text, the empty text where the levels leave errors out.
  */
-export const finishedLines = (): ((text: string, fields: LogFields) => string) => {
+export function finishedLines(): (text: string, fields: LogFields) => string {
   const isJson = isJsonFormat()
   if (isLevel('POST_INVOKE_LOG_LEVEL', 'SILENT') || (isJson && isLevel('AWS_LAMBDA_LOG_LEVEL', 'FATAL')))
     return () => ''
@@ -87,14 +87,14 @@ export const writeSynchronously = {
 /** How long a full pipe is tried again. */
 const FULL_PIPE_MS = 50
 
-export const createLog = (
+export function createLog(
   level: LogLevel = readLogLevel(),
   sink: LogSink = throughConsole,
-): Log & { use(logger: Logger): void } => {
+): Log & { use(logger: Logger): void } {
   const least = logLevels.indexOf(level)
   const said = new Set<string>()
   let logger: Logger | undefined
-  const write = (method: LogMethod, text: string, error?: unknown, fields?: LogFields) => {
+  function write(method: LogMethod, text: string, error?: unknown, fields?: LogFields) {
     if (logLevels.indexOf(method.toUpperCase() as LogLevel) < least) return
     const message = `middy-post-invoke: ${text}`
     const all = error === undefined ? { ...fields } : { ...fields, error }

@@ -18,7 +18,7 @@ export const readLogLevel = (variables: Variables = process.env): LogLevel =>
   oneOf('POST_INVOKE_LOG_LEVEL', variables, logLevels, 'WARN')
 
 /** `POST_INVOKE_FOLDER`: where this process and the companion's meet, an absolute path. Default `/tmp`. */
-export const readFolder = (variables: Variables = process.env): string => {
+export function readFolder(variables: Variables = process.env): string {
   const path = variables.POST_INVOKE_FOLDER
   if (path === undefined || path === '') return '/tmp'
   if (path.startsWith('/')) return path
@@ -34,7 +34,7 @@ export const isManagedInstances = (variables: Variables = process.env): boolean 
  * `POST_INVOKE_SPOOL`: the folder in which handed-off work waits, an absolute path. The default is in /tmp, which is the
  * environment's own and survives its processes; outside Lambda it is this process' own.
  */
-export const readSpool = (variables: Variables = process.env): string => {
+export function readSpool(variables: Variables = process.env): string {
   const path = variables.POST_INVOKE_SPOOL
   if (path === undefined || path === '') {
     return variables.AWS_LAMBDA_RUNTIME_API === undefined
@@ -50,7 +50,7 @@ export const readSpool = (variables: Variables = process.env): string => {
  *
  * @returns the absolute path, or `undefined`.
  */
-export const readJobsModule = (variables: Variables = process.env): string | undefined => {
+export function readJobsModule(variables: Variables = process.env): string | undefined {
   const { POST_INVOKE_JOBS: path } = variables
   if (path === undefined || path === '') return undefined
   const folder = taskRoot(variables)
@@ -63,7 +63,7 @@ export const readJobsModule = (variables: Variables = process.env): string | und
 }
 
 /** `POST_INVOKE_HAND_OFF_BUDGET`: how many milliseconds a hold waits for handed-off work. Default: a part of the time left. */
-export const readHandOffBudget = (variables: Variables = process.env): number | undefined => {
+export function readHandOffBudget(variables: Variables = process.env): number | undefined {
   const { POST_INVOKE_HAND_OFF_BUDGET: given } = variables
   if (given === undefined || given === '') return undefined
   if (/^\d{1,6}$/.test(given) && Number(given) <= 900_000) return Number(given)
@@ -75,7 +75,7 @@ export const readHandOffBudget = (variables: Variables = process.env): number | 
 }
 
 /** `POST_INVOKE_OVERFLOW_QUEUE_URL`: the queue of SQS for handed-off work that could not be done in time. */
-export const readOverflowQueue = (variables: Variables = process.env): string | undefined => {
+export function readOverflowQueue(variables: Variables = process.env): string | undefined {
   const { POST_INVOKE_OVERFLOW_QUEUE_URL: url } = variables
   if (url === undefined || url === '') return undefined
   if (/^https?:$/.test(URL.parse(url)?.protocol ?? '')) return url
@@ -86,7 +86,7 @@ export const readOverflowQueue = (variables: Variables = process.env): string | 
  * `POST_INVOKE_COMMAND`: what the layer has a shell run after each invocation. `POST_INVOKE_COMMAND_ON`: after which
  * outcomes, default `response,error`. `POST_INVOKE_SHELL`: that shell, default `/bin/sh`.
  */
-export const readCommand = (variables: Variables = process.env) => {
+export function readCommand(variables: Variables = process.env) {
   const { POST_INVOKE_COMMAND: command, POST_INVOKE_COMMAND_ON: given = '', POST_INVOKE_SHELL: shell } = variables
   if (command === undefined || command === '') return undefined
   const names = given === '' ? ['response', 'error'] : given.split(',').map(name => name.trim().toLowerCase())
@@ -106,12 +106,12 @@ export const taskRoot = (variables: Variables = process.env): string =>
   (variables.AWS_LAMBDA_RUNTIME_API === undefined ? process.cwd() : '/var/task')
 
 /** Upper and lower case are the same: people write variables either way. */
-const oneOf = <Value extends string>(
+function oneOf<Value extends string>(
   name: string,
   variables: Variables,
   allowed: readonly Value[],
   fallback: Value,
-): Value => {
+): Value {
   const given = variables[name]
   if (given === undefined || given === '') return fallback
   const value = allowed.find(candidate => candidate.toLowerCase() === given.toLowerCase())

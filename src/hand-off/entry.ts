@@ -77,7 +77,7 @@ export const ENTRY_VERSION = 1
 export const MAX_ENTRY_BYTES = 262_144
 
 /** @returns the entry, or why the text is none. */
-export const parseEntry = (text: string): Entry | string => {
+export function parseEntry(text: string): Entry | string {
   let value: Partial<Entry> | null
   try {
     value = JSON.parse(text)

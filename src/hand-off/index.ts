@@ -167,7 +167,7 @@ const withHandOff = <
 
 export default withHandOff
 
-const accept = (invocation: Invocation, given: unknown, rest: readonly unknown[]): void => {
+function accept(invocation: Invocation, given: unknown, rest: readonly unknown[]): void {
   const { requestId, tenantId } = invocation
   if (invocation.isSettled()) {
     throw new PostInvokeError(
@@ -204,7 +204,7 @@ const accept = (invocation: Invocation, given: unknown, rest: readonly unknown[]
  * What is to be done, and how often that has been handed off: Lambda's retry of an invocation, which has the same request
  * id, gives the same work the same key, in whichever order it hands off.
  */
-const countEqual = (invocation: Invocation, work: Entry['work']): { hash: string; number: number } => {
+function countEqual(invocation: Invocation, work: Entry['work']): { hash: string; number: number } {
   const hash = hashOf(
     work.kind === 'request'
       ? [work.method, work.url, work.headers, work.body, work.isBase64]
@@ -226,7 +226,7 @@ const laneOf = (work: Entry['work']): string =>
  * Sixteen hexadecimal digits. No cryptographic hash, which takes most of 10 ms to load before the answer: two contents with
  * one hash are numbered like equal ones, and each has a key of its own.
  */
-const hashOf = (values: unknown[]): string => {
+function hashOf(values: unknown[]): string {
   let [a, b] = [0x9e3779b9, 0x85ebca6b]
   const text = JSON.stringify(values)
   for (let index = 0; index < text.length; index++) {

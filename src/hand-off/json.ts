@@ -16,7 +16,7 @@ export type JsonValue =
  * @throws PostInvokeError `ERR_INVALID_HAND_OFF` for what JSON cannot say: functions, symbols, bigints, `NaN`, cycles,
  * maps and sets.
  */
-export const toJson = (value: unknown): JsonValue | undefined => {
+export function toJson(value: unknown): JsonValue | undefined {
   if (value === undefined) return undefined
   let text: string | undefined
   try {
@@ -28,7 +28,7 @@ export const toJson = (value: unknown): JsonValue | undefined => {
   return text === undefined ? undefined : JSON.parse(text)
 }
 
-const refuseWhatIsLost = (key: string, value: unknown): unknown => {
+function refuseWhatIsLost(key: string, value: unknown): unknown {
   const isLost =
     typeof value === 'function' ||
     typeof value === 'symbol' ||

@@ -18,7 +18,7 @@ export type Overflowing = { readonly id: string; readonly requestId: string; rea
  * @returns the file of the client.
  * @throws PostInvokeError `ERR_NO_SQS_CLIENT` when there is none.
  */
-export const findSqsClient = (taskRoot: string): string => {
+export function findSqsClient(taskRoot: string): string {
   const { createRequire } = process.getBuiltinModule('node:module')
   for (const folder of [`${taskRoot}/`, RUNTIME_FOLDER]) {
     try {
@@ -36,12 +36,12 @@ export const findSqsClient = (taskRoot: string): string => {
  * @returns the ids of what the queue has taken.
  * @throws what the client throws.
  */
-export const sendToQueue = async (
+export async function sendToQueue(
   queueUrl: string,
   taskRoot: string,
   all: readonly Overflowing[],
   abortSignal: AbortSignal,
-): Promise<Set<string>> => {
+): Promise<Set<string>> {
   const { createRequire } = process.getBuiltinModule('node:module')
   const { SQSClient, SendMessageBatchCommand } = createRequire(`${taskRoot}/`)(findSqsClient(taskRoot)) as Sqs
   const client = new SQSClient()
@@ -70,7 +70,7 @@ export const sendToQueue = async (
 const toMessage = (text: string) =>
   text.replace(/[\ufffe\uffff]/g, character => `\\u${character.charCodeAt(0).toString(16)}`)
 
-const batchesOf = (all: readonly Overflowing[]): Overflowing[][] => {
+function batchesOf(all: readonly Overflowing[]): Overflowing[][] {
   const batches: Overflowing[][] = []
   let bytes = 0
   for (const one of all) {

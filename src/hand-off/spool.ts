@@ -41,14 +41,14 @@ export type Piece = {
 const NAME = /^(\d{13})-(\d{13})-(\d\d)-(\d\d)-([0-9a-z]{1,24})-([0-9a-f]{8})\.(json|taken)$/
 
 /** @returns `undefined` for a name that is none of the spool's pieces. */
-export const parseName = (name: string): Piece | undefined => {
+export function parseName(name: string): Piece | undefined {
   const [, due, accepted, attempts, deaths, token = '', lane = '', state] = NAME.exec(name) ?? []
   if (due === undefined) return undefined
   const numbers = { due: Number(due), accepted: Number(accepted), attempts: Number(attempts), deaths: Number(deaths) }
   return { ...numbers, token, lane, isTaken: state === 'taken' }
 }
 
-export const nameOf = ({ due, accepted, attempts, deaths, token, lane, isTaken }: Piece): string => {
+export function nameOf({ due, accepted, attempts, deaths, token, lane, isTaken }: Piece): string {
   const count = (number: number) => String(Math.min(number, 99)).padStart(2, '0')
   const time = (milliseconds: number) => String(Math.round(milliseconds)).padStart(13, '0')
   const state = isTaken ? 'taken' : 'json'
@@ -60,7 +60,7 @@ export const nameOf = ({ due, accepted, attempts, deaths, token, lane, isTaken }
  *
  * @param isLast - Whether the environment ends: then nothing waits until it is due, and what is under way is waited for.
  */
-export const hasWaiting = (folder: string, isLast = false): boolean => {
+export function hasWaiting(folder: string, isLast = false): boolean {
   try {
     const now = Date.now()
     return (
@@ -82,7 +82,7 @@ const isDue = (piece: Piece | undefined, now: number, isLast: boolean): boolean 
  *
  * @returns why it is none of ours.
  */
-export const faultOfFolder = (folder: string): string | undefined => {
+export function faultOfFolder(folder: string): string | undefined {
   const stats = fs().lstatSync(folder, { throwIfNoEntry: false })
   if (!stats) return undefined
   if (!stats.isDirectory()) return 'it is no folder'

@@ -64,7 +64,7 @@ export type JobOptions = {
 
 export type ValidWork = Pick<Entry, 'name' | 'work' | 'maxAge'> & { readonly key: string | undefined }
 
-export const validateRequest = (given: unknown, options: unknown): ValidWork => {
+export function validateRequest(given: unknown, options: unknown): ValidWork {
   if (given === null || typeof given !== 'object' || Array.isArray(given)) {
     throw invalidWork(
       `Expected a request ({ url, method, headers, body } or a Request) or the name of a job to hand off, got ${describe(given)}. A function can be deferred: context.defer(() => …)`,
@@ -103,7 +103,7 @@ export const validateRequest = (given: unknown, options: unknown): ValidWork => 
   }
 }
 
-export const validateJob = (job: string, payload: unknown, options: unknown): ValidWork => {
+export function validateJob(job: string, payload: unknown, options: unknown): ValidWork {
   if (job === '') throw invalidWork('Expected the name of a job, got an empty string', job)
   const { name, retry, maxAge, idempotencyKey, timeout } = readOptions(options, [
     ...['name', 'retry', 'maxAge', 'idempotencyKey', 'timeout'],
@@ -128,7 +128,7 @@ export const validateJob = (job: string, payload: unknown, options: unknown): Va
   }
 }
 
-const readUrl = (given: unknown): URL => {
+function readUrl(given: unknown): URL {
   const text = typeof given === 'string' || given instanceof URL ? String(given) : ''
   // A URL is parsed without its white space: what is sent would not be what was given.
   const url = text.isWellFormed() && !WHITE_SPACE.test(text) ? URL.parse(text) : null
@@ -152,7 +152,7 @@ const WHITE_SPACE = /[\0- \x7f]/
 
 const METHODS = ['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'POST', 'PATCH']
 
-const readMethod = (given: unknown, hasBody: boolean): string => {
+function readMethod(given: unknown, hasBody: boolean): string {
   if (given === undefined) return hasBody ? 'POST' : 'GET'
   const method = typeof given === 'string' ? given.toUpperCase() : ''
   if (!METHODS.includes(method)) {
@@ -167,7 +167,7 @@ const readMethod = (given: unknown, hasBody: boolean): string => {
 /** What the client sets itself. */
 const OWN_HEADERS = ['connection', 'content-length', 'expect', 'host', 'keep-alive', 'transfer-encoding', 'upgrade']
 
-const readHeaders = (given: unknown, body: unknown): [string, string][] => {
+function readHeaders(given: unknown, body: unknown): [string, string][] {
   if (given !== undefined && (given === null || typeof given !== 'object')) {
     throw invalidWork(`Expected the request's headers to be an object, got ${describe(given)}`, given)
   }
@@ -197,7 +197,7 @@ const readHeaders = (given: unknown, body: unknown): [string, string][] => {
   return isForm ? [...headers, ['Content-Type', 'application/x-www-form-urlencoded;charset=UTF-8']] : headers
 }
 
-const readBody = (given: unknown): Pick<RequestWork, 'body' | 'isBase64'> | undefined => {
+function readBody(given: unknown): Pick<RequestWork, 'body' | 'isBase64'> | undefined {
   if (given === undefined || given === null) return undefined
   if (typeof given === 'string') {
     if (given.isWellFormed()) return { body: given }
@@ -226,7 +226,7 @@ const DISPATCHER = {
   allowH2: 'boolean',
 } as const
 
-const readRetry = (given: unknown, isRequest: boolean): RetryOptions | undefined => {
+function readRetry(given: unknown, isRequest: boolean): RetryOptions | undefined {
   if (!isRequest || given === null || typeof given !== 'object') return readNumbers('retry', given, RETRY)
   const { statusCodes, ...others } = given as { statusCodes?: unknown }
   const read: RetryOptions | undefined = readNumbers('retry', others, { ...RETRY, retryAfter: 'boolean' })
@@ -237,11 +237,11 @@ const readRetry = (given: unknown, isRequest: boolean): RetryOptions | undefined
   return { ...read, statusCodes }
 }
 
-const readNumbers = (
+function readNumbers(
   option: string,
   given: unknown,
   allowed: Readonly<Record<string, 'number' | 'boolean'>>,
-): object | undefined => {
+): object | undefined {
   if (given === undefined) return undefined
   if (given === null || typeof given !== 'object' || Array.isArray(given)) {
     throw invalidWork(`Expected ${option} to be an object, got ${describe(given)}`, given)
@@ -263,7 +263,7 @@ const readWhole = (option: string, given: unknown, least: number): number | unde
 }
 
 /** It becomes a header, and a part of a queue's message. */
-const readKey = (given: unknown): string | undefined => {
+function readKey(given: unknown): string | undefined {
   if (given === undefined || (typeof given === 'string' && /^[\x21-\x7e]{1,200}$/.test(given))) return given
   throw invalidWork(
     `Expected idempotencyKey to be 1 to 200 visible ASCII characters without a space, got ${describe(given)}`,
@@ -281,7 +281,7 @@ const readName = (given: unknown): string | undefined => {
 
 const MAX_NAME_LENGTH = 100
 
-const readOptions = (given: unknown, allowed: readonly string[]): Record<string, unknown> => {
+function readOptions(given: unknown, allowed: readonly string[]): Record<string, unknown> {
   if (given === undefined) return {}
   if (given === null || typeof given !== 'object' || Array.isArray(given)) {
     throw invalidWork(`Expected the options of handOff() to be an object, got ${describe(given)}`, given)

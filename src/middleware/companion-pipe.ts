@@ -36,7 +36,7 @@ export const pipePath = (folder: string, runtimeApi: string, protocol: number | 
  * @param onBroken - Called once, when the companion's process turns out to be gone.
  * @returns the pipe, or why there is none.
  */
-export const openPipe = (path: string, onBroken: () => void): CompanionPipe | string => {
+export function openPipe(path: string, onBroken: () => void): CompanionPipe | string {
   try {
     const fd = openOwn(path, fs().constants.O_WRONLY, stats => stats.isFIFO())
     return createPipe(fd, () => true, onBroken)
@@ -46,7 +46,7 @@ export const openPipe = (path: string, onBroken: () => void): CompanionPipe | st
 }
 
 /** Neither a link, nor another's, nor of another kind: what is in a shared folder may be anybody's. */
-const openOwn = (path: string, flags: number, isRight: (stats: Stats) => boolean): number => {
+function openOwn(path: string, flags: number, isRight: (stats: Stats) => boolean): number {
   const { constants, openSync, fstatSync, closeSync } = fs()
   const fd = openSync(path, flags | constants.O_NONBLOCK | constants.O_NOFOLLOW, 0o600)
   const stats = fstatSync(fd)
@@ -62,7 +62,7 @@ const openOwn = (path: string, flags: number, isRight: (stats: Stats) => boolean
  * @param events - What it registers for, as JSON without the brackets: `"INVOKE"`, or nothing.
  * @returns the pipe, or why there is none.
  */
-export const startCompanion = (events: string, runtimeApi: string, onBroken: () => void): CompanionPipe | string => {
+export function startCompanion(events: string, runtimeApi: string, onBroken: () => void): CompanionPipe | string {
   const { spawn } = process.getBuiltinModule('node:child_process')
   const { AWS_LAMBDA_LOG_FORMAT, POST_INVOKE_FOLDER } = process.env
   try {
@@ -95,7 +95,7 @@ export const startCompanion = (events: string, runtimeApi: string, onBroken: () 
 }
 
 /** Synchronously: on an event loop that turns meanwhile the runtime client would ask for its first invocation. */
-const readAnswer = (fd: number): string => {
+function readAnswer(fd: number): string {
   const sleep = new Int32Array(new SharedArrayBuffer(4))
   const buffer = Buffer.alloc(512)
   const end = performance.now() + START_MS
@@ -113,13 +113,13 @@ const readAnswer = (fd: number): string => {
   return `no answer within ${START_MS} ms`
 }
 
-const createPipe = (fd: number, isOpen: () => boolean, onBroken: () => void): CompanionPipe => {
+function createPipe(fd: number, isOpen: () => boolean, onBroken: () => void): CompanionPipe {
   const { writeSync } = fs()
   let isBroken = false
   let unwritten = ''
   let retry: NodeJS.Timeout | undefined
 
-  const flush = () => {
+  function flush() {
     retry = undefined
     try {
       if (!isOpen() || unwritten.length > MAX_UNWRITTEN) throw new Error('nobody reads it')
@@ -152,7 +152,7 @@ const createPipe = (fd: number, isOpen: () => boolean, onBroken: () => void): Co
  * @param onFailure - Called once when it cannot be written: then the companion has nothing to say.
  * @returns writes what stands there from now on. The empty text: nothing would be lost.
  */
-export const createLastWords = (path: string, onFailure: (reason: string) => void): ((text: string) => void) => {
+export function createLastWords(path: string, onFailure: (reason: string) => void): (text: string) => void {
   let file: number | undefined
   let isEmpty = true
   let hasFailed = false

@@ -50,7 +50,7 @@ const LAYER_FILE = '/opt/extensions/post-invoke'
  * @returns a companion. Its name is `none` outside Lambda and on Managed Instances, where nothing freezes, and when none can
  * be had. Only in the last case does `holds()` say `false`.
  */
-export const chooseCompanion = (choice: CompanionChoice): Companion => {
+export function chooseCompanion(choice: CompanionChoice): Companion {
   const { mode, log, client, variables, isMainThread } = choice
   if (variables.AWS_LAMBDA_RUNTIME_API === undefined || isManagedInstances(variables)) return nothingToHold
   if (mode === 'off') return noCompanion
@@ -102,7 +102,7 @@ const theGate = (log: Log): Companion => ({
 })
 
 /** The layer's pipe is there before the runtime starts. Without one there is no layer, or none that we could talk to. */
-const useLayer = (choice: CompanionChoice): Companion | undefined => {
+function useLayer(choice: CompanionChoice): Companion | undefined {
   const { mode, log, variables } = choice
   const path = companionPath(variables)
   const pipe = openPipe(path, () => log.warnOnce('WARN_LAYER_GONE', "the layer's companion is gone"))
@@ -120,7 +120,7 @@ const useLayer = (choice: CompanionChoice): Companion | undefined => {
 }
 
 /** @returns the protocol of a layer of another version, which is in the name of its pipe. */
-const protocolBeside = (path: string): string | undefined => {
+function protocolBeside(path: string): string | undefined {
   const [folder, start, port] = /^(.*)\/(.+-)\d+(-\d+)$/.exec(path)?.slice(1) ?? []
   try {
     return process
@@ -134,7 +134,7 @@ const protocolBeside = (path: string): string | undefined => {
   }
 }
 
-const startInternalExtension = (choice: CompanionChoice): Companion | undefined => {
+function startInternalExtension(choice: CompanionChoice): Companion | undefined {
   const { log, variables } = choice
   if (isOtherVersion(log)) return undefined
   const pipe = startCompanion('"INVOKE"', variables.AWS_LAMBDA_RUNTIME_API as string, () =>
@@ -163,7 +163,7 @@ const companionPath = (variables: CompanionChoice['variables']) =>
 const PIPE_OWNER = Symbol.for('middy-post-invoke/companion')
 
 /** A companion counts the invocations of one writer. Two versions of this package would release each other's. */
-const isOtherVersion = (log: Log): boolean => {
+function isOtherVersion(log: Log): boolean {
   const global = globalThis as { [PIPE_OWNER]?: string }
   global[PIPE_OWNER] ??= version
   if (global[PIPE_OWNER] === version) return false
@@ -174,7 +174,7 @@ const isOtherVersion = (log: Log): boolean => {
   return true
 }
 
-const tellingBy = (pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolean): Companion => {
+function tellingBy(pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolean): Companion {
   const { log, variables, client } = choice
   const lastWords = createLastWords(`${companionPath(variables)}.tasks`, reason =>
     log.warnOnce('WARN_LAST_WORDS', `what would be lost with this process cannot be written down (${reason})`),

@@ -47,7 +47,7 @@ export const withExecutionContext = <App extends { fetch: (...args: any[]) => un
 type Request = { waitUntil?: ExecutionContext['waitUntil'] }
 
 /** Of the invocation in which this is called; without one there is none, and the framework says so. */
-const executionContext = (): ExecutionContext | undefined => {
+function executionContext(): ExecutionContext | undefined {
   const invocation = existingProcess()?.current()
   return (
     invocation && { waitUntil: promise => waitUntilIn(invocation, promise), passThroughOnException() {}, props: {} }

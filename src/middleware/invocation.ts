@@ -442,7 +442,7 @@ export function createInvocation(
   async function toSettled(): Promise<void> {
     clearTimeout(namesBeforeDeadline)
     let endHold: (() => void) | undefined
-    const runTasks = async () => {
+    async function runTasks() {
       while (now() < time.abortAt && (stack.size() > 0 || hasGuests())) {
         endHold ??= hold()
         await runAll()
@@ -559,7 +559,7 @@ const toList = (tasks: readonly DeferredTask[], count = tasks.length): TaskList 
   return { names, more: count - names.length }
 }
 
-export const logUnfinished = (log: Pick<Log, 'error'>, what: string, invocation: Invocation): void => {
+export function logUnfinished(log: Pick<Log, 'error'>, what: string, invocation: Invocation): void {
   const tasks = invocation.unfinished()
   if (tasks.names.length === 0) return
   log.error(`${what} in the middle of request ${invocation.requestId}; unfinished: ${listTasks(tasks)}`, undefined, {

@@ -78,11 +78,11 @@ export const onShutdown = (hook: ShutdownHook, options?: OnShutdownOptions): (()
  *   })
  * ```
  */
-export const resource = <Resource>(
+export function resource<Resource>(
   create: () => Resource,
   dispose?: (resource: Awaited<Resource>) => unknown,
   options?: OnShutdownOptions,
-): (() => Resource) => {
+): () => Resource {
   if (typeof create !== 'function') {
     throw invalidHook(`Expected a function that makes the resource, got ${describe(create)}.`, create)
   }
@@ -126,10 +126,10 @@ export const resource = <Resource>(
   }
 }
 
-const disposalOf = <Resource>(
+function disposalOf<Resource>(
   resource: Resource,
   dispose: ((resource: Resource) => unknown) | undefined,
-): (() => unknown) => {
+): () => unknown {
   const disposal = dispose ? () => dispose(resource) : ownDisposal(resource)
   if (disposal) return disposal
   throw invalidHook(
@@ -140,7 +140,7 @@ const disposalOf = <Resource>(
 
 const arm = () => functionProcess().end.arm(runner)
 
-const add = (hook: unknown, options: unknown, isOfResource = false): (() => void) => {
+function add(hook: unknown, options: unknown, isOfResource = false): () => void {
   const { name, timeout } = check('onShutdown()', options)
   const run = runOf(hook)
   const { hooks } = functionProcess().end
@@ -170,7 +170,7 @@ const runner: HookRunner = {
 }
 
 /** Never rejects: what fails is logged. */
-const runHook = async ({ name, run, timeout }: Hook, left: () => number): Promise<void> => {
+async function runHook({ name, run, timeout }: Hook, left: () => number): Promise<void> {
   const controller = new AbortController()
   const limit = Math.min(timeout, left())
   const traced = trace('hook', () => ({ name }))
@@ -205,7 +205,7 @@ const runHook = async ({ name, run, timeout }: Hook, left: () => number): Promis
   }
 }
 
-const runOf = (hook: unknown): Hook['run'] => {
+function runOf(hook: unknown): Hook['run'] {
   if (typeof hook === 'function') return hook as Hook['run']
   const own = ownDisposal(hook)
   if (own) return own
@@ -223,7 +223,7 @@ const ownDisposal = (value: unknown): (() => unknown) | undefined => {
 }
 
 /** What the author of a hook calls it: a function by its name, an object by its own, or its class. */
-const ownName = (hook: { name?: unknown }): string | undefined => {
+function ownName(hook: { name?: unknown }): string | undefined {
   const { name } = hook
   if (typeof name === 'string' && name !== '') return name
   const className: unknown = typeof hook === 'object' ? hook.constructor?.name : undefined

@@ -116,7 +116,7 @@ const check = (options: Options): Options => checkOptions<Options>('postInvoke()
 export const postInvokeValidateOptions = (options: Options = {}): void => void check(options)
 
 /** @returns a function that opens the invocation of a request, and puts `defer` on its context. */
-export const createOpener = (options: Options = {}): ((request: OpenRequest) => OpenedInvocation) => {
+export function createOpener(options: Options = {}): (request: OpenRequest) => OpenedInvocation {
   const { shutdown, waitUntil, logger, ...given } = check(options)
   const settings = { ...defaults, ...given } as Settings
   const host = functionProcess(logger)

@@ -36,12 +36,12 @@ export const invalidOption = (message: string, data: unknown): TypeError =>
  * @returns the options, without those that are `undefined`.
  * @throws what `fail` makes, for what is no object, an option that there is not, and one with a wrong value.
  */
-export const checkOptions = <Options extends object>(
+export function checkOptions<Options extends object>(
   call: string,
   rules: Readonly<Record<keyof Options, OptionRule>>,
   options: unknown,
   fail: (message: string, data: unknown) => Error,
-): Options => {
+): Options {
   if (options === null || typeof options !== 'object' || Array.isArray(options)) {
     throw fail(`Expected the options of ${call} to be an object, got ${describe(options)}.`, options)
   }

@@ -24,10 +24,10 @@ import { OPENED, type OpenedInvocation } from './process.ts'
  *   })
  * ```
  */
-const postInvoke = (options: Options = {}): middy.MiddlewareObj<unknown, any, Error, Context> => {
+function postInvoke(options: Options = {}): middy.MiddlewareObj<unknown, any, Error, Context> {
   const open = createOpener(options)
 
-  const postInvokeMiddlewareBefore = (request: Request): void => {
+  function postInvokeMiddlewareBefore(request: Request): void {
     const opened = openedBy(request)
     if (opened.current) return // used twice on one handler: the first is enough
     opened.current = open(request)
@@ -75,7 +75,7 @@ const openedBy = ({ internal }: { internal: object }): { current?: OpenedInvocat
  * - A hook `onError` of another middleware throws. Middy assigns to `error` for the second time, and rejects at once: no
  *   answer can be made to wait. But others assign to `error` too, so this end is a guess.
  */
-const watchEnd = (request: Request, opened: OpenedInvocation): void => {
+function watchEnd(request: Request, opened: OpenedInvocation): void {
   let { response, error } = request
   let readsBeforeAnswer = 0
   let isReset = false

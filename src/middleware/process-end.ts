@@ -70,7 +70,7 @@ const MARGIN_MS = 50
 /** How much of the time tasks may take where hooks wait behind them. */
 const TASKS_SHARE = 0.6
 
-export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
+export function createProcessEnd(ending: EndingProcess): ProcessEnd {
   const { log, companion, client, isMainThread, isAlone } = ending
   const runtimeApi = ending.variables.AWS_LAMBDA_RUNTIME_API
   const hooks: Hook[] = []
@@ -84,7 +84,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
    * A process must really end: while the runtime client's native call for the next invocation is pending, an exit waits for
    * that call, and the next invocation dies in it.
    */
-  const watch = () => {
+  function watch() {
     if (isWatching || runtimeApi === undefined) return
     isWatching = true
     process.on('exit', () => {
@@ -106,7 +106,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
       logUnfinished(writeSynchronously, what, invocation)
   }
 
-  const arm = (given?: HookRunner) => {
+  function arm(given?: HookRunner) {
     runner ??= given
     // In a worker thread the hooks bring the relay along.
     if (isArmed || (!isMainThread && !runner)) return
@@ -118,7 +118,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
   }
 
   /** @returns why SIGTERM will not come. */
-  const listen = (): string | undefined => {
+  function listen(): string | undefined {
     if (!isMainThread) return runner?.relay(() => drain())
     // Before all others: a `once` listener that has been called would be missing from the count below.
     process.prependOnceListener('SIGTERM', () => {
@@ -136,7 +136,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
     return registerForSigterm(runtimeApi)
   }
 
-  const drain = async (keepsHooks = false): Promise<void> => {
+  async function drain(keepsHooks = false): Promise<void> {
     if (isDisarmed) return
     const budget = (hasExternalExtension() ? 300 : 500) - MARGIN_MS
     const until = now() + budget
@@ -158,7 +158,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
     traced?.end({ notRun })
   }
 
-  const drainTasks = async (milliseconds: number): Promise<void> => {
+  async function drainTasks(milliseconds: number): Promise<void> {
     const until = now() + milliseconds
     const invocations = [...ending.open.values(), ...ending.guests, ...ending.carried.splice(0)]
     // What has ended is not to be named by the companion's process, neither as that of the invocation in whose time it ran.
@@ -170,7 +170,7 @@ export const createProcessEnd = (ending: EndingProcess): ProcessEnd => {
     for (const invocation of invocations) logUnfinished(log, 'the environment ends', invocation)
   }
 
-  const hasExternalExtension = (): boolean => {
+  function hasExternalExtension(): boolean {
     if (companion.isExternal) return true
     try {
       return process.getBuiltinModule('node:fs').readdirSync('/opt/extensions').length > 0

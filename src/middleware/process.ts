@@ -67,7 +67,7 @@ export const HANDED_OFF = Symbol.for(`middy-post-invoke/${version}/hand-off`)
 export const existingProcess = (): FunctionProcess | undefined => (globalThis as Shared)[PROCESS]
 
 /** @param logger - Where its lines go from now on. */
-export const functionProcess = (logger?: Logger): FunctionProcess => {
+export function functionProcess(logger?: Logger): FunctionProcess {
   const shared = globalThis as Shared
   if (logger) shared[PROCESS]?.log.use(logger)
   shared[PROCESS] ??= createProcess(logger)
@@ -75,7 +75,7 @@ export const functionProcess = (logger?: Logger): FunctionProcess => {
 }
 
 /** Defers a promise as libraries hand it over: it never throws. */
-export const waitUntilIn = (invocation: Invocation, promise: unknown): void => {
+export function waitUntilIn(invocation: Invocation, promise: unknown): void {
   try {
     // Given as it is: it may reject before it is its turn.
     invocation.defer(isThenable(promise) ? promise : () => promise, { name: 'waitUntil' })
@@ -105,7 +105,7 @@ export type FunctionProcess = {
 /** How long a stream that its handler broke off may take to arrive. */
 const STREAM_END_MS = 1_000
 
-const createProcess = (logger: Logger | undefined): FunctionProcess => {
+function createProcess(logger: Logger | undefined): FunctionProcess {
   const log = createLog()
   if (logger) log.use(logger) // there may be something to say at once
   const { AsyncLocalStorage, AsyncResource } = process.getBuiltinModule('node:async_hooks')
@@ -126,7 +126,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
   let guessedEnd: string | undefined
 
   /** The runtime client has posted a response, or a failure, also of invocations that never reached our `before`. */
-  const onEnd = (requestId: string): Promise<void> | undefined => {
+  function onEnd(requestId: string): Promise<void> | undefined {
     end.hasBegun = true
     const accepted = streams?.accepted(requestId, STREAM_END_MS)
     const invocation = openInvocations.get(requestId)
@@ -209,7 +209,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     enterScope(requestId, invocation)
     const mustAwait = !invocation.isHeld && options.withoutCompanion === 'await'
     const willTell = client.willTell(invocation.requestId)
-    const departSoon = async (isGuessed = false) => {
+    async function departSoon(isGuessed = false) {
       await turn()
       await turn()
       if (invocation.isInHandler() || !invocation.isOpen()) return
@@ -217,7 +217,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
       guessedEnd = invocation.requestId
     }
     let hasEnded = false
-    const endRequest = (isGuessed?: boolean) => {
+    function endRequest(isGuessed?: boolean) {
       if (hasEnded) return
       hasEnded = true
       // Where the client tells nothing: it posts within two turns of the event loop after the handler, wrappers apart.
@@ -239,7 +239,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
   }
 
   /** The invocation that this is a part of, where a Middy handler calls another one, with its context or one made up. */
-  const findOpen = (requestId: string, context: OpenRequest['context']): Invocation | undefined => {
+  function findOpen(requestId: string, context: OpenRequest['context']): Invocation | undefined {
     if (!isLambda) {
       const found = openContexts.get(lambdaContextOf(context))
       return found?.isInHandler() ? found : undefined
@@ -250,11 +250,11 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
     return [openInvocations.get(requestId), current].find(invocation => invocation?.isOpen())
   }
 
-  const create = (
+  function create(
     request: OpenRequest,
     requestId: string,
     options: InvocationOptions & { withoutCompanion: WithoutCompanion },
-  ): Invocation => {
+  ): Invocation {
     const isGated = client.isGated(requestId)
     const isHeld = companion.holds(isGated) && requestId !== client.firstUsedIn
     if (!isHeld && options.withoutCompanion === 'throw') {
@@ -281,7 +281,7 @@ const createProcess = (logger: Logger | undefined): FunctionProcess => {
   }
 
   /** Binds what the handler calls from here on to this invocation. */
-  const enterScope = (requestId: string, invocation: Invocation): void => {
+  function enterScope(requestId: string, invocation: Invocation): void {
     const scope = scopes.getStore()
     // The scope of the InvokeStore.run around this invocation; any other is left over from an earlier one.
     if (scope && scope.requestId === requestId && scope.invocation === undefined) scope.invocation = invocation
@@ -322,11 +322,12 @@ const observeRuntimeClient = (options: RuntimeClientOptions): RuntimeClient => {
 }
 
 /** The one that a durable execution was given, where this is its own. */
-const lambdaContextOf = (context: OpenRequest['context']): object =>
-  typeof context.lambdaContext === 'object' && context.lambdaContext !== null ? context.lambdaContext : context
+function lambdaContextOf(context: OpenRequest['context']): object {
+  return typeof context.lambdaContext === 'object' && context.lambdaContext !== null ? context.lambdaContext : context
+}
 
 /** @returns `Infinity` where there is none, or none to be had. */
-const remainingTimeOf = (context: OpenRequest['context']): number => {
+function remainingTimeOf(context: OpenRequest['context']): number {
   try {
     const remaining = context.getRemainingTimeInMillis
       ? context.getRemainingTimeInMillis()
@@ -342,7 +343,7 @@ const remainingTimeOf = (context: OpenRequest['context']): number => {
  * by a variable that it inherits too, set as the module loads; or, where it was started before that, by the runtime client
  * that it lacks: in Lambda's own runtimes there is one before the function is loaded.
  */
-const isChildProcess = (isMainThread: boolean): boolean => {
+function isChildProcess(isMainThread: boolean): boolean {
   const { POST_INVOKE_PID, AWS_EXECUTION_ENV, AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA } = process.env
   if ((POST_INVOKE_PID ?? String(process.pid)) !== String(process.pid)) return true
   const hasClient = isRic3() || isRic4() || AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA !== undefined
@@ -354,7 +355,7 @@ if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) process.env.POST_INVOKE_PI
  * Asked without node:worker_threads, which takes 2 ms to load where nobody has loaded it: a worker cannot change the
  * directory. https://nodejs.org/api/worker_threads.html#class-worker
  */
-const isInMainThread = (): boolean => {
+function isInMainThread(): boolean {
   try {
     process.chdir(process.cwd())
     return true

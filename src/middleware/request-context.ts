@@ -4,7 +4,7 @@ import { existingProcess, waitUntilIn } from './process.ts'
 const NAMES = ['@vercel/request-context', '@next/request-context']
 
 /** Lets them find the invocation in which they are called. What is there already stays, and what comes later may replace ours. */
-export const provideRequestContext = (): void => {
+export function provideRequestContext(): void {
   for (const name of NAMES) {
     const symbol = Symbol.for(name)
     if (!(symbol in globalThis)) {
@@ -14,7 +14,7 @@ export const provideRequestContext = (): void => {
 }
 
 /** `deadline`: milliseconds since the epoch, as Vercel has it. Without one it is no date, and @vercel/functions gives none. */
-const requestContext = (): { waitUntil(promise: unknown): void; deadline: number } | undefined => {
+function requestContext(): { waitUntil(promise: unknown): void; deadline: number } | undefined {
   const invocation = existingProcess()?.current()
   return (
     invocation && {

@@ -18,17 +18,17 @@ export type ResponseStreams = {
 /** In the Runtime API: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html */
 const RESPONSE_PATH = /^\/2018-06-01\/runtime\/invocation\/([^/]+)\/response$/
 
-export const observeResponseStreams = (): ResponseStreams => {
+export function observeResponseStreams(): ResponseStreams {
   const { subscribe } = process.getBuiltinModule('node:diagnostics_channel')
   const streams = new Map<string, { finished: boolean; resolve: () => void; promise: Promise<void> }>()
 
-  const begin = (message: unknown) => {
+  function begin(message: unknown) {
     const requestId = requestIdOf(message)
     if (requestId === undefined || streams.has(requestId) || !isStreamed(message)) return
     const { promise, resolve } = resolvers()
     streams.set(requestId, { finished: false, promise, resolve })
   }
-  const finish = (message: unknown) => {
+  function finish(message: unknown) {
     const requestId = requestIdOf(message)
     const stream = requestId === undefined ? undefined : streams.get(requestId)
     if (!stream) return
@@ -57,7 +57,7 @@ export const observeResponseStreams = (): ResponseStreams => {
 const isStreamed = (message: unknown): boolean =>
   (message as { request: ClientRequest }).request.getHeader('Lambda-Runtime-Function-Response-Mode') === 'streaming'
 
-const requestIdOf = (message: unknown): string | undefined => {
+function requestIdOf(message: unknown): string | undefined {
   const { method, path } = (message as { request: ClientRequest }).request
   if (method !== 'POST') return undefined
   const encoded = RESPONSE_PATH.exec(path)?.[1]

@@ -9,7 +9,7 @@ type Ric3Global = { [BEFORE_EXIT]?: () => void; [REQUEST_ID]?: string }
 
 export const isRic3 = (): boolean => BEFORE_EXIT in globalThis
 
-export const observeRic3 = ({ streams, onEnd }: RuntimeClientOptions): RuntimeClient => {
+export function observeRic3({ streams, onEnd }: RuntimeClientOptions): RuntimeClient {
   const global = globalThis as Ric3Global
   let listener = global[BEFORE_EXIT]
   const idle = listener // outside an invocation, as now at init, it does nothing
@@ -21,7 +21,7 @@ export const observeRic3 = ({ streams, onEnd }: RuntimeClientOptions): RuntimeCl
     return { ...client, tellsEnds: false, isBusy: () => undefined, willTell: () => false }
   }
 
-  const end = () => {
+  function end() {
     if (requestId === undefined) return
     // Set again in the same turn: the client now waits for an empty event loop. A callback's response is posted after
     // that; a stream has left before, and the client only asks for the next invocation later.

@@ -17,7 +17,7 @@ export const isRic4 = (): boolean => typeof awsLambda()?.streamifyResponse === '
 
 const awsLambda = () => (globalThis as AwsLambdaGlobal).awslambda
 
-export const observeRic4 = (options: RuntimeClientOptions): RuntimeClient => {
+export function observeRic4(options: RuntimeClientOptions): RuntimeClient {
   const { scopes, onEnd } = options
   const global = awsLambda() as AwsLambda
   /** By request id, the invocations whose `run` has not ended. */
@@ -25,7 +25,7 @@ export const observeRic4 = (options: RuntimeClientOptions): RuntimeClient => {
   let unfinished = 0
   let broken = false
 
-  const observe = (store: InvokeStore | undefined) => {
+  function observe(store: InvokeStore | undefined) {
     if (typeof store?.run !== 'function') return
     const { run } = store
     store.run = function (context, fn) {
@@ -33,7 +33,7 @@ export const observeRic4 = (options: RuntimeClientOptions): RuntimeClient => {
       if (scopes.getStore() !== undefined) return run.call(this, context, fn)
       const scope: Scope = { requestId: undefined, invocation: undefined, isRun: true }
       unfinished++
-      const end = async () => {
+      async function end() {
         try {
           if (scope.requestId !== undefined) await onEnd(scope.requestId)
         } finally {
@@ -112,7 +112,7 @@ export const observeRic4 = (options: RuntimeClientOptions): RuntimeClient => {
 }
 
 /** Asked of the store and not read off the context: its keys differ between versions. */
-const requestIdIn = (store: InvokeStore): string | undefined => {
+function requestIdIn(store: InvokeStore): string | undefined {
   try {
     return store.getRequestId()
   } catch {

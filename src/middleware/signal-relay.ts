@@ -22,7 +22,7 @@ export const isRelayed = (): boolean => process.env[VARIABLE] !== undefined
  *
  * @param onShutdown - Called once SIGTERM has come; the main thread waits for its promise.
  */
-export const listenForRelay = (onShutdown: () => Promise<void>): void => {
+export function listenForRelay(onShutdown: () => Promise<void>): void {
   const { threadId } = process.getBuiltinModule('node:worker_threads')
   const channel = openChannel(message => {
     if (message.type === 'shutdown') onShutdown().finally(() => channel.send({ type: 'done', threadId }))
@@ -35,7 +35,7 @@ export const listenForRelay = (onShutdown: () => Promise<void>): void => {
  *
  * @param budget - Milliseconds from SIGTERM until Lambda kills the process.
  */
-export const relaySigterm = (budget: number): void => {
+export function relaySigterm(budget: number): void {
   process.env[VARIABLE] = '1'
   const listening = new Set<number>()
   const end = () => process.kill(process.pid, 'SIGKILL')
@@ -50,7 +50,7 @@ export const relaySigterm = (budget: number): void => {
   })
 }
 
-const openChannel = (onMessage: (message: Relayed) => void) => {
+function openChannel(onMessage: (message: Relayed) => void) {
   const channel = new BroadcastChannel(CHANNEL)
   channel.onmessage = event => onMessage((event as unknown as { data: Relayed }).data)
   // The channel alone may keep no thread going.

@@ -30,7 +30,7 @@ export const createTaskStack = <Entry>(options: {
   let workers = 0
   let drained: PromiseWithResolvers<void> | undefined
 
-  const take = (): Entry | undefined => {
+  function take(): Entry | undefined {
     if (options.order === 'lifo') return entries.pop()
     const entry = entries[head]
     if (entry === undefined) return undefined
@@ -42,7 +42,7 @@ export const createTaskStack = <Entry>(options: {
     return entry
   }
 
-  const work = async () => {
+  async function work() {
     workers++
     await undefined // no task starts inside the call that defers it
     for (let entry = take(); entry !== undefined; entry = take()) {

@@ -67,7 +67,7 @@ const rules = { name: text, on: oneOf('success', 'error', 'always'), timeout: wh
 const MAX_NAME_LENGTH = 100
 
 /** Checks what `defer` was given, at the call: later nobody knows any more who gave it. */
-export const validateTask = (task: unknown, options: unknown): ValidTask => {
+export function validateTask(task: unknown, options: unknown): ValidTask {
   const {
     name,
     on = 'always',
@@ -86,7 +86,7 @@ export const validateTask = (task: unknown, options: unknown): ValidTask => {
 }
 
 /** Handled from now on: it may reject long before it is its turn. */
-const follow = (given: PromiseLike<unknown>): Pick<ValidTask, 'task' | 'promise'> => {
+function follow(given: PromiseLike<unknown>): Pick<ValidTask, 'task' | 'promise'> {
   const promise = { hasSettled: false }
   const { promise: outcome, resolve } = resolvers<{ error: unknown } | undefined>()
   const settle = (failure?: { error: unknown }) => {

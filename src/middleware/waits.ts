@@ -33,11 +33,7 @@ export const all = async (waits: readonly (PromiseLike<unknown> | undefined)[]):
 }
 
 /** Waits for `work`, but no longer than that. */
-export const withLimit = async (
-  milliseconds: number,
-  keepsAlive: boolean,
-  work: PromiseLike<unknown>,
-): Promise<void> => {
+export async function withLimit(milliseconds: number, keepsAlive: boolean, work: PromiseLike<unknown>): Promise<void> {
   const { promise, resolve } = resolvers()
   const timeout = timer(milliseconds, keepsAlive, resolve)
   try {
@@ -51,11 +47,11 @@ export const isThenable = (value: any): value is PromiseLike<unknown> =>
   value !== null && (typeof value === 'object' || typeof value === 'function') && typeof value.then === 'function'
 
 /** Calls back when a promise has settled. A plain one needs no other around it; any other `then` may do anything. */
-export const whenSettled = (
+export function whenSettled(
   result: PromiseLike<unknown>,
   fulfilled: () => void,
   rejected: (error: unknown) => void,
-): void => {
+): void {
   try {
     const isPlain = Object.getPrototypeOf(result) === NativePromise.prototype && !Object.hasOwn(result, 'then')
     // Not Promise.resolve: it would hand back a promise whose own `then` may throw.

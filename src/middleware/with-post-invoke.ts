@@ -60,7 +60,7 @@ export function withPostInvoke(
   }
   const open = createOpener(options)
   // No parameters to count: one with three would be taken for a callback's.
-  const wrapped = async (...args: any[]): Promise<unknown> => {
+  async function wrapped(...args: any[]): Promise<unknown> {
     const [event, second, third] = args
     const isStreamed = typeof second?.write === 'function'
     const context = (isStreamed ? third : second) ?? {}
