@@ -494,7 +494,7 @@ const answers = (role: 'layer' | 'internal') => {
   const nextBodyAt = next.indexOf('{')
   const nextEvent = next.slice(nextBodyAt)
   const usual = (bytes: string, at: number) => [bytes.slice(0, at), bytes.slice(at)]
-  it.concurrent.each<[string, string[], number?]>([
+  it.concurrent.each<[string, string[], string?]>([
     ['as usual', [next]],
     ['longer', [other({ more: 'x'.repeat(2000) })]],
     ['one byte longer', [other({ requestId: 'r2x' })]],
@@ -518,11 +518,11 @@ const answers = (role: 'layer' | 'internal') => {
     ['nearly byte by byte', next.match(/.{1,37}/gs) as string[]],
     ['refused', [answerWith('{}', '403 Forbidden')]],
     ['failed, in two pieces', usual(answerWith('', '500 Internal Server Error'), 60)],
-    ['that closes its connection', [next.replace('Content-Type: ', 'Connection: close\r\nX-Type: ')], 4],
-    ['without a length', [`HTTP/1.0 200 OK\r\n\r\n${nextEvent}`], 4],
+    ['that closes its connection', [next.replace('Content-Type: ', 'Connection: close\r\nX-Type: ')], 'and ends'],
+    ['without a length', [`HTTP/1.0 200 OK\r\n\r\n${nextEvent}`], 'and ends'],
   ])(
     `to the ${role} extension: an event after a usual one, %s`,
-    beside(async ({ start }, _, parts, asked = 3) => {
+    beside(async ({ start }, _, parts, ends) => {
       const companion = await start({ role })
       const { api } = companion
       const { say } = companion.connect()
@@ -534,10 +534,16 @@ const answers = (role: 'layer' | 'internal') => {
       await new Promise(resolve => setTimeout(resolve, 5)) // the first piece is there, the others are not
       say('settled 2 r2')
       const socket = await sent
-      if (asked > 3) socket.end()
-      await asks(companion, asked)
-      if (asked > 3) await api.take() // what was asked for on the connection that is over
-      await api.answer(invoke('r3'))
+      if (ends) {
+        socket.end()
+        await until(() => api.requests.at(-1)?.socket !== socket, 'it asks on another connection')
+      } else {
+        await asks(companion, 3)
+      }
+      const asked = api.asked()
+      let last = await api.take()
+      while (last.socket !== api.requests.at(-1)?.socket) last = await api.take()
+      last.socket.write(answerWith(invoke('r3')))
       await holds(companion, asked)
       say('settled 3 r3')
       await asks(companion, asked + 1)
