@@ -8,10 +8,10 @@ import { createSandbox, type Sandbox, type SandboxEvent } from 'middy-post-invok
 import { type RuntimeClient, runtimeClients } from '../test/support/runtime-clients.ts'
 import type { Peer } from './settings.ts'
 
-export type FunctionName = 'plain' | 'hooks' | 'imported' | 'deferred' | 'awaited' | 'streamed'
+export type FunctionName = 'plain' | 'hooks' | 'least' | 'imported' | 'deferred' | 'awaited' | 'streamed'
 export type CompanionName = 'gate' | 'internal' | 'layer'
 
-const FUNCTIONS: readonly FunctionName[] = ['plain', 'hooks', 'imported', 'deferred', 'awaited', 'streamed']
+const FUNCTIONS: readonly FunctionName[] = ['plain', 'hooks', 'least', 'imported', 'deferred', 'awaited', 'streamed']
 
 const source = (name: FunctionName) => fileURLToPath(new URL(`./functions/${name}.mjs`, import.meta.url))
 

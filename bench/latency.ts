@@ -14,6 +14,9 @@ const IDLE = 'beside an idle extension'
 /** Our function, and a companion that does nothing but what it is told: no companion in bash is cheaper. */
 const BARE = 'bare companion'
 
+/** The same companion, and by hand the little that a function must do beside it: no middleware of this kind is cheaper. */
+const LEAST = 'the least by hand'
+
 /** One client only: some listen on a port that is always the same. */
 const PEERS_CLIENT = 'ric4'
 
@@ -75,7 +78,7 @@ export const measureLatency = async (folder: string, settings: Settings): Promis
     ratio(answered(client, name, tasks), answered(client, other, tasks))
   /** What others cost that do less than ours: nobody is faster than they are. */
   const floor = (client: string, tasks: 0 | 1) =>
-    ['hooks that do nothing', BARE, IDLE, 'again']
+    ['hooks that do nothing', LEAST, BARE, IDLE, 'again']
       .map(other => `${other}: ${digits(over(client, other, 'plain', tasks).value)}`)
       .join('; ')
   const afterWork = (client: string, name: Name) => median(samplesOf(client, name, 1, 'heldAfterWork'))
@@ -154,6 +157,7 @@ const listCases = (folder: string, { peerWrappers, peerExtensions }: Settings): 
     setups.push(['layer', { client, function: 'deferred', companion: 'layer' }])
     const bare = layerOf(folder, bareCompanion)
     setups.push([BARE, { client, function: 'deferred', companion: 'layer', layers: [bare] }])
+    setups.push([LEAST, { client, function: 'least', layers: [bare] }])
     setups.push([IDLE, { client, function: 'plain', layers: [layerOf(folder, nodeExtension)] }])
     for (const peer of client === PEERS_CLIENT ? peerExtensions : []) {
       setups.push([besidePeer(peer), { client, function: 'plain', layers: [layerOf(folder, peer)], beside: peer }])
