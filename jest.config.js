@@ -43,6 +43,6 @@ export default {
   testTimeout: 240_000,
   // Of `it.concurrent`, for tests that do little but wait.
   maxConcurrency: 10,
-  // Two also on a machine with two processors: most of the time of most tests is waiting. More of them fail tests by the clock.
-  maxWorkers: Math.max(2, availableParallelism() - 1),
+  // Three also on a machine with two processors: a third of the time of most tests is waiting.
+  maxWorkers: Math.max(3, availableParallelism() - 1),
 }
