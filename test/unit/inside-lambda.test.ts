@@ -111,18 +111,28 @@ describe('without a companion', () => {
   })
 
   it('a task that never ends costs the answer no more than the time to the deadline', async () => {
-    const end = Date.now() + 400
-    const handler = handlerWith((_event, context) => {
-      context.defer(never, { name: 'endless' })
-      return 'answer'
-    })
-    expect(
-      await handler(
-        {},
-        lambdaContext('r1', () => end - Date.now()),
-      ),
-    ).toBe('answer')
-    expect(Date.now()).toBeLessThan(end)
+    let hasBegun = false
+    const handler = handlerWith(
+      (_event, context) => {
+        context.defer(
+          () => {
+            hasBegun = true
+            return never()
+          },
+          { name: 'endless' },
+        )
+        return 'answer'
+      },
+      { deadlineMargin: 9_900 },
+    )
+    // On a busy machine it may not begin within the 100 ms that are left for it: then it is done again.
+    while (!hasBegun) {
+      logged.error.mockClear()
+      const end = Date.now() + 10_000
+      const context = lambdaContext('r1', () => end - Date.now())
+      expect(await handler({}, context)).toBe('answer')
+      expect(Date.now()).toBeLessThan(end)
+    }
     expect(logged.error.mock.calls.map(([, error]) => (error as any).code)).toEqual(['ERR_TASK_DEADLINE'])
   })
 
