@@ -519,15 +519,15 @@ describe('the deadline', () => {
 
   it('ends it all, also where something that was left behind defers in every turn', async () => {
     jest.useRealTimers()
-    const { invocation, settledAt } = create({ facts: { remainingTime: 500 } })
-    const deadline = Date.now() + 500
+    const { invocation, settledAt } = create({ facts: { remainingTime: 10_000 }, options: { deadlineMargin: 9_750 } })
+    const deadline = Date.now() + 10_000
     let accepted = 0
     let refusal: unknown
     const deferOn = () => {
       refusal = thrownBy(() => invocation.defer(() => {}))
       if (refusal) return
       accepted++
-      if (Date.now() < deadline + 1_000) setImmediate(deferOn)
+      if (Date.now() < deadline) setImmediate(deferOn)
     }
     invocation.defer(() => void setImmediate(deferOn))
     await invocation.leave()

@@ -455,7 +455,6 @@ describe('a handler that Middy ends early for its time', () => {
 
 describe('the deadline', () => {
   it('is Lambda’s: tasks are aborted before it and reported', async () => {
-    const end = Date.now() + 400
     let reason: any
     const handler = handlerWith((_event, context) => {
       context.defer(() => {}, { name: 'waiting' })
@@ -469,11 +468,14 @@ describe('the deadline', () => {
         { name: 'endless' },
       )
     })
-    await handler(
-      {},
-      lambdaContext('r1', () => end - Date.now()),
-    )
-    await until(() => logged.error.mock.calls.length === 2)
+    // On a busy machine no task may begin before it: then it is done again.
+    while (reason === undefined) {
+      logged.error.mockClear()
+      const end = Date.now() + 400
+      const context = lambdaContext('r1', () => end - Date.now())
+      await handler({}, context)
+      await until(() => logged.error.mock.calls.some(([line]) => String(line).includes('"waiting"')))
+    }
     expect(reason).toBeInstanceOf(PostInvokeError)
     expect(logged.error.mock.calls).toEqual([
       ['middy-post-invoke: task "endless" of request r1 failed:', reason],
