@@ -4,6 +4,7 @@ import { resolve } from 'node:path'
 import { buildSync } from 'esbuild'
 import { defineConfig } from 'tsup'
 import { childText } from './scripts/companion-text.ts'
+import { internalNames } from './scripts/internal-names.ts'
 
 /** A module with all that it imports, as one CommonJS script. */
 const scriptOf = (path: string): string => {
@@ -29,6 +30,9 @@ const licences = (names: readonly string[]) =>
 /** Of `node:sqlite`, which undici names, it is all of the name. */
 const removeNodeProtocol = false
 
+/** A file of the layer, which the function's process loads where there is no layer. */
+const runner = /\/layer\/post-invoke\/runner\.cjs$/
+
 const inLayer = {
   outDir: 'dist/layer/post-invoke',
   format: 'cjs',
@@ -51,19 +55,16 @@ export default defineConfig([
       'hand-off/index': 'src/hand-off/index.ts',
       'hand-off/embedded': 'src/hand-off/embedded.ts',
       metrics: 'src/metrics.ts',
-      'job-handler': 'src/job-handler.ts',
-      'cdk/index': 'src/cdk/index.ts',
       preload: 'src/preload.ts',
       'testing/index': 'src/testing/index.ts',
-      'sandbox/index': 'src/sandbox/index.ts',
-      'sandbox/runtime-client': 'src/sandbox/runtime-client.ts',
-      'cli/observer': 'src/cli/observer.ts',
-      'cli/probe': 'src/cli/probe.ts',
       'cli/verify-function': 'src/cli/verify-function.ts',
     },
     format: 'esm',
     target: 'node22',
-    external: ['../layer/post-invoke/runner.cjs', './layer/post-invoke/runner.cjs'],
+    external: [runner],
+    esbuildOptions(options) {
+      Object.assign(options, internalNames)
+    },
     esbuildPlugins: [
       {
         // What handlers without Middy need is in `index.js`: a bundle of both entries has one engine.
@@ -84,6 +85,23 @@ export default defineConfig([
         },
       },
     ],
+    removeNodeProtocol,
+    dts: false,
+    splitting: false,
+    sourcemap: false,
+  },
+  {
+    entry: {
+      'job-handler': 'src/job-handler.ts',
+      'cdk/index': 'src/cdk/index.ts',
+      'sandbox/index': 'src/sandbox/index.ts',
+      'sandbox/runtime-client': 'src/sandbox/runtime-client.ts',
+      'cli/observer': 'src/cli/observer.ts',
+      'cli/probe': 'src/cli/probe.ts',
+    },
+    format: 'esm',
+    target: 'node22',
+    external: [runner],
     removeNodeProtocol,
     dts: false,
     splitting: false,

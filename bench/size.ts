@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { build, type Plugin } from 'esbuild'
 import { childText } from '../scripts/companion-text.ts'
+import { internalNames } from '../scripts/internal-names.ts'
 import { digits, type Section, type Target } from './page.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -180,6 +181,7 @@ const bytesBySource = async (): Promise<{ path: string; bytes: number }[]> => {
     entryPoints: [join(root, 'src/index.ts')],
     absWorkingDir: root,
     plugins: [companion],
+    ...internalNames,
     metafile: true,
   })
   return Object.values(metafile.outputs)

@@ -60,11 +60,14 @@ export class PostInvokeError extends Error {
   }
 }
 
+/** As JSON has it: between double quotes. */
+export const quote: (text: string) => string = JSON.stringify
+
 /** What was given, for error messages: `42 (number)`, `"x" (string)`, `null`. Never throws, never long. */
 export function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value)
   const type = typeof value
-  if (type === 'string') return `${JSON.stringify((value as string).slice(0, 80))} (string)`
+  if (type === 'string') return `${quote((value as string).slice(0, 80))} (string)`
   if (type === 'object') return Array.isArray(value) ? 'an array' : `an object (${constructorName(value as object)})`
   if (type === 'function') return 'a function'
   return `${String(value).slice(0, 80)} (${type})`

@@ -1,5 +1,6 @@
 // One line a message. In the function's process through the console: the runtime client adds time, request id and level to
 // it, and obeys AWS_LAMBDA_LOG_FORMAT and AWS_LAMBDA_LOG_LEVEL. The layer's process has a sink of its own.
+import { builtIn } from './built-in.ts'
 import { type LogLevel, logLevels, readLogLevel } from './variables.ts'
 
 /** What a line is about, apart from its text. */
@@ -76,7 +77,7 @@ export const writeSynchronously = {
     let rest = Buffer.from(line)
     for (const end = performance.now() + FULL_PIPE_MS; rest.length > 0 && performance.now() < end; ) {
       try {
-        rest = rest.subarray(process.getBuiltinModule('node:fs').writeSync(2, rest))
+        rest = rest.subarray(builtIn('node:fs').writeSync(2, rest))
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return
       }

@@ -1,5 +1,5 @@
 // The environment variables that users set. Each is read once, at init, and a wrong value is an error there.
-import { PostInvokeError } from './errors.ts'
+import { PostInvokeError, quote } from './errors.ts'
 
 export const companionModes = ['auto', 'layer', 'embedded', 'internal', 'off'] as const
 export type CompanionMode = (typeof companionModes)[number]
@@ -120,7 +120,4 @@ function oneOf<Value extends string>(
 }
 
 const invalidVariable = (name: string, given: string, expected: string) =>
-  new PostInvokeError(
-    'ERR_INVALID_VARIABLE',
-    `Expected the variable ${name} to be ${expected}, got ${JSON.stringify(given)}.`,
-  )
+  new PostInvokeError('ERR_INVALID_VARIABLE', `Expected the variable ${name} to be ${expected}, got ${quote(given)}.`)

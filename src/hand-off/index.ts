@@ -151,14 +151,14 @@ const withHandOff = <
   // Outside Lambda the imports of a test may still follow.
   if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) work.checkRunner()
   const handOffMiddlewareBefore: HandOffMiddleware<Module>['before'] = request => {
-    const open = (request.internal as { [OPENED]?: { current?: OpenedInvocation } })[OPENED]?.current
-    if (!open) {
+    const opened = (request.internal as { [OPENED]?: OpenedInvocation })[OPENED]
+    if (!opened) {
       throw new PostInvokeError(
         'ERR_NO_INVOCATION',
         'Expected the middleware of middy-post-invoke/hand-off to be used after postInvoke(), which opens the invocation.',
       )
     }
-    const { invocation } = open
+    const { invocation } = opened
     request.context.handOff = ((work: unknown, ...rest: unknown[]) =>
       accept(invocation, work, rest)) as HandOff<any> as HandOff<Module>
   }

@@ -1,8 +1,10 @@
 // What becomes of tasks, holds and shutdown hooks, for tools that watch: the tracing channels of node:diagnostics_channel.
 // Where nobody subscribes, nothing is built and nothing is published.
 // https://nodejs.org/api/diagnostics_channel.html#tracingchannel-channels
+
 import type { AsyncResource } from 'node:async_hooks'
 import type { Channel, TracingChannel } from 'node:diagnostics_channel'
+import { builtIn } from '../built-in.ts'
 
 /**
  * A task, from its start until it is no longer waited for: channel `middy-post-invoke:task`. What is bound to its `start`
@@ -94,7 +96,7 @@ type Traced = 'task' | 'hold' | 'shutdown' | 'hook'
 const channels: { [Name in Traced]?: TracingChannel<unknown, object> } = {}
 let unstarted: Channel | undefined
 
-const diagnostics = () => process.getBuiltinModule('node:diagnostics_channel')
+const diagnostics = () => builtIn('node:diagnostics_channel')
 
 /** @returns a trace of something about to begin, or `undefined` where nobody would hear of it. */
 export const trace = <Name extends Traced>(
@@ -128,7 +130,7 @@ export class Trace<Message extends object> {
   run<Result>(fn: () => Result): Result {
     const { start, end } = this.#channel
     return start.runStores(this.#message, () => {
-      const { AsyncResource } = process.getBuiltinModule('node:async_hooks')
+      const { AsyncResource } = builtIn('node:async_hooks')
       this.#scope = new AsyncResource('middy-post-invoke', { requireManualDestroy: true })
       try {
         return fn()

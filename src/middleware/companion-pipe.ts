@@ -1,7 +1,9 @@
 // The way to the companion's process: a pipe for short lines, and a file with what would be lost if this process were killed
 // now. What they hold is described at the head of the companion itself, src/extension/post-invoke.sh.
+
 import type { Stats } from 'node:fs'
 import type { Socket } from 'node:net'
+import { builtIn } from '../built-in.ts'
 import script from '../extension/post-invoke.sh'
 import { timer } from './waits.ts'
 
@@ -24,7 +26,7 @@ const MAX_UNWRITTEN = 65_536
 /** How long the script may take to register. Lambda allows 10 s for all of Init. */
 const START_MS = 2_000
 
-const fs = () => process.getBuiltinModule('node:fs')
+const fs = () => builtIn('node:fs')
 
 /** Where both processes look. Environments that share a folder differ by the port of their API. */
 export const pipePath = (folder: string, runtimeApi: string, protocol: number | string = PROTOCOL): string =>
@@ -63,7 +65,7 @@ function openOwn(path: string, flags: number, isRight: (stats: Stats) => boolean
  * @returns the pipe, or why there is none.
  */
 export function startCompanion(events: string, runtimeApi: string, onBroken: () => void): CompanionPipe | string {
-  const { spawn } = process.getBuiltinModule('node:child_process')
+  const { spawn } = builtIn('node:child_process')
   const { AWS_LAMBDA_LOG_FORMAT, POST_INVOKE_FOLDER } = process.env
   try {
     // --norc -p, in this order, and a bare environment: no start-up file of others runs in it.

@@ -1,4 +1,5 @@
 // Which companion keeps the environment awake after the response, decided once, at init; and what it is told.
+import { builtIn } from '../built-in.ts'
 import { finishedLines, type Log } from '../log.ts'
 import { type CompanionMode, isManagedInstances, readFolder } from '../variables.ts'
 import { version } from '../version.ts'
@@ -13,7 +14,7 @@ export type Companion = {
   /** Whether an invocation is held by the promise that `InvokeStore.run` returns, and by nothing else. */
   readonly isGate: boolean
   /** Whether it is an external extension, the layer. It runs what was handed off, and shortens the shutdown. */
-  readonly isExternal: boolean
+  readonly isTheLayer: boolean
   /** Whether tasks of an invocation that begins now can run after its response. If not, they are awaited before it. */
   holds(isGated: boolean): boolean
   /**
@@ -52,69 +53,54 @@ const LAYER_FILE = '/opt/extensions/post-invoke'
  */
 export function chooseCompanion(choice: CompanionChoice): Companion {
   const { mode, log, client, variables, isMainThread } = choice
-  if (variables.AWS_LAMBDA_RUNTIME_API === undefined || isManagedInstances(variables)) return nothingToHold
-  if (mode === 'off') return noCompanion
-  if (!isMainThread) return inWorkerThread(log)
+  if (variables.AWS_LAMBDA_RUNTIME_API === undefined || isManagedInstances(variables)) {
+    return companionOf(() => true) // never frozen: tasks run after the response all by themselves
+  }
+  if (mode === 'off') return noCompanion()
+  if (!isMainThread) {
+    return companionOf(() => {
+      log.warnOnce('WARN_WORKER_THREAD', 'a worker thread has no companion')
+      return false
+    })
+  }
   if (mode === 'auto' || mode === 'layer') {
     const layer = useLayer(choice)
     if (layer) return layer
-    if (mode === 'layer') return noCompanion
+    if (mode === 'layer') return noCompanion()
   }
-  if (mode !== 'internal' && client.hasGate) return theGate(log)
-  return startInternalExtension(choice) ?? noCompanion
+  if (mode === 'internal' || !client.hasGate) return startInternalExtension(choice) ?? noCompanion()
+  return companionOf(isGated => {
+    if (!isGated) log.warnOnce('WARN_GATE', 'this invocation runs outside InvokeStore.run')
+    return isGated
+  }, true)
 }
 
 const noop = () => {}
 
-const none: Companion = {
-  name: 'none',
+/** One without a process. */
+const companionOf = (holds: Companion['holds'], isGate = false): Companion => ({
+  name: isGate ? 'gate' : 'none',
   bringsSigterm: false,
-  isGate: false,
-  isExternal: false,
-  holds: () => true,
-  invocation: () => undefined,
+  isGate,
+  isTheLayer: false,
+  holds,
+  invocation: noop as () => undefined,
   expectHandedOff: noop,
-}
-
-/** Never frozen: tasks run after the response all by themselves. */
-const nothingToHold = none
-
-const noCompanion: Companion = { ...none, holds: () => false }
-
-const inWorkerThread = (log: Log): Companion => ({
-  ...none,
-  holds() {
-    log.warnOnce('WARN_WORKER_THREAD', 'a worker thread has no companion')
-    return false
-  },
 })
 
-const theGate = (log: Log): Companion => ({
-  ...none,
-  name: 'gate',
-  isGate: true,
-  holds(isGated) {
-    if (!isGated) {
-      log.warnOnce('WARN_GATE', 'this invocation runs outside InvokeStore.run, which was to hold the environment')
-    }
-    return isGated
-  },
-})
+const noCompanion = () => companionOf(() => false)
 
 /** The layer's pipe is there before the runtime starts. Without one there is no layer, or none that we could talk to. */
 function useLayer(choice: CompanionChoice): Companion | undefined {
   const { mode, log, variables } = choice
   const path = companionPath(variables)
   const pipe = openPipe(path, () => log.warnOnce('WARN_LAYER_GONE', "the layer's companion is gone"))
-  if (typeof pipe !== 'string') return isOtherVersion(log) ? noCompanion : tellingBy(pipe, choice, true)
-  if (mode !== 'layer' && !process.getBuiltinModule('node:fs').existsSync(LAYER_FILE)) return undefined
+  if (typeof pipe !== 'string') return isOtherVersion(log) ? noCompanion() : tellingBy(pipe, choice, true)
+  if (mode !== 'layer' && !builtIn('node:fs').existsSync(LAYER_FILE)) return undefined
   const other = protocolBeside(path)
   if (other === undefined) log.warnOnce('WARN_NO_LAYER', `the layer's companion cannot be reached (${pipe})`)
   else {
-    log.warnOnce(
-      'WARN_LAYER_VERSION',
-      `the layer speaks protocol ${other}, version ${version} of the package protocol ${PROTOCOL}: deploy both from one version`,
-    )
+    log.warnOnce('WARN_LAYER_VERSION', `the layer speaks protocol ${other}, the package ${PROTOCOL}`)
   }
   return undefined
 }
@@ -123,8 +109,7 @@ function useLayer(choice: CompanionChoice): Companion | undefined {
 function protocolBeside(path: string): string | undefined {
   const [folder, start, port] = /^(.*)\/(.+-)\d+(-\d+)$/.exec(path)?.slice(1) ?? []
   try {
-    return process
-      .getBuiltinModule('node:fs')
+    return builtIn('node:fs')
       .readdirSync(folder || '/')
       .filter(name => name.startsWith(start as string) && name.endsWith(port as string))
       .map(name => name.split('-')[3])
@@ -177,7 +162,7 @@ function isOtherVersion(log: Log): boolean {
 function tellingBy(pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolean): Companion {
   const { log, variables, client } = choice
   const lastWords = createLastWords(`${companionPath(variables)}.tasks`, reason =>
-    log.warnOnce('WARN_LAST_WORDS', `what would be lost with this process cannot be written down (${reason})`),
+    log.warnOnce('WARN_LAST_WORDS', `last words cannot be written (${reason})`),
   )
   const line = finishedLines()
   let count = 0
@@ -190,7 +175,7 @@ function tellingBy(pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
     name: isLayer ? 'layer' : 'internal',
     bringsSigterm: true,
     isGate: false,
-    isExternal: isLayer,
+    isTheLayer: isLayer,
     holds: () => !pipe.isBroken(),
     expectHandedOff: () => isLayer && pipe.write('work\n'),
     invocation(requestId, deadline) {
@@ -209,10 +194,7 @@ function tellingBy(pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
           lastWords(
             list &&
               line(`the function's process ended in the middle of request ${requestId}; unfinished: ${list}`, fields) +
-                line(
-                  `released request ${requestId} before its deadline although it has not settled; unfinished: ${list}`,
-                  fields,
-                ),
+                line(`released request ${requestId} before its deadline; unfinished: ${list}`, fields),
           )
         },
         hold: () => pipe.write(`hold ${itsNumber()} ${Math.round(deadline())}\n`),

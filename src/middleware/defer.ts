@@ -25,7 +25,7 @@ export const defer: Defer = (task: Task, options?: DeferOptions) => {
   if (!invocation) {
     throw new PostInvokeError(
       'ERR_NO_INVOCATION',
-      'Expected defer() to be called in an invocation of a handler with postInvoke(), got a call outside.',
+      'Expected defer() in an invocation behind postInvoke(), got a call outside.',
     )
   }
   invocation.defer(task as () => unknown, options)

@@ -1,6 +1,6 @@
 // One task from its defer() to its end: what it is given, when it is aborted, and when it is no longer waited for.
 import type { AsyncResource } from 'node:async_hooks'
-import { PostInvokeError } from '../errors.ts'
+import { PostInvokeError, quote } from '../errors.ts'
 import { type TaskMessage, type Trace, trace } from './channels.ts'
 import type { TaskContext, ValidTask } from './task.ts'
 import { clearTimeout, isThenable, resolvers, timer, whenSettled } from './waits.ts'
@@ -133,7 +133,7 @@ export class DeferredTask {
       timeLimit = timer(timeout, keepsAlive, () => {
         const reason = new PostInvokeError(
           'ERR_TASK_TIMEOUT',
-          `Expected the task ${JSON.stringify(this.label)} to end within its timeout of ${timeout} ms.`,
+          `Expected the task ${quote(this.label)} to end within its timeout of ${timeout} ms.`,
         )
         this.abort(reason)
         timeLimit = timer(ABORT_GRACE_MS, keepsAlive, () => this.abandon(reason))

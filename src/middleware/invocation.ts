@@ -4,7 +4,7 @@
 //     a count of the requests that are open      └─ some could not start in time ─▶ carried ── a later drain ──▶ settled
 //
 // Tasks run by drain(), in the time that it is lent: before the answer, after it, in a later invocation or at shutdown.
-import { PostInvokeError } from '../errors.ts'
+import { PostInvokeError, quote } from '../errors.ts'
 import type { Log, LogFields } from '../log.ts'
 import { type HoldMessage, tellUnstarted, trace, type UnstartedTaskMessage } from './channels.ts'
 import type { HeldInvocation } from './companion.ts'
@@ -51,16 +51,23 @@ export type InvocationHost = {
   /** The async context in which this was called, to run a function in. */
   asyncContext(): AsyncContext
   onDefer(): void
+  /** What names the tasks of an open invocation at a time, just before its deadline. */
+  readonly deadlines: { add(invocation: Invocation, at: number): void; delete(invocation: Invocation): void }
   /** The response, where it is streamed and not yet accepted. */
   streaming(requestId: string): Promise<void> | undefined
-  /** Runs handed-off work until `deadline` (milliseconds since the epoch), where this process is the one that runs it. */
-  handedOff(invocation: Invocation, deadline: number): Promise<void> | undefined
+  /**
+   * Runs handed-off work, where this process is the one that runs it.
+   *
+   * @param deadline - Until when, in milliseconds since the epoch.
+   * @param invocation - After whose response; without one the environment ends.
+   */
+  handedOff(deadline: number, invocation?: Invocation): Promise<void> | undefined
   /** Whether tasks that the deadline has kept from starting can still run at the end of the environment. */
   canCarry(): boolean
   /** The invocations with such tasks, the oldest first; and those whose run now, in the time of another. */
   readonly carried: Invocation[]
   readonly guests: Set<Invocation>
-  onSettled(invocation: Invocation): void
+  afterSettled(invocation: Invocation): void
 }
 
 /** The time in which tasks run. It is lent by an invocation, or by the shutdown. On the clock of `performance.now()`. */
@@ -175,7 +182,6 @@ export function createInvocation(
   let guest: Invocation | undefined
   let aborted: PostInvokeError | undefined
   let timeLimit: NodeJS.Timeout | undefined
-  let namesBeforeDeadline: NodeJS.Timeout | undefined
   let lastTold = ''
 
   const invocation: Invocation = {
@@ -235,7 +241,7 @@ export function createInvocation(
     if (state === 'settled' && !isGuessed) {
       throw new PostInvokeError(
         'ERR_NO_INVOCATION',
-        `Expected defer() to be called before request ${requestId} settled, got a call after.`,
+        `Expected defer() before request ${requestId} settled, got a call after.`,
       )
     }
     if (deferred++ === 0) expectTasks()
@@ -251,9 +257,7 @@ export function createInvocation(
     host.onDefer()
     // Once the function has timed out, a companion's process is left to name them, or SIGTERM comes. Else nobody is.
     if (companion || host.canCarry() || !Number.isFinite(deadline) || state !== 'open') return
-    namesBeforeDeadline = timer(ownTime.letGoAt - now(), false, () => {
-      if (state === 'open') logUnfinished(host.log, 'the function is about to time out', invocation)
-    })
+    host.deadlines.add(invocation, ownTime.letGoAt)
   }
 
   // --- One task
@@ -326,7 +330,7 @@ export function createInvocation(
   }
 
   function titleOf({ label }: DeferredTask): string {
-    return `task ${JSON.stringify(label)} of request ${requestId}`
+    return `task ${quote(label)} of request ${requestId}`
   }
 
   // --- All tasks
@@ -430,7 +434,7 @@ export function createInvocation(
         tellOf(task, 'dropped')
         const error = new PostInvokeError(
           'ERR_TASK_DEADLINE',
-          `Expected the task ${JSON.stringify(task.label)} to start before the function's deadline.`,
+          `Expected the task ${quote(task.label)} to start before the function's deadline.`,
         )
         return callOnTaskError(task, error)
       }),
@@ -440,7 +444,7 @@ export function createInvocation(
   // --- The end
 
   async function toSettled(): Promise<void> {
-    clearTimeout(namesBeforeDeadline)
+    host.deadlines.delete(invocation)
     let endHold: (() => void) | undefined
     async function runTasks() {
       while (now() < time.abortAt && (stack.size() > 0 || hasGuests())) {
@@ -464,13 +468,16 @@ export function createInvocation(
       host.log.error(`a fault of middy-post-invoke ended request ${requestId}:`, error, about())
     }
     // In one go: what is deferred from here on is refused.
-    if (stack.size() + unstarted.length > 0) endHold ??= hold()
-    const givenUp = giveUpUnstarted()
+    let givenUp: Promise<void> | undefined
+    if (stack.size() + unstarted.length > 0) {
+      endHold ??= hold()
+      givenUp = giveUpUnstarted()
+    }
     if (state === 'left') state = 'settled'
-    await givenUp
+    if (givenUp) await givenUp
     endHold?.()
     companion?.settle()
-    host.onSettled(invocation)
+    host.afterSettled(invocation)
   }
 
   function hasGuests(): boolean {
@@ -496,7 +503,7 @@ export function createInvocation(
   }
 
   function runHandedOff(): Promise<void> | undefined {
-    const work = host.handedOff(invocation, Date.now() + time.abortAt - now())
+    const work = host.handedOff(Date.now() + time.abortAt - now(), invocation)
     return work && inTime(work)
   }
 
@@ -552,7 +559,7 @@ const fieldsOf = ({ requestId, tenantId }: Pick<Invocation, 'requestId' | 'tenan
 
 /** For log lines: `"audit", "analytics" and 3 more`. */
 const listTasks = ({ names, more }: TaskList): string =>
-  names.map(name => JSON.stringify(name)).join(', ') + (more > 0 ? ` and ${more} more` : '')
+  names.map(name => quote(name)).join(', ') + (more > 0 ? ` and ${more} more` : '')
 
 const toList = (tasks: readonly DeferredTask[], count = tasks.length): TaskList => {
   const names = tasks.slice(0, MAX_NAMES).map(({ label }) => label)

@@ -1,6 +1,6 @@
 // What still runs when Lambda ends the environment, after the tasks: hooks, and the disposal of resources. Only functions that
 // import it carry it.
-import { describe, PostInvokeError } from '../errors.ts'
+import { describe, PostInvokeError, quote } from '../errors.ts'
 import { trace } from './channels.ts'
 import { checkOptions, text, wholeNumber } from './options.ts'
 import { functionProcess } from './process.ts'
@@ -179,7 +179,7 @@ async function runHook({ name, run, timeout }: Hook, left: () => number): Promis
   const timeLimit = timer(limit, true, () => {
     const error = new PostInvokeError(
       'ERR_SHUTDOWN_TIMEOUT',
-      `Expected the shutdown hook ${JSON.stringify(name)} to end within ${Math.round(limit)} ms.`,
+      `Expected the shutdown hook ${quote(name)} to end within ${Math.round(limit)} ms.`,
     )
     controller.abort(error)
     end({ error })
@@ -201,7 +201,7 @@ async function runHook({ name, run, timeout }: Hook, left: () => number): Promis
   clearTimeout(timeLimit)
   traced?.end({ status: failure ? 'failed' : 'completed', ...failure })
   if (failure) {
-    functionProcess().log.error(`shutdown hook ${JSON.stringify(name)} failed:`, failure.error, { hook: name })
+    functionProcess().log.error(`shutdown hook ${quote(name)} failed:`, failure.error, { hook: name })
   }
 }
 
@@ -230,9 +230,7 @@ function ownName(hook: { name?: unknown }): string | undefined {
   return typeof className === 'string' && className !== 'Object' ? className : undefined
 }
 
-const rules = { name: text, timeout: wholeNumber(1) }
-
-const check = (call: string, options: unknown): OnShutdownOptions =>
-  options === undefined ? {} : checkOptions<OnShutdownOptions>(call, rules, options, invalidHook)
+const check = (call: string, options: unknown) =>
+  checkOptions<OnShutdownOptions>(call, { name: text, timeout: wholeNumber(1) }, options, invalidHook)
 
 const invalidHook = (message: string, data: unknown) => new PostInvokeError('ERR_INVALID_HOOK', message, data)

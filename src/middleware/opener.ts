@@ -84,7 +84,8 @@ const defaults: Settings = {
   withoutCompanion: 'await',
 }
 
-const optionRules: Readonly<Record<keyof Options, OptionRule>> = {
+/** Not made at load: most functions have no options. */
+const rules = (): Readonly<Record<keyof Options, OptionRule>> => ({
   order: oneOf('lifo', 'fifo'),
   concurrency: wholeNumber(1),
   taskTimeout: wholeNumber(1),
@@ -96,9 +97,10 @@ const optionRules: Readonly<Record<keyof Options, OptionRule>> = {
   shutdown: aBoolean,
   waitUntil: aBoolean,
   logger: withMethods(...logMethods),
-}
+})
 
-const check = (options: Options): Options => checkOptions<Options>('postInvoke()', optionRules, options, invalidOption)
+const check = (options: unknown): Options =>
+  options === undefined ? {} : checkOptions<Options>('postInvoke()', rules(), options, invalidOption)
 
 /**
  * Checks options without making a middleware of them, as Middy's own middlewares offer it.
@@ -113,10 +115,10 @@ const check = (options: Options): Options => checkOptions<Options>('postInvoke()
  * postInvokeValidateOptions({ concurrency: 4 })
  * ```
  */
-export const postInvokeValidateOptions = (options: Options = {}): void => void check(options)
+export const postInvokeValidateOptions = (options?: Options): void => void check(options)
 
 /** @returns a function that opens the invocation of a request, and puts `defer` on its context. */
-export function createOpener(options: Options = {}): (request: OpenRequest) => OpenedInvocation {
+export function createOpener(options?: Options): (request: OpenRequest) => OpenedInvocation {
   const { shutdown, waitUntil, logger, ...given } = check(options)
   const settings = { ...defaults, ...given } as Settings
   const host = functionProcess(logger)

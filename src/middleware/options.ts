@@ -1,5 +1,5 @@
 // One way to check options: those of postInvoke(), defer(), onShutdown() and resource().
-import { describe } from '../errors.ts'
+import { describe, quote } from '../errors.ts'
 
 /** What an option must be, in words and as a test. */
 export type OptionRule = readonly [expected: string, isRight: (value: any) => boolean]
@@ -32,6 +32,7 @@ export const invalidOption = (message: string, data: unknown): TypeError =>
 
 /**
  * @param call - Who was given them, for the message: `defer()`.
+ * @param options - `undefined` is none.
  * @param fail - Makes the error of a message.
  * @returns the options, without those that are `undefined`.
  * @throws what `fail` makes, for what is no object, an option that there is not, and one with a wrong value.
@@ -42,6 +43,7 @@ export function checkOptions<Options extends object>(
   options: unknown,
   fail: (message: string, data: unknown) => Error,
 ): Options {
+  if (options === undefined) return {} as Options
   if (options === null || typeof options !== 'object' || Array.isArray(options)) {
     throw fail(`Expected the options of ${call} to be an object, got ${describe(options)}.`, options)
   }
@@ -50,7 +52,7 @@ export function checkOptions<Options extends object>(
     if (value === undefined) continue
     if (!Object.hasOwn(rules, name)) {
       const names = Object.keys(rules).join(', ')
-      throw fail(`Expected the options of ${call} to be among ${names}, got ${JSON.stringify(name)}.`, options)
+      throw fail(`Expected the options of ${call} to be among ${names}, got ${quote(name)}.`, options)
     }
     const [expected, isRight] = rules[name as keyof Options]
     if (!isRight(value)) {

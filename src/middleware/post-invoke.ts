@@ -24,23 +24,24 @@ import { OPENED, type OpenedInvocation } from './process.ts'
  *   })
  * ```
  */
-function postInvoke(options: Options = {}): middy.MiddlewareObj<unknown, any, Error, Context> {
+function postInvoke(options?: Options): middy.MiddlewareObj<unknown, any, Error, Context> {
   const open = createOpener(options)
 
   function postInvokeMiddlewareBefore(request: Request): void {
-    const opened = openedBy(request)
-    if (opened.current) return // used twice on one handler: the first is enough
-    opened.current = open(request)
-    if (opened.current.needsEnd) watchEnd(request, opened.current)
+    const carrier = carrierOf(request)
+    if (carrier[OPENED]) return // used twice on one handler: the first is enough
+    const opened = open(request)
+    carrier[OPENED] = opened
+    if (opened.needsEnd) watchEnd(request, opened)
   }
 
   const postInvokeMiddlewareAfter = (request: Request): Promise<void> | undefined =>
-    asMiddyAwaits(openedBy(request).current?.end())
+    asMiddyAwaits(carrierOf(request)[OPENED]?.end())
 
   // It runs also when a `before` ahead of ours threw: then nothing is open.
   const postInvokeMiddlewareOnError = (request: Request): Promise<void> | undefined => {
-    openedBy(request).current?.fail()
-    return asMiddyAwaits(openedBy(request).current?.end())
+    carrierOf(request)[OPENED]?.fail()
+    return postInvokeMiddlewareAfter(request)
   }
 
   return {
@@ -60,11 +61,7 @@ type Request = middy.Request<unknown, any, Error, Context>
  * Invocations run side by side on Managed Instances: nothing of one may stand in the factory. The request carries it, and no
  * WeakMap: all that hangs off one lives on until V8 collects the whole heap.
  */
-const openedBy = ({ internal }: { internal: object }): { current?: OpenedInvocation } => {
-  const carrier = internal as { [OPENED]?: { current?: OpenedInvocation } }
-  carrier[OPENED] ??= {}
-  return carrier[OPENED]
-}
+const carrierOf = ({ internal }: { internal: object }) => internal as { [OPENED]?: OpenedInvocation }
 
 /**
  * The ends of a request that reach neither `after` nor `onError` of ours, seen by what Middy assigns. Only where the runtime

@@ -1,11 +1,12 @@
 // The end of the process: what it says of unfinished tasks when it exits, and what still runs between SIGTERM and the end of
 // the environment. https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown
-import { PostInvokeError } from '../errors.ts'
-import { type Log, writeSynchronously } from '../log.ts'
+import { builtIn } from '../built-in.ts'
+import { PostInvokeError, quote } from '../errors.ts'
+import { writeSynchronously } from '../log.ts'
 import { trace } from './channels.ts'
 import { type Companion, registerForSigterm } from './companion.ts'
 import { ABORT_GRACE_MS } from './deferred-task.ts'
-import { type Invocation, logUnfinished, type Time } from './invocation.ts'
+import { type Invocation, type InvocationHost, logUnfinished, type Time } from './invocation.ts'
 import type { RuntimeClient } from './runtime-client.ts'
 import { all, now } from './waits.ts'
 
@@ -47,21 +48,15 @@ export type ProcessEnd = {
   disarm(): void
 }
 
-export type EndingProcess = {
-  readonly log: Log
+/** What it has to know of the process. */
+export type EndingProcess = Pick<InvocationHost, 'log' | 'carried' | 'guests' | 'handedOff'> & {
   readonly companion: Companion
   readonly client: RuntimeClient
   readonly variables: Readonly<Record<string, string | undefined>>
   readonly isMainThread: boolean
   /** Whether it takes one invocation at a time, on its main thread. */
   readonly isAlone: boolean
-  readonly open: ReadonlyMap<string, Invocation>
-  /** Those whose carried tasks run now, in the time of another. */
-  readonly guests: ReadonlySet<Invocation>
-  /** Those with tasks that the deadline has kept from starting, the oldest first. */
-  readonly carried: Invocation[]
-  /** Runs handed-off work, where this process is the one that runs it. */
-  handedOff(deadline: number): Promise<void> | undefined
+  readonly openInvocations: ReadonlyMap<string, Invocation>
 }
 
 /** Kept back of the time: for the last log lines, and for a signal that came late. */
@@ -102,7 +97,7 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
   }
 
   const logAll = (what: string) => {
-    for (const invocation of [...ending.open.values(), ...ending.guests, ...ending.carried])
+    for (const invocation of [...ending.openInvocations.values(), ...ending.guests, ...ending.carried])
       logUnfinished(writeSynchronously, what, invocation)
   }
 
@@ -113,8 +108,7 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
     isArmed = true
     const reason = listen()
     willCome = reason === undefined
-    if (reason !== undefined)
-      log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come, and no shutdown hook run (${reason})`)
+    if (reason !== undefined) log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come (${reason})`)
   }
 
   /** @returns why SIGTERM will not come. */
@@ -132,7 +126,7 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
     })
     // Lambda sends it beside an extension only.
     if (runtimeApi === undefined || companion.bringsSigterm || hasExternalExtension()) return undefined
-    if (end.hasBegun) return 'it was asked for after init, when nothing can be registered any more'
+    if (end.hasBegun) return 'asked for after init'
     return registerForSigterm(runtimeApi)
   }
 
@@ -153,14 +147,14 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
     }
     hooks.push(...kept)
     if (notRun.length > 0) {
-      log.error(`the shutdown's time is over; not run: ${notRun.map(name => JSON.stringify(name)).join(', ')}`)
+      log.error(`the shutdown's time is over; not run: ${notRun.map(name => quote(name)).join(', ')}`)
     }
     traced?.end({ notRun })
   }
 
   async function drainTasks(milliseconds: number): Promise<void> {
     const until = now() + milliseconds
-    const invocations = [...ending.open.values(), ...ending.guests, ...ending.carried.splice(0)]
+    const invocations = [...ending.openInvocations.values(), ...ending.guests, ...ending.carried.splice(0)]
     // What has ended is not to be named by the companion's process, neither as that of the invocation in whose time it ran.
     const onChange = () => {
       for (const invocation of invocations) invocation.tellUnfinished()
@@ -171,9 +165,9 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
   }
 
   function hasExternalExtension(): boolean {
-    if (companion.isExternal) return true
+    if (companion.isTheLayer) return true
     try {
-      return process.getBuiltinModule('node:fs').readdirSync('/opt/extensions').length > 0
+      return builtIn('node:fs').readdirSync('/opt/extensions').length > 0
     } catch {
       return false
     }

@@ -1,20 +1,25 @@
 // What there is once in a function's process: its companion, what its runtime client tells, and the invocations that are
 // open. The middleware opens an invocation here; the client, or the hooks where it tells nothing, end it.
+
 import type { AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
+import { builtIn } from '../built-in.ts'
 import { PostInvokeError } from '../errors.ts'
 import { createLog, type Log, type Logger } from '../log.ts'
 import { isManagedInstances, readCompanionMode } from '../variables.ts'
 import { version } from '../version.ts'
 import { type Companion, chooseCompanion } from './companion.ts'
+import { createDeadlineWatch } from './deadline-watch.ts'
 import { createInvocation, type Invocation, type InvocationHost, type InvocationOptions } from './invocation.ts'
-import { createProcessEnd, type ProcessEnd } from './process-end.ts'
+import { createProcessEnd, type EndingProcess, type ProcessEnd } from './process-end.ts'
 import { observeResponseStreams, type ResponseStreams } from './response-streams.ts'
 import { isRic3, observeRic3 } from './ric3.ts'
 import { isRic4, observeRic4 } from './ric4.ts'
-import { type RuntimeClient, type RuntimeClientOptions, type Scope, silentClient } from './runtime-client.ts'
+import { type RuntimeClient, type Scope, silentClient } from './runtime-client.ts'
 import { isThenable, turn } from './waits.ts'
 
 export type WithoutCompanion = 'await' | 'detach' | 'throw'
+
+export type OpenOptions = InvocationOptions & { withoutCompanion: WithoutCompanion }
 
 /** The parts of a Middy request that are read here. */
 export type OpenRequest = {
@@ -91,7 +96,7 @@ export type FunctionProcess = {
   readonly scopes: AsyncLocalStorage<Scope>
   /** The invocation in which the caller runs, if it has not settled. */
   current(): Invocation | undefined
-  open(request: OpenRequest, options: InvocationOptions & { withoutCompanion: WithoutCompanion }): OpenedInvocation
+  open(request: OpenRequest, options: OpenOptions): OpenedInvocation
   /** The invocation of a context of Lambda's, where its handler has not ended or its tasks are under way. Outside Lambda. */
   invocationOf(context: object): Invocation | undefined
   /** Those with tasks that the deadline has kept from starting. */
@@ -108,7 +113,7 @@ const STREAM_END_MS = 1_000
 function createProcess(logger: Logger | undefined): FunctionProcess {
   const log = createLog()
   if (logger) log.use(logger) // there may be something to say at once
-  const { AsyncLocalStorage, AsyncResource } = process.getBuiltinModule('node:async_hooks')
+  const { AsyncLocalStorage, AsyncResource } = builtIn('node:async_hooks')
   const scopes: AsyncLocalStorage<Scope> = new AsyncLocalStorage()
   const isMainThread = isInMainThread()
   const variables = isChildProcess(isMainThread) ? {} : process.env
@@ -135,8 +140,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     guessedEnd = undefined
     if (!invocation) {
       const forget = () => streams?.forget(requestId)
-      if (accepted) void accepted.then(forget)
-      else forget()
+      void (accepted?.then(forget) ?? forget())
       if (!wasGuessed) companion.invocation(requestId, Date.now)?.settle()
     }
     if (settled && companion.isGate) return settled
@@ -145,46 +149,41 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     return accepted
   }
 
-  const client: RuntimeClient = observeRuntimeClient({
-    scopes,
-    streams: { has: requestId => streams?.has(requestId) ?? false },
-    variables,
-    onEnd,
-    onBrokenGate() {
-      log.warnOnce(
-        'WARN_GATE',
-        'the runtime client does not wait for InvokeStore.run, which was to hold the environment',
-      )
-    },
-  })
+  // Which client runs this function is seen at init by what it has put there by then.
+  const observe = isRic3() ? observeRic3 : isRic4() ? observeRic4 : undefined
+  const client: RuntimeClient =
+    (streams &&
+      observe?.({
+        scopes,
+        streams,
+        variables,
+        onEnd,
+        onBrokenGate: () => log.warnOnce('WARN_GATE', 'the runtime client does not wait for InvokeStore.run'),
+      })) ??
+    silentClient
   const companion: Companion = chooseCompanion({ mode, log, client, variables, isMainThread })
   log.debug(`companion: ${companion.name}`)
 
   const carried: Invocation[] = []
   const guests = new Set<Invocation>()
-  const handedOff = () => (globalThis as Shared)[HANDED_OFF]
-  const end = createProcessEnd({
+  const host: InvocationHost & EndingProcess = {
     log,
     companion,
     client,
     variables,
     isMainThread,
     isAlone,
-    open: openInvocations,
-    guests,
-    carried,
-    handedOff: deadline => (companion.isExternal ? undefined : handedOff()?.run(log, deadline, true)),
-  })
-
-  const host: InvocationHost = {
-    log,
+    openInvocations,
+    deadlines: createDeadlineWatch(log),
     // What AsyncLocalStorage.snapshot() makes too, at a fifth of its time and a twentieth of its memory.
     asyncContext: (): AsyncResource => new AsyncResource('middy-post-invoke', { requireManualDestroy: true }),
-    onDefer: end.watch,
-    handedOff: (invocation, deadline) =>
-      // The layer's companion runs it when this invocation has settled.
-      companion.isExternal && invocation.isHeld ? undefined : handedOff()?.run(log, deadline, false, invocation),
-    onSettled(invocation) {
+    onDefer: () => end.watch(),
+    handedOff: (deadline, invocation) =>
+      // The layer's companion runs it when this invocation has settled, or the environment ends.
+      companion.isTheLayer && invocation?.isHeld !== false
+        ? undefined
+        : (globalThis as Shared)[HANDED_OFF]?.run(log, deadline, !invocation, invocation),
+    afterSettled(invocation) {
       const { requestId } = invocation
       if (openInvocations.get(requestId) === invocation) openInvocations.delete(requestId)
       guests.delete(invocation)
@@ -195,35 +194,33 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     guests,
     streaming: requestId => streams?.accepted(requestId),
   }
+  const end = createProcessEnd(host)
 
-  const open: FunctionProcess['open'] = (request, options) => {
+  function open(request: OpenRequest, options: OpenOptions): OpenedInvocation {
     end.hasBegun = true
     if (!isLambda && process.env.POST_INVOKE_PID === String(process.pid)) {
-      log.warnOnce('WARN_NO_CLIENT', 'this process has no runtime client, and so nothing holds the environment')
+      log.warnOnce('WARN_NO_CLIENT', 'this process has no runtime client')
     }
     const { context } = request
-    const requestId = context.awsRequestId ?? context.lambdaContext?.awsRequestId ?? ''
+    const facts = (context.awsRequestId === undefined && context.lambdaContext) || context
+    const { awsRequestId: requestId = '' } = facts
     const joined = findOpen(requestId, context)
     joined?.open()
-    const invocation = joined ?? create(request, requestId, options)
+    const invocation = joined ?? create(request, facts, requestId, options)
     enterScope(requestId, invocation)
     const mustAwait = !invocation.isHeld && options.withoutCompanion === 'await'
     const willTell = client.willTell(invocation.requestId)
-    async function departSoon(isGuessed = false) {
+    let hasEnded = false
+    async function endRequest(isGuessed?: boolean) {
+      if (hasEnded) return
+      hasEnded = true
+      if (!invocation.close() || willTell) return
+      // Where the client tells nothing: it posts within two turns of the event loop after the handler, wrappers apart.
       await turn()
       await turn()
       if (invocation.isInHandler() || !invocation.isOpen()) return
       await invocation.leave(isGuessed)
       guessedEnd = invocation.requestId
-    }
-    let hasEnded = false
-    function endRequest(isGuessed?: boolean) {
-      if (hasEnded) return
-      hasEnded = true
-      // Where the client tells nothing: it posts within two turns of the event loop after the handler, wrappers apart.
-      if (invocation.close() && !willTell) {
-        void departSoon(isGuessed)
-      }
     }
     return {
       invocation,
@@ -231,8 +228,8 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
       fail: () => joined || invocation.fail(),
       end(isGuessed) {
         const before = mustAwait && !isGuessed ? invocation.drainBeforeAnswer() : undefined
-        if (before) return before.then(() => endRequest())
-        endRequest(isGuessed)
+        if (before) return before.then(() => void endRequest())
+        void endRequest(isGuessed)
         return undefined
       },
     }
@@ -250,23 +247,16 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     return [openInvocations.get(requestId), current].find(invocation => invocation?.isOpen())
   }
 
-  function create(
-    request: OpenRequest,
-    requestId: string,
-    options: InvocationOptions & { withoutCompanion: WithoutCompanion },
-  ): Invocation {
+  function create(request: OpenRequest, facts: LambdaFacts, requestId: string, options: OpenOptions): Invocation {
     const isGated = client.isGated(requestId)
     const isHeld = companion.holds(isGated) && requestId !== client.firstUsedIn
     if (!isHeld && options.withoutCompanion === 'throw') {
-      throw new PostInvokeError(
-        'ERR_NO_COMPANION',
-        'Expected a companion to hold the environment after the response, got none.',
-      )
+      throw new PostInvokeError('ERR_NO_COMPANION', 'Expected a companion, got none.')
     }
     const start = {
       requestId,
-      tenantId: request.context.tenantId ?? request.context.lambdaContext?.tenantId,
-      remainingTime: remainingTimeOf(request.context),
+      tenantId: facts.tenantId,
+      remainingTime: remainingTimeOf(facts),
       isHeld,
       isGated: isGated && companion.isGate,
       companion: (deadline: () => number) => companion.invocation(requestId, deadline),
@@ -293,8 +283,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     }
   }
 
-  const expectHandedOff = () => companion.expectHandedOff()
-  if (HANDED_OFF in globalThis) expectHandedOff()
+  if (HANDED_OFF in globalThis) companion.expectHandedOff()
 
   return {
     log,
@@ -309,16 +298,9 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     },
     invocationOf: context => openContexts.get(context),
     carried,
-    hasLayer: companion.isExternal,
-    expectHandedOff,
+    hasLayer: companion.isTheLayer,
+    expectHandedOff: companion.expectHandedOff,
   }
-}
-
-/** Which client runs this function is seen at init by what it has put there by then. */
-const observeRuntimeClient = (options: RuntimeClientOptions): RuntimeClient => {
-  if (options.variables.AWS_LAMBDA_RUNTIME_API === undefined) return silentClient
-  if (isRic3()) return observeRic3(options)
-  return isRic4() ? observeRic4(options) : silentClient
 }
 
 /** The one that a durable execution was given, where this is its own. */
@@ -327,15 +309,12 @@ function lambdaContextOf(context: OpenRequest['context']): object {
 }
 
 /** @returns `Infinity` where there is none, or none to be had. */
-function remainingTimeOf(context: OpenRequest['context']): number {
+function remainingTimeOf(context: LambdaFacts): number {
   try {
-    const remaining = context.getRemainingTimeInMillis
-      ? context.getRemainingTimeInMillis()
-      : context.lambdaContext?.getRemainingTimeInMillis?.()
-    return Number.isFinite(remaining) ? (remaining as number) : Number.POSITIVE_INFINITY
-  } catch {
-    return Number.POSITIVE_INFINITY
-  }
+    const remaining = context.getRemainingTimeInMillis?.()
+    if (Number.isFinite(remaining)) return remaining as number
+  } catch {}
+  return Number.POSITIVE_INFINITY
 }
 
 /**

@@ -1,7 +1,9 @@
 // Streamed responses on their way: both generations of the runtime client send them through node:http, whose diagnostics
 // channels tell when one begins and when Lambda has accepted its end.
 // https://nodejs.org/api/diagnostics_channel.html#http
+
 import type { ClientRequest } from 'node:http'
+import { builtIn } from '../built-in.ts'
 import { clearTimeout, resolvers, timer } from './waits.ts'
 
 export type ResponseStreams = {
@@ -15,11 +17,8 @@ export type ResponseStreams = {
   forget(requestId: string): void
 }
 
-/** In the Runtime API: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html */
-const RESPONSE_PATH = /^\/2018-06-01\/runtime\/invocation\/([^/]+)\/response$/
-
 export function observeResponseStreams(): ResponseStreams {
-  const { subscribe } = process.getBuiltinModule('node:diagnostics_channel')
+  const { subscribe } = builtIn('node:diagnostics_channel')
   const streams = new Map<string, { finished: boolean; resolve: () => void; promise: Promise<void> }>()
 
   function begin(message: unknown) {
@@ -60,7 +59,8 @@ const isStreamed = (message: unknown): boolean =>
 function requestIdOf(message: unknown): string | undefined {
   const { method, path } = (message as { request: ClientRequest }).request
   if (method !== 'POST') return undefined
-  const encoded = RESPONSE_PATH.exec(path)?.[1]
+  // https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+  const encoded = /^\/2018-06-01\/runtime\/invocation\/([^/]+)\/response$/.exec(path)?.[1]
   try {
     return encoded === undefined ? undefined : decodeURIComponent(encoded)
   } catch {

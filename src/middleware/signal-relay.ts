@@ -1,6 +1,8 @@
 // On Managed Instances handlers run in worker threads, where SIGTERM never arrives, and the main thread runs none of
 // the function's code. A preload in the main thread (src/preload.ts) relays the signal to the workers, over a channel.
 
+import { builtIn } from '../built-in.ts'
+
 const CHANNEL = 'middy-post-invoke/shutdown'
 
 /** Set by the preload: worker threads inherit it. */
@@ -23,7 +25,7 @@ export const isRelayed = (): boolean => process.env[VARIABLE] !== undefined
  * @param onShutdown - Called once SIGTERM has come; the main thread waits for its promise.
  */
 export function listenForRelay(onShutdown: () => Promise<void>): void {
-  const { threadId } = process.getBuiltinModule('node:worker_threads')
+  const { threadId } = builtIn('node:worker_threads')
   const channel = openChannel(message => {
     if (message.type === 'shutdown') onShutdown().finally(() => channel.send({ type: 'done', threadId }))
   })

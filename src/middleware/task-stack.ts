@@ -19,11 +19,11 @@ export type TaskStack<Entry> = {
 /**
  * @param run - Runs one entry. Must not reject, and its promise must not stay pending for ever: see `Invocation`.
  */
-export const createTaskStack = <Entry>(options: {
+export function createTaskStack<Entry>(options: {
   order: Order
   concurrency: number
   run: (entry: Entry) => Promise<unknown> | undefined
-}): TaskStack<Entry> => {
+}): TaskStack<Entry> {
   const entries: Entry[] = []
   /** First in, first out takes from here on, and forgets what it has taken. */
   let head = 0

@@ -1,7 +1,9 @@
 // Waits that end. They are made of the promises that async functions return: what stands in `globalThis.Promise` may be
 // anybody's. The timers and the clock are those that were there at the start, before a test put fakes in their place.
 
-const { setTimeout, clearTimeout, setImmediate } = process.getBuiltinModule('node:timers')
+import { builtIn } from '../built-in.ts'
+
+const { setTimeout, clearTimeout, setImmediate } = builtIn('node:timers')
 
 /** Milliseconds on a clock that nobody sets. */
 export const now: () => number = performance.now.bind(performance)

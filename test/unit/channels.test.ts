@@ -62,11 +62,12 @@ const create = (
       log: recordLog(),
       asyncContext: () => new AsyncResource('test'),
       onDefer: () => {},
-      onSettled: () => {},
+      afterSettled: () => {},
       canCarry: () => false,
       carried: [],
       guests: new Set(),
       handedOff: () => undefined,
+      deadlines: { add: () => {}, delete: () => {} },
       streaming: () => undefined,
       ...host,
     },
@@ -250,7 +251,7 @@ describe('channels: a hold', () => {
   it('is over before the environment is let go', async () => {
     const told = listen('hold')
     const settled = Promise.withResolvers<string[]>()
-    const invocation = create({}, { onSettled: () => settled.resolve(events(told)) })
+    const invocation = create({}, { afterSettled: () => settled.resolve(events(told)) })
     invocation.defer(() => {})
     await invocation.leave()
     expect((await settled.promise).at(-1)).toBe('hold asyncEnd')

@@ -289,7 +289,7 @@ describe('command line: lines of this package', () => {
     ],
     [
       'those of a hold',
-      'released request r1 before its deadline although it has not settled; unfinished: "a"',
+      'released request r1 before its deadline; unfinished: "a"',
       [{ type: 'tasks-lost', requestId: 'r1', names: ['a'] }],
     ],
     [

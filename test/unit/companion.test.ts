@@ -75,7 +75,7 @@ describe('without a need for one', () => {
   ])('%s tasks run after the answer, and nobody is told of it', (_, given) => {
     startLayer()
     const { companion, log } = choose(given)
-    expect(companion).toMatchObject({ name: 'none', bringsSigterm: false, isGate: false, isExternal: false })
+    expect(companion).toMatchObject({ name: 'none', bringsSigterm: false, isGate: false, isTheLayer: false })
     expect(companion.holds(false)).toBe(true)
     expect(companion.invocation('r1', () => 0)).toBeUndefined()
     expect(layer?.lines()).toEqual([])
@@ -118,7 +118,7 @@ describe('where none can be had', () => {
 describe('the gate', () => {
   it.each(['auto', 'embedded'] as const)('holds where the client has one, by %s', mode => {
     const { companion, log } = choose({ mode, hasGate: true })
-    expect(companion).toMatchObject({ name: 'gate', bringsSigterm: false, isGate: true, isExternal: false })
+    expect(companion).toMatchObject({ name: 'gate', bringsSigterm: false, isGate: true, isTheLayer: false })
     expect(companion.holds(true)).toBe(true)
     expect(companion.invocation('r1', () => 0)).toBeUndefined()
     expect(log.lines).toEqual([])
@@ -127,7 +127,7 @@ describe('the gate', () => {
   it('does not hold an invocation outside of it, of which is warned', () => {
     const { companion, log } = choose({ hasGate: true })
     expect([companion.holds(false), companion.holds(false), companion.holds(true)]).toEqual([false, false, true])
-    expect(log.of('warn')).toEqual(['this invocation runs outside InvokeStore.run, which was to hold the environment'])
+    expect(log.of('warn')).toEqual(['this invocation runs outside InvokeStore.run'])
   })
 
   it('is not asked where it is to be the embedded one beside a layer', () => {
@@ -145,7 +145,7 @@ describe('the layer', () => {
   ])('is taken before the gate, for invocations %s', (_, given, first) => {
     const reader = startLayer()
     const { companion, log } = choose(given)
-    expect(companion).toMatchObject({ name: 'layer', bringsSigterm: true, isGate: false, isExternal: true })
+    expect(companion).toMatchObject({ name: 'layer', bringsSigterm: true, isGate: false, isTheLayer: true })
     expect(companion.holds(false)).toBe(true)
     expect(reader.lines()).toEqual([first])
     expect(log.lines).toEqual([])
@@ -185,7 +185,7 @@ describe('the layer', () => {
     invocation.wouldLose(['mail', 'Grüße'], '"mail", "Grüße"')
     expect(reader.lastWords()).toBe(
       `middy-post-invoke: the function's process ended in the middle of request r1; unfinished: "mail", "Grüße"
-middy-post-invoke: released request r1 before its deadline although it has not settled; unfinished: "mail", "Grüße"
+middy-post-invoke: released request r1 before its deadline; unfinished: "mail", "Grüße"
 `,
     )
     invocation.wouldLose(['mail'], '"mail"')
@@ -229,9 +229,7 @@ middy-post-invoke: released request r1 before its deadline although it has not s
     for (const name of ['a', 'b']) invocation.wouldLose([name], `"${name}"`)
     invocation.settle()
     expect(reader.lines()).toEqual(['open', 'settled 1 r1'])
-    expect(log.of('warn')).toEqual([
-      expect.stringMatching(/^what would be lost with this process cannot be written down \(EISDIR/),
-    ])
+    expect(log.of('warn')).toEqual([expect.stringMatching(/^last words cannot be written \(EISDIR/)])
   })
 
   it('that dies holds no longer, of which is warned once; the process goes on', () => {
@@ -253,9 +251,7 @@ middy-post-invoke: released request r1 before its deadline although it has not s
     const exists = attachLayer()
     const { companion, log } = choose({ hasGate: true })
     expect(companion.name).toBe('gate')
-    expect(log.of('warn')).toEqual([
-      `the layer speaks protocol ${PROTOCOL + 1}, version ${version} of the package protocol ${PROTOCOL}: deploy both from one version`,
-    ])
+    expect(log.of('warn')).toEqual([`the layer speaks protocol ${PROTOCOL + 1}, the package ${PROTOCOL}`])
     exists.mockRestore()
   })
 
@@ -323,7 +319,7 @@ describe('the internal extension', () => {
       name: 'internal',
       bringsSigterm: true,
       isGate: false,
-      isExternal: false,
+      isTheLayer: false,
     })
     expect(companion.holds(false)).toBe(true)
     expect(log.lines).toEqual([])

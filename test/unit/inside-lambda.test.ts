@@ -76,7 +76,7 @@ describe('without a companion', () => {
     await expect(handler({}, lambdaContext())).rejects.toMatchObject({
       name: 'PostInvokeError',
       code: 'ERR_NO_COMPANION',
-      message: 'Expected a companion to hold the environment after the response, got none.',
+      message: 'Expected a companion, got none.',
       cause: { package: 'middy-post-invoke' },
     })
     expect(handle).not.toHaveBeenCalled()

@@ -628,7 +628,7 @@ describe('the imported defer()', () => {
     expect(error).toBeInstanceOf(PostInvokeError)
     expect(error).toMatchObject({
       code: 'ERR_NO_INVOCATION',
-      message: 'Expected defer() to be called in an invocation of a handler with postInvoke(), got a call outside.',
+      message: 'Expected defer() in an invocation behind postInvoke(), got a call outside.',
       cause: { package: 'middy-post-invoke' },
     })
   })

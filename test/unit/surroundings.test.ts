@@ -182,7 +182,7 @@ describe('--permission', () => {
     const code = `onShutdown(() => {})\n${HANDLER}\nsay(await invoke('r1', handler))`
     const { stdout, stderr } = await run({ flags, first: CLIENT, code, variables: EMBEDDED })
     expect(stdout).toEqual([...INVOKED, 'answer'])
-    expect(stderr).toContain('WARN_NO_SIGTERM, no SIGTERM will come, and no shutdown hook run (')
+    expect(stderr).toContain('WARN_NO_SIGTERM, no SIGTERM will come (')
   })
 })
 
