@@ -157,12 +157,15 @@ export type Counts = { invocations: number; requests: number; moves: number }
 /** How long something that has to happen may take. It is no measure: the longest thing to wait for takes 6 seconds. */
 const PATIENCE_MS = 20_000
 
+/** Another script: the file of the layer's, and the text of that of the internal extension. */
+export type Scripts = { readonly layer: string; readonly internal: string }
+
 /** Lives it. Throws an error that tells what went wrong, and all that had happened before. */
-export const live = async (life: Life, script?: string): Promise<Counts> => {
+export const live = async (life: Life, scripts?: Scripts): Promise<Counts> => {
   await using cleanUp = new AsyncDisposableStack()
   const run = createRun(life)
   try {
-    await run.all(cleanUp, script)
+    await run.all(cleanUp, scripts?.[life.role])
     return run.counts
   } catch (error) {
     throw new Error(`${(error as Error).message}\n${run.told.map(line => `  ${line}`).join('\n')}`)

@@ -1,0 +1,89 @@
+// The companion script, broken in one place each: lives that fc makes up have to show it, and to say what is wrong. So what
+// companion-script-lives.test.ts looks for is known to be found.
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from '@jest/globals'
+import fc from 'fast-check'
+import { childText } from '../../scripts/companion-text.ts'
+import { live, lives, type Scripts } from '../support/companion-lives.ts'
+import { source } from '../support/companion-script.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'post-invoke-breaks-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+/** `text` has to stand in the script once: a break that no longer breaks anything is an error. */
+type Break = [what: string, shows: RegExp, text: string, by: string]
+
+const EARLY = /let go before it had settled/
+const NEVER = /Waited in vain|It never comes to rest/
+const LOGGED = /^it logged /
+const GONE = /It has ended|it ended with|EPIPE/
+
+const breaks: Break[] = [
+  ['it lets go long before the deadline', EARLY, 'margin=100 ', 'margin=599000 '],
+  ['it lets go long after the deadline', NEVER, 'margin=100 ', 'margin=-60000 '],
+  [
+    'a settled of an invocation that is over lets go',
+    EARLY,
+    '-gt $last ]] || { take_line; continue; }',
+    ']] || { take_line; continue; }',
+  ],
+  [
+    'an event that was lost is not missed',
+    EARLY,
+    'then release settled; else limit_by_event; fi',
+    'then release settled; else release settled; fi',
+  ],
+  ['an event in step is not compared', EARLY, '[[ $event = *"\\"$start"* ]] || keep_in_step || continue', ''],
+  ['no last words are said when time is up', LOGGED, '[[ $held ]] && say_last_words late', ''],
+  ['no last words are said when the process is gone', LOGGED, '  say_last_words gone\n', '  words=x\n'],
+  ['last words are said twice', LOGGED, '  [[ $words ]] && : >"$tasks"\n', ''],
+  ['SIGTERM ends it', GONE, "trap '' TERM PIPE", "trap '' PIPE"],
+  ['of chunks the last one counts', NEVER, 'body+=', 'body='],
+  ['numbers are not looked at', EARLY, '  [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 ]]\n', '  :\n'],
+  ['it waits for ever for the rest of an answer', NEVER, '  patience=(-t 2)\n  read_bytes 16', '  read_bytes 16'],
+  ['names of headers are known in one case only', EARLY, "length=$'\\n'${head,,}", "length=$'\\n'$head"],
+]
+
+const breakIn = (text: string, by: string, index: number): Scripts => {
+  const script = readFileSync(source, 'utf8')
+  if (script.split(text).length !== 2) throw new Error(`Expected the script to have this once: ${text}`)
+  const broken = script.replace(text, () => by)
+  const layer = join(folder, `post-invoke-${index}`)
+  writeFileSync(layer, broken, { mode: 0o755 })
+  return { layer, internal: childText(broken) }
+}
+
+/** So many at a time: what takes long is mostly waiting. */
+const SIDE_BY_SIDE = 16
+const MOST_LIVES = 1_024
+
+describe('a broken script is noticed', () => {
+  it.each(breaks.map((given, index) => [...given, index] as const))(
+    '%s',
+    async (_, shows, text, by, index) => {
+      const scripts = breakIn(text, by, index)
+      const told: string[] = []
+      let count = 0
+      const property = fc.asyncProperty(lives, async life => {
+        if (told.length > 0) return // another chain has found it
+        count++
+        await live(life, scripts)
+      })
+      await Promise.all(
+        Array.from({ length: SIDE_BY_SIDE }, async (_, chain) => {
+          const { errorInstance } = await fc.check(property, {
+            seed: 1 + chain,
+            numRuns: MOST_LIVES / SIDE_BY_SIDE,
+            endOnFailure: true,
+          })
+          if (errorInstance) told.push((errorInstance as Error).message.split('\n')[0] as string)
+        }),
+      )
+      console.info(`${count} lives: ${told[0]}`)
+      expect(told.filter(line => shows.test(line))).not.toEqual([])
+    },
+    600_000,
+  )
+})
