@@ -96,9 +96,9 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
     if (companion.bringsSigterm && !isDisarmed) arm()
   }
 
-  const logAll = (what: string) => {
+  const logAll = (what: string, to: Pick<Log, 'error'> = writeSynchronously) => {
     for (const invocation of [...ending.openInvocations.values(), ...ending.guests, ...ending.carried])
-      logUnfinished(writeSynchronously, what, invocation)
+      logUnfinished(to, what, invocation)
   }
 
   function arm(given?: HookRunner) {
@@ -131,7 +131,11 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
   }
 
   async function drain(keepsHooks = false): Promise<void> {
-    if (isDisarmed) return
+    if (isDisarmed) {
+      // The signal comes for the hooks alone then, and no other process is there to name the tasks.
+      if (runtimeApi !== undefined && !companion.bringsSigterm) logAll('the environment ends')
+      return
+    }
     const budget = (hasExternalExtension() ? 300 : 500) - MARGIN_MS
     const until = now() + budget
     const left = () => Math.max(0, until - now())
@@ -149,6 +153,7 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
     if (notRun.length > 0) {
       log.error(`the shutdown's time is over; not run: ${notRun.map(name => quote(name)).join(', ')}`)
     }
+    logAll('the environment ends', log) // also what was deferred while hooks ran
     traced?.end({ notRun })
   }
 
@@ -161,7 +166,6 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
     }
     await all(invocations.map(invocation => invocation.drainWithin({ ...timeUntil(until), onChange }, true)))
     await ending.handedOff(Date.now() + until - now())
-    for (const invocation of invocations) logUnfinished(log, 'the environment ends', invocation)
   }
 
   function hasExternalExtension(): boolean {

@@ -5,78 +5,10 @@
 //   POST_INVOKE_TEST_SEED=7 POST_INVOKE_TEST_PATH=17:0:2 npm run jest -- test/companions/interleavings.test.ts -t random
 import { describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
-import { type Break, bundleCore } from '../support/core-bundle.ts'
-import { type Choose, type Setting, tell } from '../support/interleavings.ts'
+import { type Break, bundleCore, type Load } from '../support/core-bundle.ts'
+import { type Setting, tell } from '../support/interleavings.ts'
 import { randomRuns } from '../support/random-runs.ts'
-
-const places = [
-  ['RIC 4', 'gate'],
-  ['RIC 4', 'layer'],
-  ['RIC 4', 'internal'],
-  ['RIC 4', 'off'],
-  ['RIC 4', 'side by side'],
-  ['RIC 3', 'layer'],
-  ['RIC 3', 'internal'],
-  ['RIC 3', 'off'],
-  ['silent', 'layer'],
-  ['silent', 'internal'],
-  ['silent', 'off'],
-] as const
-
-const settings: fc.Arbitrary<Setting> = fc
-  .record({
-    place: fc.constantFrom(...places),
-    wrapper: fc.constantFrom('plain', 'Middy'),
-    tasks: fc.constantFrom('end', 'hang'),
-    options: fc.record(
-      {
-        order: fc.constantFrom('lifo', 'fifo'),
-        concurrency: fc.constantFrom(1, 2),
-        onDeadline: fc.constantFrom('carry', 'drop'),
-        taskTimeout: fc.constantFrom(500, 10_000),
-        withoutCompanion: fc.constantFrom('await', 'detach'),
-        shutdown: fc.boolean(),
-      },
-      { requiredKeys: [] },
-    ),
-  })
-  .map(({ place: [client, companion], ...rest }) => ({ client, companion, ...rest }))
-
-const MOST_CHOICES = 40
-
-/** Numbers that decide. What is rare, and mostly the end, is chosen a fifth as often as the rest. */
-const choices = fc.array(fc.nat(9_999), { maxLength: MOST_CHOICES, size: 'max' })
-
-const chooseBy = (numbers: readonly number[]): Choose => {
-  let next = 0
-  return (common, rare) => {
-    const number = numbers[next++]
-    if (number === undefined) return undefined
-    const rest = number % (5 * common + rare)
-    return rest < 5 * common ? rest % common : rest - 4 * common
-  }
-}
-
-type Load = Awaited<ReturnType<typeof bundleCore>>
-
-const explore = async (load: Load, { seed, runs, path, limit }: ReturnType<typeof randomRuns>) => {
-  const states = new Set<string>()
-  let stories = 0
-  let steps = 0
-  const property = fc.asyncProperty(settings, choices, async (setting, numbers) => {
-    const story = await tell(load, setting, chooseBy(numbers))
-    stories++
-    steps += story.steps
-    for (const state of story.states) states.add(`${setting.client} ${setting.companion} ${state}`)
-  })
-  const details = await fc.check(property, {
-    seed,
-    numRuns: runs,
-    interruptAfterTimeLimit: limit,
-    ...(path !== undefined && { path }),
-  })
-  return { details, stories, steps, states: states.size }
-}
+import { explore, places } from '../support/random-stories.ts'
 
 it('holds in stories at random', async () => {
   const load = await bundleCore()

@@ -35,8 +35,10 @@ const entry = `
   export { onShutdown } from './middleware/on-shutdown.ts'
   export { default as middy } from '@middy/core'`
 
-/** @returns a function that loads it anew. */
-export const bundleCore = async (broken?: Break): Promise<(surroundings: Surroundings) => any> => {
+/** Loads the package anew, and returns its exports. */
+export type Load = (surroundings: Surroundings) => any
+
+export const bundleCore = async (broken?: Break): Promise<Load> => {
   const { outputFiles } = await build({
     stdin: { contents: entry, resolveDir: src, loader: 'ts' },
     absWorkingDir: dirname(src),

@@ -3,7 +3,7 @@
 // every order of events can be had, again and again, and nothing takes time.
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
 import { EventEmitter } from 'node:events'
-import type { Surroundings } from './core-bundle.ts'
+import type { Load } from './core-bundle.ts'
 
 /** A function, its runtime and what holds its environment. */
 export type Setting = {
@@ -76,11 +76,7 @@ type Invocation = {
   turnsToPost: number
 }
 
-export const tell = async (
-  load: (surroundings: Surroundings) => any,
-  setting: Setting,
-  choose: Choose,
-): Promise<Story> => {
+export const tell = async (load: Load, setting: Setting, choose: Choose): Promise<Story> => {
   const lines: string[] = []
   const states = new Set<string>()
   let steps = 0

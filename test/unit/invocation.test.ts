@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { PostInvokeError } from '../../src/errors.ts'
 import type { Invocation, InvocationHost, InvocationOptions, InvocationStart } from '../../src/middleware/invocation.ts'
 import type { DeferOptions, Task, TaskContext } from '../../src/middleware/task.ts'
+import { randomRuns } from '../support/random-runs.ts'
 import { followFakeClock } from './fake-clock.ts'
 import { type LogLine, recordLog, thrownBy } from './helpers.ts'
 
@@ -1223,7 +1224,7 @@ describe('for any mixture of tasks', () => {
         expect(most).toBeLessThanOrEqual(given.concurrency)
         jest.clearAllTimers()
       }),
-      { numRuns: 300 },
+      { numRuns: randomRuns({ seed: 1, runs: 300 }).runs },
     )
   })
 })

@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
 import { createTaskStack } from '../../src/middleware/task-stack.ts'
+import { randomRuns } from '../support/random-runs.ts'
 import { turn } from './helpers.ts'
 
 /** Runs entries by name and records starts and ends, and how many were running at most. */
@@ -311,7 +312,7 @@ describe('for any interleaving', () => {
           expect(stack.size()).toBe(0)
         },
       ),
-      { numRuns: 500 },
+      { numRuns: randomRuns({ seed: 1, runs: 500 }).runs },
     )
   })
 })
