@@ -183,6 +183,8 @@ export function createInvocation(
   let aborted: PostInvokeError | undefined
   let timeLimit: NodeJS.Timeout | undefined
   let lastTold = ''
+  /** Whether the companion has been told of the end: what it would name is the next invocation's from then on. */
+  let isLetGo = false
 
   const invocation: Invocation = {
     requestId,
@@ -454,6 +456,7 @@ export function createInvocation(
     }
     try {
       state = 'left'
+      isLetGo = false
       ownTime.keepsAlive = isGated
       const stream = host.streaming(requestId)
       if (stream) await inTime(stream)
@@ -476,6 +479,7 @@ export function createInvocation(
     if (state === 'left') state = 'settled'
     if (givenUp) await givenUp
     endHold?.()
+    isLetGo = true
     companion?.settle()
     host.afterSettled(invocation)
   }
@@ -539,7 +543,7 @@ export function createInvocation(
 
   function tellUnfinished(evenOfMany = false): void {
     // What is carried over is named by the invocation in whose time it runs.
-    if (!companion || state === 'settled' || state === 'carried') return
+    if (!companion || isLetGo || state === 'carried') return
     if (!evenOfMany && running.size + stack.size() > MAX_NAMES) return
     const own = unfinished()
     const others = guest?.unfinished()
