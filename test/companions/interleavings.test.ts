@@ -61,6 +61,8 @@ describe(`holds in every story of ${DEPTH} steps`, () => {
             wrapper,
             tasks,
             options: { shutdown: true, onDeadline: 'carry' },
+            onTaskError: 'takes time',
+            hook: 'ends',
           }
           const found = await everyStory(load, setting, DEPTH)
           stories += found.stories
@@ -189,6 +191,88 @@ const breaks: [what: string, shows: RegExp, how: Break][] = [
       file: 'middleware/process-end.ts',
       text: 'for (const invocation of invocations) invocation.tellUnfinished()',
       by: '',
+    },
+  ],
+  [
+    'carried tasks run at once, and not in the time of the next invocation',
+    /runs in frozen time/,
+    {
+      file: 'middleware/invocation.ts',
+      text: '    companion?.settle()\n',
+      by: "    companion?.settle()\n    if (state === 'carried') void drain({ ...ownTime, abortAt: Infinity, letGoAt: Infinity })\n",
+    },
+  ],
+  [
+    'onTaskError is not waited for',
+    /let go while onTaskError for t\d+ is not over|runs in frozen time/,
+    {
+      file: 'middleware/invocation.ts',
+      text: 'return callOnTaskError(task.entry, failure.error)',
+      by: 'void callOnTaskError(task.entry, failure.error)',
+    },
+  ],
+  [
+    'onTaskError is told twice',
+    /onTaskError is told of t\d+ twice/,
+    {
+      file: 'middleware/invocation.ts',
+      text: 'return callOnTaskError(task.entry, failure.error)',
+      by: 'return callOnTaskError(task.entry, failure.error), callOnTaskError(task.entry, failure.error)',
+    },
+  ],
+  [
+    'handed-off work is not waited for',
+    /let go while handed-off work is not over/,
+    { file: 'middleware/invocation.ts', text: '        await handedOff\n', by: '' },
+  ],
+  [
+    'handed-off work is given the whole of the time',
+    /handed-off work is given too much time/,
+    {
+      file: 'middleware/invocation.ts',
+      text: 'host.handedOff(invocation, Date.now() + time.abortAt - now())',
+      by: 'host.handedOff(invocation, Date.now() + deadline - now())',
+    },
+  ],
+  [
+    'shutdown hooks run before the tasks',
+    /the shutdown hook runs before t\d+/,
+    {
+      file: 'middleware/process-end.ts',
+      text: 'await drainTasks(count',
+      by: 'void drainTasks(count',
+    },
+  ],
+  [
+    'a shutdown hook stays after it has run',
+    /the shutdown hook runs twice/,
+    {
+      file: 'middleware/process-end.ts',
+      text: 'if (left() > 0) await runner?.run(hook, left)',
+      by: 'if (left() > 0) await runner?.run(hook, left).then(() => runner?.run(hook, left))',
+    },
+  ],
+  [
+    'what is deferred while hooks run is not named',
+    /was never run and is named 0 times/,
+    { file: 'middleware/process-end.ts', text: "logAll('the environment ends', log)", by: '' },
+  ],
+  [
+    'without a drain nobody names what SIGTERM ends',
+    /named 0 times/,
+    {
+      file: 'middleware/process-end.ts',
+      text: 'if (runtimeApi !== undefined && !companion.bringsSigterm) logAll',
+      by: 'if (false) logAll',
+    },
+  ],
+  [
+    'what fails after the invocation is settled stays in the last words',
+    /named 2 times|has ended well and is named/,
+    {
+      file: 'middleware/invocation.ts',
+      text: 'if (!companion || isLetGo ||',
+      by: "if (!companion || state === 'settled' ||",
     },
   ],
   [

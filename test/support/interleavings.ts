@@ -3,6 +3,7 @@
 // every order of events can be had, again and again, and nothing takes time.
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
 import { EventEmitter } from 'node:events'
+import { version } from '../../src/version.ts'
 import type { Load } from './core-bundle.ts'
 
 /** A function, its runtime and what holds its environment. */
@@ -21,6 +22,12 @@ export type Setting = {
     withoutCompanion?: 'await' | 'detach'
     shutdown?: boolean
   }
+  /** What `onTaskError` does, where there is one. */
+  onTaskError?: 'ends' | 'throws' | 'takes time' | 'hangs'
+  /** What a hook of `onShutdown()` does, where there is one. */
+  hook?: 'ends' | 'throws' | 'takes time' | 'hangs'
+  /** Whether the function hands work off. */
+  handsOff?: boolean
 }
 
 /**
@@ -38,6 +45,9 @@ const RELEASE_MARGIN_MS = 100
 /** How many turns of the event loop may pass between the last that has to be done and the release. */
 const MOST_TURNS = 10
 
+/** Where the package finds what runs handed-off work. */
+const HANDED_OFF = Symbol.for(`middy-post-invoke/${version}/hand-off`)
+
 const settle = () => new Promise<void>(resolve => setImmediate(resolve))
 
 type Task = {
@@ -45,10 +55,24 @@ type Task = {
   readonly invocation: Invocation
   readonly on: 'always' | 'success' | 'error'
   runs: number
+  /** How often onTaskError was told of it. */
+  errorsTold: number
+  /** Deferred after SIGTERM: it runs where there is time before the hooks. */
+  readonly isAtEnd: boolean
+  /** Deferred when time was up: who kills the process in that moment loses it. */
+  readonly isTooLate: boolean
   state: 'waiting' | 'running' | 'done' | 'failed'
   isAborted: boolean
   end?: (failure?: Error) => void
   isPromise: boolean
+}
+
+/** What waits until somebody ends it: an `onTaskError`, a hook, a run of handed-off work. */
+type Wait = {
+  readonly what: string
+  readonly hangs: boolean
+  readonly during: Invocation | undefined
+  end?: () => void
 }
 
 type Invocation = {
@@ -74,6 +98,8 @@ type Invocation = {
   isCutShort: boolean
   turnsIdle: number
   turnsToPost: number
+  /** How many pieces it has handed off that nobody has begun. */
+  piecesWaiting: number
 }
 
 export const tell = async (load: Load, setting: Setting, choose: Choose): Promise<Story> => {
@@ -147,12 +173,23 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
   const named = new Map<string, number>()
   const lateNamed = new Set<string>()
   const carriedOver = new Set<string>()
+  /** As the environment ended. They may still come to their end while hooks run. */
+  const namedAtEnd = new Set<string>()
+  /** Of which the log says that they failed. */
+  const failures = new Set<string>()
   const labelsIn = (text: string) => [...text.matchAll(/"(t\d+)"/g)].map(([, label]) => label as string)
   const log = (level: string) => (first: unknown) => {
     const text = typeof first === 'string' ? first : JSON.stringify(first)
     say(`   log: ${level}, ${text}`)
-    if (/: the environment ends in the middle /.test(text)) isExiting = true
+    if (/: the environment ends in the middle /.test(text)) {
+      isExiting = true
+      for (const label of labelsIn(text)) namedAtEnd.add(label)
+    }
     if (/^middy-post-invoke: a fault of/.test(text)) fail('it reports a fault of its own')
+    if (/; not run: "hook"/.test(text)) notRun = true
+    if (/: onTaskError failed for task /.test(text)) return
+    if (/(: task "t\d+" of request \S+ failed:|could not start before the function's deadline: )/.test(text))
+      for (const label of labelsIn(text)) failures.add(label)
     for (const label of labelsIn(text)) {
       if (/ are carried over: /.test(text)) carriedOver.add(label)
       else if (/: the function is about to time out /.test(text)) lateNamed.add(label)
@@ -160,6 +197,10 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
     }
   }
   const events = new EventEmitter()
+  /** At the end of the environment. */
+  let hasEndedItself = false
+  /** The log says that there was no time for the hook. */
+  let notRun = false
   /** Whether it was ended from outside, with nobody to see it. */
   let hasWitness = true
   const endProcess = (how: string) => {
@@ -246,6 +287,33 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
   }
   const whenTurned: (() => void)[] = []
 
+  // --- What waits, and who waits for it
+
+  const waits: Wait[] = []
+  const untilEnded = (what: string, hangs: boolean, during?: Invocation): Promise<void> => {
+    say(`   ${what} begins`)
+    const wait: Wait = { what, hangs, during: during?.isReleased === false ? during : undefined }
+    waits.push(wait)
+    return new Promise(resolve => {
+      wait.end = () => {
+        waits.splice(waits.indexOf(wait), 1)
+        say(`   ${what} ends`)
+        resolve()
+      }
+    })
+  }
+  const act = (
+    kind: 'ends' | 'throws' | 'takes time' | 'hangs',
+    what: string,
+    during?: Invocation,
+  ): Promise<void> | undefined => {
+    if (kind === 'throws') throw new Error('thrown by the test')
+    return kind === 'ends' ? undefined : untilEnded(what, kind === 'hangs', during)
+  }
+  /** No longer than until the environment has to be let go. */
+  const isWaitedForIn = (invocation: Invocation) =>
+    waits.some(({ during }) => during === invocation) && now < invocation.deadline - RELEASE_MARGIN_MS
+
   const broken = (code: string) => Object.assign(new Error(code), { code })
   const fs = {
     constants: { O_WRONLY: 1, O_RDWR: 2, O_CREAT: 64, O_NONBLOCK: 2048, O_NOFOLLOW: 131072 },
@@ -310,7 +378,10 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
     cwd: () => '/var/task',
     chdir() {},
     emitWarning() {},
-    kill: (_pid: number, signal: string) => endProcess(`it has sent itself ${signal}`),
+    kill(_pid: number, signal: string) {
+      hasEndedItself = isEnding
+      endProcess(`it has sent itself ${signal}`)
+    },
     getBuiltinModule(id: string) {
       switch (id) {
         case 'node:timers':
@@ -371,7 +442,7 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
     if (invocation.posted) fail('answered twice')
     invocation.posted = answer
     // Middy answers by itself 5 ms before the deadline.
-    if (invocation.handler === 'running' && answer.error !== undefined && now >= invocation.deadline - 5) {
+    if (setting.wrapper === 'Middy' && answer.error !== undefined && now >= invocation.deadline - 5) {
       invocation.handler = 'thrown'
       invocation.expected = answer
     }
@@ -459,6 +530,47 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
 
   // --- The function
 
+  const onTaskError = (_error: unknown, { name, awsRequestId }: { name: string; awsRequestId: string }) => {
+    const task = tasks.find(({ label }) => label === name) as Task
+    if (awsRequestId !== task.invocation.requestId) fail(`onTaskError is told of ${name} in another invocation`)
+    if (++task.errorsTold > 1) fail(`onTaskError is told of ${name} twice`)
+    if (task.state === 'done' && !task.isAborted) fail(`onTaskError is told of ${name}, which has ended well`)
+    return act(setting.onTaskError as 'ends', `onTaskError for ${name}`, task.invocation)
+  }
+  const options = { ...setting.options, ...(setting.onTaskError && { onTaskError }) }
+
+  let hookRuns = 0
+  const hook = () => {
+    hookRuns++
+    say('   the shutdown hook runs')
+    if (!isEnding) fail('the shutdown hook runs before the end')
+    if (hookRuns > 1) fail('the shutdown hook runs twice')
+    const early = tasks.find(
+      task => (task.state === 'waiting' || task.state === 'running') && !task.isAtEnd && isOwed(task) && !isTold(task),
+    )
+    if (early) fail(`the shutdown hook runs before ${early.label}`)
+    return act(setting.hook as 'ends', 'the shutdown hook')
+  }
+
+  const handedOff = {
+    run(_log: unknown, deadline: number, _isLast: boolean, { requestId }: { requestId?: string } = {}) {
+      const owners = invocations.filter(({ piecesWaiting }) => piecesWaiting > 0)
+      if (owners.length === 0) return undefined
+      for (const owner of owners) owner.piecesWaiting = 0
+      if (isAsleep()) fail('handed-off work runs in frozen time')
+      if (setting.companion === 'layer' && !companionDied) fail('handed-off work runs here and not in the layer')
+      const of = invocations.filter(invocation => invocation.requestId === requestId)
+      if (of.length > 0 && !isEnding && !companionDied) {
+        const isAnswered = of.some(invocation => invocation.posted || isBrokenOff(invocation))
+        if (isHeldAfter() && !isAnswered) fail('handed-off work runs before its answer')
+        const last = Math.max(...of.map(invocation => start + invocation.deadline - 250))
+        if (deadline > last + 1) fail('handed-off work is given too much time')
+      }
+      return untilEnded('handed-off work', setting.tasks === 'hang', of.at(-1))
+    },
+  }
+  if (setting.handsOff) global[HANDED_OFF] = handedOff
+
   const core = load({
     process: fakeProcess,
     globalThis: global,
@@ -468,6 +580,7 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
     ...fakeTimers,
     require: id => fakeProcess.getBuiltinModule(id.startsWith('node:') ? id : `node:${id}`),
   })
+  if (setting.hook) core.onShutdown(hook, { name: 'hook' })
   let beginning: Invocation | undefined
   const untilFinished = (invocation: Invocation): Promise<unknown> =>
     new Promise((resolve, reject) => {
@@ -485,15 +598,15 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
   }
   const plain = core.withPostInvoke(
     (_event: unknown, second: any, third: any) => handle(typeof second.write === 'function' ? third : second),
-    setting.options,
+    options,
   )
   const withMiddy = core
     .middy()
-    .use(core.postInvoke(setting.options))
+    .use(core.postInvoke(options))
     .handler((_event: unknown, context: any) => handle(context))
   const early = core
     .middy()
-    .use(core.postInvoke(setting.options))
+    .use(core.postInvoke(options))
     .before((request: any) => {
       const invocation = beginning as Invocation
       invocation.defer = request.context.defer
@@ -531,6 +644,7 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
       isCutShort: false,
       turnsIdle: 0,
       turnsToPost: 0,
+      piecesWaiting: 0,
     }
     invocations.push(invocation)
     beginning = invocation
@@ -546,6 +660,9 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
       invocation,
       on,
       runs: 0,
+      errorsTold: 0,
+      isAtEnd: isEnding,
+      isTooLate: invocation.isLetGo,
       state: 'waiting',
       isAborted: false,
       isPromise: kind === 'a promise',
@@ -567,7 +684,7 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
     const run = (given: { signal: AbortSignal }): unknown => {
       task.runs++
       say(`   ${task.label} runs`)
-      if (isFrozen) fail(`${task.label} runs in frozen time`)
+      if (isAsleep()) fail(`${task.label} runs in frozen time`)
       // With SIGTERM no answer is to be had any more.
       if (isHeldAfter() && !invocation.posted && !isEnding && !isBrokenOff(invocation) && !companionDied)
         fail(`${task.label} runs before its answer`)
@@ -613,8 +730,19 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
 
   // --- Time that stands still
 
-  let isFrozen = false
   const mayFreeze = () => open().length === 0 && invocations.length > 0 && !isSideBySide
+  /**
+   * The runtime and the companion have asked for what comes next: Lambda may freeze the environment at any moment, and whatever
+   * the process still does may be seen an hour later. Time that was up for is none of ours.
+   */
+  const isAsleep = () =>
+    !isSideBySide &&
+    isHeldAfter() &&
+    !companionDied &&
+    !isEnding &&
+    invocations.length > 0 &&
+    !companion.isHolding &&
+    invocations.every(({ isRuntimeDone, isLetGo }) => isRuntimeDone && !isLetGo)
 
   /** The environment is let go when the runtime and the companion have asked for what comes next. */
   const lookForRelease = () => {
@@ -627,6 +755,11 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
         task => (task.state === 'waiting' || task.state === 'running') && isOwed(task) && !isTold(task),
       )
       if (unfinished.length > 0) fail(`let go with ${unfinished[0]?.label} unfinished, of which nobody has told`)
+      if (isWaitedForIn(invocation)) fail(`let go while ${waits[0]?.what} is not over`)
+      const isInTime = now < invocation.deadline - 250
+      if (setting.companion !== 'layer' && setting.client !== 'silent' && isInTime && invocation.piecesWaiting > 0) {
+        fail('let go with handed-off work that waits')
+      }
     }
   }
   let companionDied = false
@@ -636,14 +769,20 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
 
   const check = () => {
     for (const done of whenTurned.splice(0)) done()
-    for (const task of tasks) if (task.runs > 1) fail(`${task.label} has run twice`)
+    for (const task of tasks) {
+      if (task.runs > 1) fail(`${task.label} has run twice`)
+      if (setting.onTaskError && failures.has(task.label) && task.errorsTold !== 1) {
+        fail(`onTaskError is told of ${task.label} ${task.errorsTold} times`)
+      }
+    }
     if (isGone) return
     for (const invocation of open()) {
       if (invocation.handler !== 'running' && !invocation.posted && isHeldAfter() && invocation.stream === 'none') {
         if (invocation.turnsToPost > MOST_TURNS) fail(`the answer of invocation ${invocation.number} waits`)
       }
       const owes = tasks.some(({ state }) => state === 'waiting' || state === 'running')
-      if (owes || !invocation.posted) invocation.turnsIdle = 0
+      const mayWait = waits.length > 0 && now < invocation.deadline - RELEASE_MARGIN_MS
+      if (owes || mayWait || !invocation.posted) invocation.turnsIdle = 0
       if (invocation.turnsIdle > MOST_TURNS && !companion.isStuck && !companionDied) {
         fail(`invocation ${invocation.number} is held with nothing left to do`)
       }
@@ -653,6 +792,10 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
   /** With nothing open and nothing carried over, nothing may be left in the process. */
   const checkNothingKept = () => {
     if (invocations.some(({ stream }) => stream === 'under way')) return
+    // Of what hangs the time limit may be left.
+    const isLimited =
+      invocations.some(({ deadline }) => now < deadline) || [...timers.values()].some(({ at }) => at <= now + 1)
+    if (waits.some(({ hangs }) => !hangs || isLimited)) return
     if (isGone || isEnding || open().length > 0 || immediates.length > 0 || companion.isStuck) return
     if (tasks.some(({ state, label }) => (state === 'waiting' || state === 'running') && !named.has(label))) return
     // The one that looks whether a function is about to time out waits for the next invocation.
@@ -699,6 +842,15 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
         if (isNew) {
           acts.push([`throw ${number}`, () => end(new Error(`of invocation ${number}`))])
           if (invocation.tasks.length < 3) {
+            if (setting.handsOff && invocation.piecesWaiting === 0) {
+              acts.push([
+                `hand off ${number}`,
+                () => {
+                  say(`   work is handed off in invocation ${number}`)
+                  invocation.piecesWaiting++
+                },
+              ])
+            }
             for (const kind of deferKinds) {
               acts.push([`defer ${number} ${kind}`, () => invocation.inContext?.(() => deferTask(invocation, kind))])
             }
@@ -737,6 +889,7 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
       acts.push([`end ${task.label}`, () => task.end?.()])
       if (isNew) acts.push([`fail ${task.label}`, () => task.end?.(new Error('failed by the test'))])
     }
+    for (const wait of waits) if (!wait.hangs) acts.push([`finish ${wait.what}`, () => wait.end?.()])
     if (immediates.length > 0) acts.push(['turn', turn])
     if (isNew) {
       const next = Math.min(...[...timers.values()].map(({ at }) => at), companion.isHolding ? companion.cap : Infinity)
@@ -751,7 +904,7 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
           },
         ])
       }
-      if (mayFreeze() && !isFrozen) acts.push(['freeze', freeze])
+      if (mayFreeze()) acts.push(['freeze', freeze])
       if (companion.isThere && open().length > 0) {
         rare.push([
           'companion dies',
@@ -794,11 +947,11 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
     return { common: acts, rare }
   }
 
-  const freeze = () => {
+  /** Lambda freezes some time after it may: what the process would do until then is done. */
+  const freeze = async () => {
+    for (let turns = 0; turns < 3; turns++) await turn()
     say('-- frozen, for an hour')
-    isFrozen = true
     now += 3_600_000
-    isFrozen = false
     say('-- thawed')
   }
   const killProcess = () => {
@@ -859,11 +1012,22 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
         endProcess('the environment is over')
       }
     }
+    if (
+      setting.hook &&
+      setting.options.shutdown !== false &&
+      hasEndedItself &&
+      !companionDied &&
+      hookRuns === 0 &&
+      !notRun
+    ) {
+      fail('the shutdown hook has not run')
+    }
     // Carried over is named, in case the environment never runs again.
     const excused = (task: Task) =>
       carriedOver.has(task.label) ||
       (lateNamed.has(task.label) && !named.has(task.label)) || // by the companion, as time was up
       !hasWitness ||
+      task.isTooLate ||
       companionDied ||
       isSideBySide ||
       setting.companion === 'off' ||
@@ -871,7 +1035,8 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
     for (const task of tasks) {
       const times = named.get(task.label) ?? 0
       const isLateSigterm = isSideBySide && isEnding // the main thread ends it
-      if (task.state === 'done' && times > 0 && !task.isAborted && !task.isPromise && !isLateSigterm)
+      const mayEndLate = isLateSigterm || namedAtEnd.has(task.label)
+      if (task.state === 'done' && times > 0 && !task.isAborted && !task.isPromise && !mayEndLate)
         fail(`${task.label} has ended well and is named`)
       if (task.state === 'failed' && times !== 1 && !excused(task))
         fail(`${task.label} has failed and is named ${times} times`)
@@ -896,6 +1061,9 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
       +companion.isStuck,
       +isGone,
       +isEnding,
+      waits.length,
+      hookRuns,
+      ...invocations.map(({ piecesWaiting }) => piecesWaiting),
     ].join(' ')
 
   await settle()

@@ -18,23 +18,31 @@ export const places = [
   ['silent', 'off'],
 ] as const
 
+const ends = fc.constantFrom('ends', 'throws', 'takes time', 'hangs')
+
 const settings: fc.Arbitrary<Setting> = fc
-  .record({
-    place: fc.constantFrom(...places),
-    wrapper: fc.constantFrom('plain', 'Middy'),
-    tasks: fc.constantFrom('end', 'hang'),
-    options: fc.record(
-      {
-        order: fc.constantFrom('lifo', 'fifo'),
-        concurrency: fc.constantFrom(1, 2),
-        onDeadline: fc.constantFrom('carry', 'drop'),
-        taskTimeout: fc.constantFrom(500, 10_000),
-        withoutCompanion: fc.constantFrom('await', 'detach'),
-        shutdown: fc.boolean(),
-      },
-      { requiredKeys: [] },
-    ),
-  })
+  .record(
+    {
+      place: fc.constantFrom(...places),
+      wrapper: fc.constantFrom('plain', 'Middy'),
+      tasks: fc.constantFrom('end', 'hang'),
+      options: fc.record(
+        {
+          order: fc.constantFrom('lifo', 'fifo'),
+          concurrency: fc.constantFrom(1, 2),
+          onDeadline: fc.constantFrom('carry', 'drop'),
+          taskTimeout: fc.constantFrom(500, 10_000),
+          withoutCompanion: fc.constantFrom('await', 'detach'),
+          shutdown: fc.boolean(),
+        },
+        { requiredKeys: [] },
+      ),
+      onTaskError: ends,
+      hook: ends,
+      handsOff: fc.boolean(),
+    },
+    { requiredKeys: ['place', 'wrapper', 'tasks', 'options'] },
+  )
   .map(({ place: [client, companion], ...rest }) => ({ client, companion, ...rest }))
 
 const MOST_CHOICES = 40
