@@ -1,10 +1,11 @@
 // Drives AWS's runtime interface emulator, a fork of Lambda's own supervisor, with a real runtime client in it. Against
 // Lambda it answers only at the end of an invocation, never freezes the environment and streams nothing. It does tell
 // in its log, request by request, what Lambda's APIs were asked and when.
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
+import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -36,6 +37,8 @@ export type EmulatorOptions = {
   /** Default: that of the emulator's own tests. */
   taskRoot?: string
   environment?: Record<string, string>
+  /** Managed Instances, with so many worker threads: the emulator has a supervisor of its own for them. */
+  workers?: number
 }
 
 export type Answer = { statusCode: number; body: any }
@@ -52,6 +55,8 @@ export const startEmulator = async (options: EmulatorOptions): Promise<Emulator>
   const [port, runtimeApiPort] = await freePorts()
   const emulator = new Emulator(start(options, port, runtimeApiPort), port)
   await emulator.listening()
+  // An instance is initialised before it is invoked. Each worker has loaded the function when it asks for an invocation.
+  if (options.workers) await emulator.asked(options.workers)
   return emulator
 }
 
@@ -78,12 +83,21 @@ export class Emulator {
   async listening(): Promise<void> {
     const deadline = Date.now() + START_MS
     // Its HTTP server opens last, without a word in the log.
-    while (!this.log.includes('Runtime API Server listening') || !(await isListening(this.#port))) {
+    while (!/Runtime API Server listening|RIE server started/.test(this.log) || !(await isListening(this.#port))) {
       if (this.#hasEnded || Date.now() > deadline) {
         this.kill()
         await this.#ended
         throw this.#error('does not listen')
       }
+      await sleep(20)
+    }
+  }
+
+  /** Until the runtime has asked for an invocation so often. */
+  async asked(times: number): Promise<void> {
+    const deadline = Date.now() + START_MS
+    while (this.log.split('url=/2018-06-01/runtime/invocation/next').length <= times) {
+      if (this.#hasEnded || Date.now() > deadline) throw this.#error('has no runtime')
       await sleep(20)
     }
   }
@@ -115,7 +129,12 @@ export class Emulator {
 
   /** The programs that run in it, the emulator's own apart. */
   get programs(): string[] {
-    return descendantsOf(this.#emulatorPid).map(programOf).sort()
+    return this.pids.map(programOf).sort()
+  }
+
+  /** The processes in it. */
+  get pids(): number[] {
+    return descendantsOf(this.#emulatorPid)
   }
 
   /** Who registered as an extension, and for which events. */
@@ -201,6 +220,7 @@ const start = (
       ? runtimeClients[runtimeClient]
       : { ...runtimeClients['RIC 4'], main: runtimeClient.file }
   const node = client.node ? installed(client.node) : process.execPath
+  const { workers } = options
   const { opt = layer ? join(root, 'dist', 'layer') : '', taskRoot = join(root, 'test', 'fixtures', 'rie') } = options
   return spawn(
     'unshare',
@@ -210,14 +230,20 @@ const start = (
       ...(process.getuid?.() === 0 ? [] : ['--map-root-user']),
       ...['--mount', '--pid', '--kill-child', 'sh', '-c'],
       // One pipe for its log (standard error) and the standard output of all: in the order in which they wrote.
-      'if [ "$1" ]; then mount --bind "$1" /opt; else mount -t tmpfs none /opt; fi && shift && exec "$@" 2>&1',
+      [
+        'if [ "$1" ]; then mount --bind "$1" /opt; else mount -t tmpfs none /opt; fi',
+        'if [ "$2" ]; then mount -t tmpfs none /var && mkdir /var/task; fi', // where it starts the runtime of an instance
+        'shift 2',
+        'exec "$@" 2>&1',
+      ].join(' && '),
       'sh',
-      opt,
+      workers ? withBootstrap(opt, [node, resolve(installed(client.folder), client.main), handler], taskRoot) : opt,
+      workers ? 'managed' : '',
       installed('POST_INVOKE_TEST_RIE'),
       ...['--log-level', 'debug'],
       ...['--runtime-interface-emulator-address', `127.0.0.1:${port}`],
       ...['--runtime-api-address', `127.0.0.1:${runtimeApiPort}`],
-      ...[node, resolve(installed(client.folder), client.main), handler],
+      ...(workers ? [] : [node, resolve(installed(client.folder), client.main), handler]),
     ],
     {
       cwd: taskRoot,
@@ -227,11 +253,37 @@ const start = (
         LAMBDA_TASK_ROOT: taskRoot,
         AWS_EXECUTION_ENV: `AWS_Lambda_${client.runtime}`,
         AWS_LAMBDA_FUNCTION_TIMEOUT: '10',
+        ...(workers && {
+          AWS_LAMBDA_MAX_CONCURRENCY: String(4 * workers),
+          AWS_LAMBDA_NODEJS_WORKER_COUNT: String(workers),
+          AWS_LAMBDA_LOG_FORMAT: 'Text',
+          _HANDLER: handler,
+        }),
         ...environment,
       },
       stdio: ['ignore', 'pipe', 'pipe'], // what still comes on the second are errors of unshare and mount
     },
   )
+}
+
+/**
+ * For Managed Instances it starts /opt/bootstrap, with LAMBDA_TASK_ROOT=/var/task and without AWS_EXECUTION_ENV.
+ *
+ * @returns a copy of the folder that has one.
+ */
+const withBootstrap = (opt: string, command: string[], taskRoot: string): string => {
+  const folder = mkdtempSync(join(tmpdir(), 'post-invoke-opt-'))
+  chmodSync(folder, 0o755) // it runs them as another user
+  if (opt) execFileSync('cp', ['-a', `${opt}/.`, folder])
+  const lines = [
+    '#!/bin/sh',
+    `cd '${taskRoot}'`,
+    `export LAMBDA_TASK_ROOT='${taskRoot}' AWS_EXECUTION_ENV=AWS_Lambda_nodejs24.x`,
+    `exec ${command.map(word => `'${word}'`).join(' ')}`,
+  ]
+  writeFileSync(join(folder, 'bootstrap'), `${lines.join('\n')}\n`, { mode: 0o755 })
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+  return folder
 }
 
 const installed = (variable: string): string => {
