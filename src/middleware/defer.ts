@@ -44,7 +44,7 @@ export const defer: Defer = (task: Task, options?: DeferOptions) => {
  * waitUntil(metrics.count('orders')) // or what a library does with it: new PostHog(key, { waitUntil })
  * ```
  */
-export function waitUntil(promise: Promise<unknown>): void {
+export const waitUntil = (promise: Promise<unknown>): void => {
   const { log, current } = functionProcess()
   const invocation = current()
   if (invocation) waitUntilIn(invocation, promise)

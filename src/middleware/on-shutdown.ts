@@ -78,11 +78,11 @@ export const onShutdown = (hook: ShutdownHook, options?: OnShutdownOptions): (()
  *   })
  * ```
  */
-export function resource<Resource>(
+export const resource = <Resource>(
   create: () => Resource,
   dispose?: (resource: Awaited<Resource>) => unknown,
   options?: OnShutdownOptions,
-): () => Resource {
+): (() => Resource) => {
   if (typeof create !== 'function') {
     throw invalidHook(`Expected a function that makes the resource, got ${describe(create)}.`, create)
   }

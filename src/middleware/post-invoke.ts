@@ -24,7 +24,7 @@ import { OPENED, type OpenedInvocation } from './process.ts'
  *   })
  * ```
  */
-function postInvoke(options?: Options): middy.MiddlewareObj<unknown, any, Error, Context> {
+const postInvoke = (options?: Options): middy.MiddlewareObj<unknown, any, Error, Context> => {
   const open = createOpener(options)
 
   function postInvokeMiddlewareBefore(request: Request): void {

@@ -326,7 +326,7 @@ function isChildProcess(isMainThread: boolean): boolean {
   const { POST_INVOKE_PID, AWS_EXECUTION_ENV, AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA } = process.env
   if ((POST_INVOKE_PID ?? String(process.pid)) !== String(process.pid)) return true
   const hasClient = isRic3() || isRic4() || AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA !== undefined
-  return isMainThread && !hasClient && /^AWS_Lambda_nodejs/.test(AWS_EXECUTION_ENV ?? '')
+  return isMainThread && !hasClient && AWS_EXECUTION_ENV?.startsWith('AWS_Lambda_nodejs') === true
 }
 if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) process.env.POST_INVOKE_PID ??= String(process.pid)
 
