@@ -2,7 +2,7 @@
 // the environment. https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown
 import { builtIn } from '../built-in.ts'
 import { PostInvokeError, quote } from '../errors.ts'
-import { writeSynchronously } from '../log.ts'
+import { type Log, writeSynchronously } from '../log.ts'
 import { trace } from './channels.ts'
 import { type Companion, registerForSigterm } from './companion.ts'
 import { ABORT_GRACE_MS } from './deferred-task.ts'
