@@ -19,9 +19,10 @@ export type Companion = {
   holds(isGated: boolean): boolean
   /**
    * @param deadline - The function's, in milliseconds since the epoch.
+   * @param tenantId - Of the request, for the log, where the function isolates tenants.
    * @returns `undefined` for the gate and without a companion: there is no process to write to.
    */
-  invocation(requestId: string, deadline: () => number): HeldInvocation | undefined
+  invocation(requestId: string, deadline: () => number, tenantId?: string): HeldInvocation | undefined
   /** This function hands work off. */
   expectHandedOff(): void
 }
@@ -178,7 +179,7 @@ function tellingBy(pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
     isTheLayer: isLayer,
     holds: () => !pipe.isBroken(),
     expectHandedOff: () => isLayer && pipe.write('work\n'),
-    invocation(requestId, deadline) {
+    invocation(requestId, deadline, tenantId) {
       let number: number | undefined
       // In the order of their lines, not of their beginnings: what is not above the last number released is ignored.
       const itsNumber = () => {
@@ -190,7 +191,7 @@ function tellingBy(pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
         wouldLose(tasks, list) {
           if (author > order) return
           author = order
-          const fields = { requestId, tasks }
+          const fields = { requestId, ...(tenantId !== undefined && { tenantId }), tasks }
           lastWords(
             list &&
               line(`the function's process ended in the middle of request ${requestId}; unfinished: ${list}`, fields) +

@@ -259,7 +259,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
       remainingTime: remainingTimeOf(facts),
       isHeld,
       isGated: isGated && companion.isGate,
-      companion: (deadline: () => number) => companion.invocation(requestId, deadline),
+      companion: (deadline: () => number) => companion.invocation(requestId, deadline, facts.tenantId),
     }
     const invocation = createInvocation(request, start, options, host)
     // The same id again, of a retry, while the tasks of the failed one are still under way: these are named all the same.

@@ -46,4 +46,14 @@ describe.each(['ric3', 'ric4'] as const)('a process killed in the middle of a ta
     },
     60_000 + deaths * 5_000,
   )
+
+  it.each(['layer', 'internal'] as const)('%s: with its tenant', async companion => {
+    const environment = { AWS_LAMBDA_LOG_FORMAT: 'JSON' }
+    const run = await startRun({ client: realClient(kind), companion, handler: 'tenant.handler', environment })
+    await using _sandbox = run.sandbox
+    const { requestId } = await run.invoke({ tenantId: 'blue' })
+    const lines = () => run.logged("the function's process ended in the middle of request")
+    await eventually(() => lines().length > 0, 'the lost task is named')
+    expect(lines().map(line => JSON.parse(line))).toMatchObject([{ requestId, tenantId: 'blue', tasks: ['lost'] }])
+  })
 })

@@ -58,8 +58,8 @@ const attachLayer = () => {
     .mockImplementation(path => path === '/opt/extensions/post-invoke' || existsSync(path))
 }
 
-const tell = (companion: Companion, requestId: string, deadline = 1_234.5) => {
-  const invocation = companion.invocation(requestId, () => deadline)
+const tell = (companion: Companion, requestId: string, deadline = 1_234.5, tenantId?: string) => {
+  const invocation = companion.invocation(requestId, () => deadline, tenantId)
   if (!invocation) throw new Error('It need be told nothing')
   return invocation
 }
@@ -198,10 +198,13 @@ middy-post-invoke: released request r1 before its deadline; unfinished: "mail", 
     expect(log.lines).toEqual([])
   })
 
-  it('finds them as JSON that lacks only the time, where the log is', () => {
+  it.each([
+    ['', undefined],
+    [', with the tenant', 'blue'],
+  ])('finds them as JSON that lacks only the time, where the log is%s', (_, tenantId) => {
     process.env.AWS_LAMBDA_LOG_FORMAT = 'JSON'
     const reader = startLayer()
-    tell(choose().companion, 'r1').wouldLose(['mail'], '"mail"')
+    tell(choose().companion, 'r1', 0, tenantId).wouldLose(['mail'], '"mail"')
     const lines = reader.lastWords().split('\n')
     expect(lines).toHaveLength(3)
     for (const line of lines.slice(0, 2)) {
@@ -209,6 +212,7 @@ middy-post-invoke: released request r1 before its deadline; unfinished: "mail", 
         level: 'ERROR',
         message: expect.stringMatching(/^middy-post-invoke: .* request r1.*; unfinished: "mail"$/),
         requestId: 'r1',
+        ...(tenantId && { tenantId }),
         tasks: ['mail'],
       })
     }
