@@ -19,7 +19,7 @@ resource "aws_lambda_layer_version" "this" {
   description              = "middy-post-invoke ${local.version}"
   filename                 = local.zip
   source_code_hash         = filebase64sha256(local.zip)
-  compatible_runtimes      = ["nodejs22.x", "nodejs24.x"]
+  compatible_runtimes      = var.compatible_runtimes
   compatible_architectures = ["x86_64", "arm64"]
   skip_destroy             = var.keep_versions
 }

@@ -4,7 +4,14 @@
  * @packageDocumentation
  */
 import { fileURLToPath } from 'node:url'
-import { Architecture, Code, type Function as LambdaFunction, LayerVersion, Runtime } from 'aws-cdk-lib/aws-lambda'
+import {
+  Architecture,
+  Code,
+  type Function as LambdaFunction,
+  LayerVersion,
+  Runtime,
+  RuntimeFamily,
+} from 'aws-cdk-lib/aws-lambda'
 import type { Construct } from 'constructs'
 import { version } from '../version.ts'
 
@@ -13,6 +20,10 @@ export type PostInvokeLayerProps = {
   /** Its name in the account and region. Default: one that CloudFormation makes. */
   readonly layerVersionName?: string
 }
+
+/** The CDK attaches a layer to no function of a runtime that it is not for, and has no name for one in preview. */
+const nodejs26 =
+  Runtime.ALL.find(({ name }) => name === 'nodejs26.x') ?? new Runtime('nodejs26.x', RuntimeFamily.NODEJS)
 
 /**
  * The layer of this package, published with the stack: the same version as the middleware that the function bundles. In a
@@ -24,7 +35,7 @@ export class PostInvokeLayer extends LayerVersion {
       ...props,
       code: Code.fromAsset(fileURLToPath(new URL('../layer.zip', import.meta.url))),
       description: `middy-post-invoke ${version}`,
-      compatibleRuntimes: [Runtime.NODEJS_22_X, Runtime.NODEJS_24_X],
+      compatibleRuntimes: [Runtime.NODEJS_22_X, Runtime.NODEJS_24_X, nodejs26],
       compatibleArchitectures: [Architecture.X86_64, Architecture.ARM_64],
     })
   }

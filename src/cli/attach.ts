@@ -16,7 +16,7 @@ const layerVersion = (archive: string, zip: string) => `{
   layerName: 'middy-post-invoke',
   description: ${typescript(description)},
   code: new ${archive}(${typescript(zip)}),
-  compatibleRuntimes: ['nodejs22.x', 'nodejs24.x'],
+  compatibleRuntimes: ['nodejs22.x', 'nodejs24.x'], // and 'nodejs26.x', where your version of the AWS provider takes it
   compatibleArchitectures: ['x86_64', 'arm64'],
 }`
 
@@ -95,7 +95,7 @@ resource "aws_lambda_layer_version" "post_invoke" {
   description              = ${hcl(description)}
   filename                 = ${hcl(zip)}
   source_code_hash         = filebase64sha256(${hcl(zip)})
-  compatible_runtimes      = ["nodejs22.x", "nodejs24.x"]
+  compatible_runtimes      = ["nodejs22.x", "nodejs24.x"] # and "nodejs26.x", where your version of the provider takes it
   compatible_architectures = ["x86_64", "arm64"]
 }
 

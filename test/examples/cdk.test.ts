@@ -53,20 +53,21 @@ describe('examples/cdk', () => {
   it('does not attach the layer to an image, nor to another runtime', async () => {
     const script = `
       import { App, Stack } from 'aws-cdk-lib'
-      import { Code, DockerImageCode, DockerImageFunction, Function, InlineCode, Runtime } from 'aws-cdk-lib/aws-lambda'
+      import { Code, DockerImageCode, DockerImageFunction, Function, InlineCode, Runtime, RuntimeFamily } from 'aws-cdk-lib/aws-lambda'
       import { PostInvokeLayer } from 'middy-post-invoke/cdk'
       const stack = new Stack(new App(), 'Stack')
       const layer = new PostInvokeLayer(stack, 'Layer', { layerVersionName: 'mine' })
       const functions = {
         python: new Function(stack, 'Python', { runtime: Runtime.PYTHON_3_13, handler: 'a.b', code: Code.fromInline('1') }),
         node: new Function(stack, 'Node', { runtime: Runtime.NODEJS_24_X, handler: 'a.b', code: Code.fromInline('1') }),
+        preview: new Function(stack, 'Preview', { runtime: new Runtime('nodejs26.x', RuntimeFamily.NODEJS), handler: 'a.b', code: Code.fromCfnParameters() }),
         image: new DockerImageFunction(stack, 'Image', { code: DockerImageCode.fromEcr({ repositoryName: 'x', repositoryArn: 'arn:aws:ecr:x:1:repository/x', grantPull() {}, repositoryUriForTagOrDigest: () => 'x', grant() {} }) }),
       }
       for (const [name, target] of Object.entries(functions)) {
         try { console.log(name, layer.attach(target) === layer) } catch (error) { console.log(name, 'throws') }
       }`
     const printed = await cdk.succeed('node', ['--preserve-symlinks', '--input-type=module', '--eval', script])
-    expect(printed).toBe('python throws\nnode true\nimage throws\n')
+    expect(printed).toBe('python throws\nnode true\npreview true\nimage throws\n')
   })
 
   describeDeployment(
