@@ -2,7 +2,7 @@
 // only writes down what it is told.
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { version } from '../../src/version.ts'
 import { type Ended, root, run } from '../package/packed.ts'
@@ -146,5 +146,40 @@ describe('scripts/publish-layer.sh', () => {
     expect(stderr).toContain(message)
     expect(calls).toHaveLength(count)
     expect(names(calls)).not.toContain('lambda publish-layer-version')
+  })
+})
+
+describe('scripts/try-middy.sh', () => {
+  /** It writes down what it is told, and knows these versions. */
+  const tryMiddy = async (versions: readonly string[], ...args: string[]) => {
+    const calls = join(folder, 'npm-calls')
+    writeFileSync(calls, '')
+    const npm = `#!/bin/bash\nprintf '%s\\n' "$*" >>${calls}\n[[ $1 != view ]] || echo '${JSON.stringify(versions)}'\n`
+    writeFileSync(join(folder, 'npm'), npm, { mode: 0o755 })
+    const path = [folder, dirname(process.execPath), process.env.PATH].join(delimiter)
+    const { code, stdout } = await run('bash', [join(root, 'scripts/try-middy.sh'), ...args], { env: { PATH: path } })
+    return { code, stdout, calls: readFileSync(calls, 'utf8').split('\n').filter(Boolean) }
+  }
+
+  it('does nothing where there is none above those that the package takes', async () => {
+    const { code, stdout, calls } = await tryMiddy(['6.4.5', '7.3.0', '7.9.2'])
+    expect({ code, stdout, calls }).toEqual({
+      code: 0,
+      stdout: 'There is no newer Middy.\n',
+      calls: ['view @middy/core versions --json'],
+    })
+  })
+
+  it.each([
+    ['the newest, a prerelease', ['7.9.2', '8.0.0-alpha.1', '8.0.0-alpha.2'], [], '8.0.0-alpha.2'],
+    ['the one that is named', [], ['8.0.0-alpha.1'], '8.0.0-alpha.1'],
+  ])('runs the suites with %s', async (_, versions, args, expected) => {
+    const { code, stdout, calls } = await tryMiddy(versions, ...args)
+    expect({ code, stdout }).toEqual({ code: 0, stdout: `Middy ${expected}\n` })
+    expect(calls.slice(-3)).toEqual([
+      `install --no-save --legacy-peer-deps --ignore-scripts @middy/core@${expected} @middy/util@${expected}`,
+      'run build',
+      'run jest -- --selectProjects unit sandbox companions',
+    ])
   })
 })
