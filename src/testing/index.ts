@@ -271,7 +271,8 @@ const allUnderWay = new Set<UnderWay>()
  * import { withDurableExecution } from '@aws/durable-execution-sdk-js'
  * import { durableExecutionPluginProvider } from 'middy-post-invoke/testing'
  *
- * const tested = withDurableExecution(durable, { plugins: [durableExecutionPluginProvider.createPlugin()] })
+ * const plugins = [durableExecutionPluginProvider.createPlugin()]
+ * const tested = withDurableExecution(async (order, context) => context.step(() => placeOrder(order)), { plugins })
  * ```
  */
 export const durableExecutionPluginProvider: DurablePluginProvider = durablePlugin(invocation => {

@@ -16,7 +16,7 @@ export type Project = {
   /** Runs to the end, with the project's own commands on the PATH. Any exit code is an answer. */
   run(command: string, args: readonly string[], environment?: NodeJS.ProcessEnv): Promise<Ended>
   /** The same, where anything but success is a failure of the test. @returns what was written. */
-  succeed(command: string, args: readonly string[], environment?: NodeJS.ProcessEnv): Promise<string>
+  succeed(command: string, args: readonly string[], environment?: NodeJS.ProcessEnv, timeout?: number): Promise<string>
   /** Runs a script of package.json. */
   npm(script: string): Promise<string>
 }
@@ -25,15 +25,15 @@ export const project = (name: string): Project => {
   const folder = join(root, 'examples', name)
   const own = join(folder, 'node_modules', '.bin')
   if (!existsSync(own)) throw missing(`examples/${name} is not installed`)
-  const options = (environment: NodeJS.ProcessEnv = {}) => ({
+  const options = (environment: NodeJS.ProcessEnv = {}, timeout = TOOL_MS) => ({
     cwd: folder,
     env: { ...process.env, PATH: `${own}:${dirname(process.execPath)}:${process.env.PATH}`, ...environment },
-    timeout: TOOL_MS,
+    timeout,
   })
   return {
     path: relative => join(folder, relative),
     run: (command, args, environment) => run(command, args, options(environment)),
-    succeed: (command, args, environment) => succeed(command, args, options(environment)),
+    succeed: (command, args, environment, timeout) => succeed(command, args, options(environment, timeout)),
     npm: script => succeed('npm', ['run', '--silent', script], options()),
   }
 }
