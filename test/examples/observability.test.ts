@@ -93,6 +93,37 @@ describeExample('examples/observability/powertools-metrics.ts', start => {
   })
 })
 
+describeExample('test/fixtures/observability/powertools-metrics-otherwise.ts', start => {
+  it('has what a task adds come with the next invocation', async () => {
+    const run = await start()
+    await using _sandbox = run.sandbox
+    const published = () =>
+      run.sandbox.logs.filter(({ text }) => text.includes('CloudWatchMetrics')).map(({ text }) => JSON.parse(text))
+    const order = { id: 'o1', mail: 'ann@example.org' }
+    expect(await run.invoke(order)).toMatchObject({ status: 'success', kind: 'response' })
+    await eventually(() => published().length === 1, 'the first invocation has published')
+    expect(await run.invoke(order)).toMatchObject({ status: 'success', kind: 'response' })
+    await eventually(() => published().length === 2, 'the second invocation has published')
+    expect(published().map(({ OrdersPlaced, MailsSent }) => [OrdersPlaced, MailsSent])).toEqual([
+      [1, undefined],
+      [1, 1],
+    ])
+  })
+})
+
+describeExample('test/fixtures/observability/opentelemetry-otherwise.ts', start => {
+  it('has exported nothing when the environment is let go', async () => {
+    // The processor's timer, which stands still with the environment, is not to ring on a busy machine either.
+    const run = await start({ OTEL_BSP_SCHEDULE_DELAY: '600000' })
+    await using _sandbox = run.sandbox
+    expect(await run.invoke({ id: 'o1', mail: 'ann@example.org' })).toMatchObject({
+      status: 'success',
+      kind: 'response',
+    })
+    expect((await run.invoke({ exported: true })).body()).toEqual([])
+  })
+})
+
 describeExample('test/fixtures/observability/opentelemetry.ts', start => {
   /** What had been exported when the invocation after this order began. */
   const spansOf = async (run: Run, order: unknown) => {
