@@ -157,7 +157,7 @@ describe('post-invoke doctor', () => {
     expect(checks.map(({ message }) => message)).toEqual(
       expect.arrayContaining(['template.yaml, F: nothing wrong', 'Companion: layer']),
     )
-    expect((await examine(folder, ['--timeout', '5'])).lines).toEqual(['problem timeout'])
+    expect((await examine(folder, ['--timeout', '8'])).lines).toEqual(['problem timeout'])
   })
 
   it('compares a layer that is a folder, file by file', async () => {

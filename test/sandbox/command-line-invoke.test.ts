@@ -118,7 +118,7 @@ describe('post-invoke invoke', () => {
     ['a handler', { fail: 'handler' }, [], 'the handler failed (RangeError): handler broke'],
     ['a task', { fail: 'task' }, [], 'task "mail" failed: Error: task broke'],
     ['its process', { fail: 'exit' }, [], "the function's process, or an extension, ended (Runtime.ExitError)"],
-    ['a task without end', { milliseconds: 60_000 }, ['--timeout', '0.6'], 'task "mail" abandoned: PostInvokeError'],
+    ['a task without end', { milliseconds: 60_000 }, ['--timeout', '2'], 'task "mail" abandoned: PostInvokeError'],
     ['a shutdown hook', {}, ['--env', 'HOOK=fail'], 'shutdown: hook "close" failed: Error: hook broke'],
   ])('ends with 1 when %s fails', async (_, event, args, message) => {
     const folder = makeProject({ 'handler.ts': handler })

@@ -99,7 +99,8 @@ describe('post-invoke invoke names all that went wrong', () => {
     ['--embedded', 'exits'],
     ['--layer', 'exits'],
   ])('with %s: tasks that were lost with a process that one %s', async (option, name) => {
-    const { code, run } = await json({ names: ['mail', 'audit', name] }, [option, '--runtime', 'nodejs24.x'])
+    const args = [option, '--runtime', 'nodejs24.x', '--timeout', '60'] // which a busy machine does not reach
+    const { code, run } = await json({ names: ['mail', 'audit', name] }, args)
     expect([code, run.invocations[0].status]).toEqual([1, 'crash'])
     expect(run.failures).toEqual(
       expect.arrayContaining(["the function's process, or an extension, ended", `task "${name}" did not end`]),
