@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are pieces of a bash script
 // The companion script, broken in one place each: lives that fc makes up have to show it, and to say what is wrong. So what
 // companion-script-lives.test.ts looks for is known to be found.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
