@@ -41,9 +41,12 @@ const breaks: Break[] = [
   ['no last words are said when the process is gone', LOGGED, '  say_last_words gone\n', '  words=x\n'],
   ['last words are said twice', LOGGED, '  [[ $words ]] && : >"$tasks"\n', ''],
   ['SIGTERM ends it', GONE, "trap '' TERM PIPE", "trap '' PIPE"],
-  ['of chunks the last one counts', NEVER, 'body+=', 'body='],
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is bash
+  ['of chunks the last one counts', NEVER, 'body+=${answer', 'body=${answer'],
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is bash
   ['numbers are not looked at', EARLY, '  [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 ]]\n', '  :\n'],
   ['it waits for ever for the rest of an answer', NEVER, '  patience=(-t 2)\n  read_bytes 16', '  read_bytes 16'],
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is bash
   ['names of headers are known in one case only', EARLY, "length=$'\\n'${head,,}", "length=$'\\n'$head"],
 ]
 

@@ -8,7 +8,7 @@ import fc from 'fast-check'
 import { type Break, bundleCore, type Load } from '../support/core-bundle.ts'
 import { type Setting, tell } from '../support/interleavings.ts'
 import { randomRuns } from '../support/random-runs.ts'
-import { explore, places } from '../support/random-stories.ts'
+import { type Extent, explore, places } from '../support/random-stories.ts'
 
 it('holds in stories at random', async () => {
   const load = await bundleCore()
@@ -79,7 +79,7 @@ describe(`holds in every story of ${DEPTH} steps`, () => {
 })
 
 /** Each breaks one thing that has to hold, and with what it shows. */
-const breaks: [what: string, shows: RegExp, how: Break][] = [
+const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
   [
     'a task runs twice',
     /has run twice/,
@@ -199,7 +199,7 @@ const breaks: [what: string, shows: RegExp, how: Break][] = [
     {
       file: 'middleware/invocation.ts',
       text: '    companion?.settle()\n',
-      by: "    companion?.settle()\n    if (state === 'carried') void drain({ ...ownTime, abortAt: Infinity, letGoAt: Infinity })\n",
+      by: "    companion?.settle()\n    if (state === 'carried') void turn().then(turn).then(() => drain({ ...ownTime, abortAt: Infinity, letGoAt: Infinity }))\n",
     },
   ],
   [
@@ -210,6 +210,7 @@ const breaks: [what: string, shows: RegExp, how: Break][] = [
       text: 'return callOnTaskError(task.entry, failure.error)',
       by: 'void callOnTaskError(task.entry, failure.error)',
     },
+    'all',
   ],
   [
     'onTaskError is told twice',
@@ -219,11 +220,13 @@ const breaks: [what: string, shows: RegExp, how: Break][] = [
       text: 'return callOnTaskError(task.entry, failure.error)',
       by: 'return callOnTaskError(task.entry, failure.error), callOnTaskError(task.entry, failure.error)',
     },
+    'all',
   ],
   [
     'handed-off work is not waited for',
     /let go while handed-off work is not over/,
     { file: 'middleware/invocation.ts', text: '        await handedOff\n', by: '' },
+    'all',
   ],
   [
     'handed-off work is given the whole of the time',
@@ -233,6 +236,7 @@ const breaks: [what: string, shows: RegExp, how: Break][] = [
       text: 'host.handedOff(invocation, Date.now() + time.abortAt - now())',
       by: 'host.handedOff(invocation, Date.now() + deadline - now())',
     },
+    'all',
   ],
   [
     'shutdown hooks run before the tasks',
@@ -242,6 +246,7 @@ const breaks: [what: string, shows: RegExp, how: Break][] = [
       text: 'await drainTasks(count',
       by: 'void drainTasks(count',
     },
+    'all',
   ],
   [
     'a shutdown hook stays after it has run',
@@ -251,11 +256,13 @@ const breaks: [what: string, shows: RegExp, how: Break][] = [
       text: 'if (left() > 0) await runner?.run(hook, left)',
       by: 'if (left() > 0) await runner?.run(hook, left).then(() => runner?.run(hook, left))',
     },
+    'all',
   ],
   [
     'what is deferred while hooks run is not named',
     /was never run and is named 0 times/,
     { file: 'middleware/process-end.ts', text: "logAll('the environment ends', log)", by: '' },
+    'all',
   ],
   [
     'without a drain nobody names what SIGTERM ends',
@@ -265,6 +272,7 @@ const breaks: [what: string, shows: RegExp, how: Break][] = [
       text: 'if (runtimeApi !== undefined && !companion.bringsSigterm) logAll',
       by: 'if (false) logAll',
     },
+    'all',
   ],
   [
     'what fails after the invocation is settled stays in the last words',
@@ -274,6 +282,7 @@ const breaks: [what: string, shows: RegExp, how: Break][] = [
       text: 'if (!companion || isLetGo ||',
       by: "if (!companion || state === 'settled' ||",
     },
+    'all',
   ],
   [
     'a process that exits says nothing',
@@ -285,13 +294,9 @@ const breaks: [what: string, shows: RegExp, how: Break][] = [
 describe('a broken package is noticed', () => {
   it.each(breaks)(
     '%s',
-    async (_, shows, how) => {
-      const { details } = await explore(await bundleCore(how), {
-        seed: 1,
-        runs: 25_000,
-        path: undefined,
-        limit: 120_000,
-      })
+    async (_, shows, how, extent = 'without hooks') => {
+      const runs = { seed: 1, runs: 25_000, path: undefined, limit: 120_000 }
+      const { details } = await explore(await bundleCore(how), runs, extent)
       expect(details.failed).toBe(true)
       expect((details.errorInstance as Error).message.split('\n')[0]).toMatch(shows)
     },

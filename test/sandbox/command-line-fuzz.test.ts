@@ -98,7 +98,7 @@ const limits = fc.oneof(
     arbitrary: fc.constantFrom(['--timeout'], ['--timeout', '0'], ['--timeout', 'x'], ['--timeout', '1e9']),
   },
 )
-const options: Record<string, fc.Arbitrary<string[]>> = {
+const options: Record<string, fc.Arbitrary<readonly string[]>> = {
   invoke: fc.oneof(
     fc.constantFrom(['--layer'], ['--embedded'], ['--freeze'], ['--json'], ['--no-bundle'], ['--nonsense']),
     fc.tuple(fc.constantFrom('--event', '-e', '--env-from'), fc.constantFrom(...paths)),
@@ -137,7 +137,7 @@ const calls = fc.constantFrom('invoke', 'doctor', 'template').chain(command =>
       .tuple(
         fc.constantFrom(...handlers),
         command === 'template' ? fc.constant(['--out', '-']) : limits,
-        fc.array(options[command] as fc.Arbitrary<string[]>, { maxLength: 2 }),
+        fc.array(options[command] as fc.Arbitrary<readonly string[]>, { maxLength: 2 }),
       )
       .map(([handler, always, more]) => [command, handler, ...always, ...more.flat()]),
     env: variables,

@@ -227,7 +227,7 @@ function optionsOf(source: string, type: string): string[] {
 function markdownFiles(folder: string): string[] {
   return readdirSync(join(root, folder), { withFileTypes: true }).flatMap(entry => {
     const path = join(folder, entry.name)
-    if (entry.isDirectory()) return /^(\.|node_modules$|dist$)/.test(entry.name) ? [] : markdownFiles(path)
+    if (entry.isDirectory()) return /^(\.|node_modules$|dist$|coverage$)/.test(entry.name) ? [] : markdownFiles(path)
     return entry.name.endsWith('.md') ? [path] : []
   })
 }

@@ -631,6 +631,13 @@ describe('a timeout', () => {
     expect(codes()).toEqual(['ERR_TASK_TIMEOUT'])
   })
 
+  it('is told of, and not the deadline, where the deadline comes before the task has cleaned up', async () => {
+    const { invocation, codes } = create({ facts: { remainingTime: 1_000 }, options: { deadlineMargin: 100 } })
+    invocation.defer(never, { timeout: 850 })
+    await leave(invocation)
+    expect(codes()).toEqual(['ERR_TASK_TIMEOUT'])
+  })
+
   it('is taskTimeout where the task names none', async () => {
     const { invocation, log } = create({ options: { taskTimeout: 70 } })
     invocation.defer(never, { name: 'by default' })
