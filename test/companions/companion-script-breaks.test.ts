@@ -41,7 +41,6 @@ const breaks: Break[] = [
   ['no last words are said when the process is gone', LOGGED, '  say_last_words gone\n', '  words=x\n'],
   ['last words are said twice', LOGGED, '  [[ $words ]] && : >"$tasks"\n', ''],
   ['SIGTERM ends it', GONE, "trap '' TERM PIPE", "trap '' PIPE"],
-  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is bash
   ['of chunks the last one counts', NEVER, 'body+=${answer', 'body=${answer'],
   // biome-ignore lint/suspicious/noTemplateCurlyInString: it is bash
   ['numbers are not looked at', EARLY, '  [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 ]]\n', '  :\n'],

@@ -207,8 +207,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /let go while onTaskError for t\d+ is not over|runs in frozen time/,
     {
       file: 'middleware/invocation.ts',
-      text: 'return callOnTaskError(task.entry, failure.error)',
-      by: 'void callOnTaskError(task.entry, failure.error)',
+      text: 'return callOnTaskError(task, failure.error)',
+      by: 'void callOnTaskError(task, failure.error)',
     },
     'all',
   ],
@@ -217,8 +217,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /onTaskError is told of t\d+ twice/,
     {
       file: 'middleware/invocation.ts',
-      text: 'return callOnTaskError(task.entry, failure.error)',
-      by: 'return callOnTaskError(task.entry, failure.error), callOnTaskError(task.entry, failure.error)',
+      text: 'return callOnTaskError(task, failure.error)',
+      by: 'return callOnTaskError(task, failure.error), callOnTaskError(task, failure.error)',
     },
     'all',
   ],
@@ -233,8 +233,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /handed-off work is given too much time/,
     {
       file: 'middleware/invocation.ts',
-      text: 'host.handedOff(invocation, Date.now() + time.abortAt - now())',
-      by: 'host.handedOff(invocation, Date.now() + deadline - now())',
+      text: 'host.handedOff(Date.now() + time.abortAt - now(), invocation)',
+      by: 'host.handedOff(Date.now() + deadline - now(), invocation)',
     },
     'all',
   ],
