@@ -1,5 +1,5 @@
 // Names what a function that is about to time out has deferred, where nobody is left to do it afterwards. One timer for all
-// invocations: to set one takes 10 µs, and that is before the answer.
+// invocations: later ones have later deadlines, and so set none before their answers.
 import type { Log } from '../log.ts'
 import { type Invocation, type InvocationHost, logUnfinished } from './invocation.ts'
 import { clearTimeout, now, timer } from './waits.ts'
