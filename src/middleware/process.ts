@@ -202,8 +202,8 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
       log.warnOnce('WARN_NO_CLIENT', 'this process has no runtime client')
     }
     const { context } = request
-    const facts = (context.awsRequestId === undefined && context.lambdaContext) || context
-    const { awsRequestId: requestId = '' } = facts
+    const facts = lambdaContextOf(context)
+    const requestId = facts.awsRequestId ?? context.awsRequestId ?? ''
     const joined = findOpen(requestId, context)
     joined?.open()
     const invocation = joined ?? create(request, facts, requestId, options)
@@ -304,7 +304,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
 }
 
 /** The one that a durable execution was given, where this is its own. */
-function lambdaContextOf(context: OpenRequest['context']): object {
+function lambdaContextOf(context: OpenRequest['context']): LambdaFacts {
   return typeof context.lambdaContext === 'object' && context.lambdaContext !== null ? context.lambdaContext : context
 }
 

@@ -837,3 +837,19 @@ describe('a second copy of this package, as bundlers make them', () => {
     expect(ran).toEqual(['r9'])
   })
 })
+
+it("has the deadline of Lambda's context in a durable execution, of which Middy copies only other parts", async () => {
+  let remaining: number | undefined
+  const handler = middy<any, any>()
+    .use(postInvoke())
+    .handler(async (_event, context) => {
+      context.defer(({ getRemainingTimeInMillis }) => {
+        remaining = getRemainingTimeInMillis()
+      })
+    })
+  const awsRequestId = 'r1'
+  const context = { awsRequestId, lambdaContext: { awsRequestId, getRemainingTimeInMillis: () => 60_000 } }
+  await handler({}, context as any)
+  await until(() => remaining !== undefined)
+  expect(remaining).toBeLessThanOrEqual(60_000)
+})
