@@ -61,7 +61,7 @@ describe('installed into an empty project', () => {
       ],
       ['createJobHandler'],
       ['SandboxError', 'createSandbox'],
-      ['TestingError', 'invoke', 'reset', 'send', 'shutdown'],
+      ['TestingError', 'durableExecutionPluginProvider', 'invoke', 'reset', 'send', 'shutdown'],
       expect.any(String),
     ])
   })

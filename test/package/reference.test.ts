@@ -42,6 +42,7 @@ const isSignature = (code: string) => /^(type \w+|\w+: |function \w+<)/.test(cod
 
 /** What samples leave out: what the function has anyway. */
 const GLOBALS = `
+import type { DurableExecutionHandler } from '@aws/durable-execution-sdk-js'
 import type { Context } from 'middy-post-invoke'
 import type { Sandbox } from 'middy-post-invoke/sandbox'
 import type * as shop from './shop.ts'
@@ -51,6 +52,7 @@ declare global {
   const context: Context
   const handler: (event: { body: string }, context: Context) => Promise<{ statusCode: number }>
   const sandbox: Sandbox
+  const durable: DurableExecutionHandler<unknown, unknown>
   const collector: URL
   const send: (options: { signal: AbortSignal }) => Promise<void>
   const keepForLater: () => void
