@@ -25,27 +25,18 @@ const breaks: Break[] = [
   ['it lets go long before the deadline', EARLY, 'margin=100 ', 'margin=599000 '],
   ['it lets go long after the deadline', NEVER, 'margin=100 ', 'margin=-60000 '],
   [
-    'a settled of an invocation that is over lets go',
-    EARLY,
-    '-gt $last ]] || { take_line; continue; }',
-    ']] || { take_line; continue; }',
-  ],
-  [
     'an event that was lost is not missed',
     EARLY,
     'then release settled; else limit_by_event; fi',
     'then release settled; else release settled; fi',
   ],
-  ['an event in step is not compared', EARLY, '[[ $event = *"\\"$start"* ]] || keep_in_step || continue', ''],
   ['no last words are said when time is up', LOGGED, '[[ $held ]] && say_last_words late', ''],
   ['no last words are said when the process is gone', LOGGED, '  say_last_words gone\n', '  words=x\n'],
   ['last words are said twice', LOGGED, '  [[ $words ]] && : >"$tasks"\n', ''],
   ['SIGTERM ends it', GONE, "trap '' TERM PIPE", "trap '' PIPE"],
   ['of chunks the last one counts', NEVER, 'body+=${answer', 'body=${answer'],
-  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is bash
   ['numbers are not looked at', EARLY, '  [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 ]]\n', '  :\n'],
-  ['it waits for ever for the rest of an answer', NEVER, '  patience=(-t 2)\n  read_bytes 16', '  read_bytes 16'],
-  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is bash
+  ['it waits for ever for the rest of an answer', NEVER, '[[ $identifier ]] && patience=(-t 2)', ':'],
   ['names of headers are known in one case only', EARLY, "length=$'\\n'${head,,}", "length=$'\\n'$head"],
 ]
 
