@@ -19,8 +19,8 @@
 #   work                    it hands work off: from now on the layer looks into the spool
 #   hold NUMBER DEADLINE    invocation NUMBER runs tasks after its response, until DEADLINE (milliseconds since the epoch)
 #   settled NUMBER START    nothing is left to do for invocation NUMBER, whose request id begins with START
-# End-of-file means that the process is gone, or takes no part. Nothing is read from the Extensions API before one of these
-# lines has come: an event that stays unread in its connection wakes nobody while the function answers. Only in the first
+# End-of-file means that the process is gone, or takes no part. Until one of these has come nothing is read from the Extensions
+# API: an event that stays unread in its connection wakes nobody while the function answers. Only in the first
 # seconds after a request does a timer look whether Lambda has refused it.
 # Over SOCKET one line goes back at the start: `ready`, or `failed REASON`.
 #
@@ -28,8 +28,8 @@
 # finished lines of log: the first for when that process is gone, the second for when time is up. In JSON they lack only
 # the time.
 #
-# bash runs each line as soon as it has read it, and Init waits for what stands first: the registration, and then the request for
-# the first event. So the functions that are needed later stand later.
+# bash runs each command as soon as it has read it, and Init waits for what stands first: the registration, and then the
+# request for the first event. So the functions that are needed later stand later.
 
 if ((BASH_VERSINFO[0] < 5)); then # before anything that an older bash cannot read
   message="bash 5.0 or later is needed, this is $BASH_VERSION"
@@ -49,20 +49,20 @@ host=${address%:*} port=${address##*:}
 pipe=${POST_INVOKE_FOLDER:-/tmp}/.middy-post-invoke-1-$port
 tasks=$pipe.tasks
 margin=100 # milliseconds: so long before the deadline the environment is released, or a good answer becomes a timeout
-expected=' ' # the invocation that is released by its settled alone: the next one. A space: none, for no field holds one
+expected=' ' # the number whose settled is answered by a request before its event is read. A space: none, no field holds one
 # only in the layer: begin
 # Nobody else's: there may be variables of these names in the function's environment.
 function_pid='' # that of the function's process, where it has started this one
 event=''        # what was read and not yet released
 pending=0       # how many requests for an event have not been answered
-block=''        # how much of an answer's head is read at once
-body_length=''  # and how long the last event was
+block=''        # how many bytes of the last event's head followed its first line. Empty after any other answer
+body_length=''  # and how long its body was
 present=''      # whether a function's process takes part
 watch=''        # whether it has said so
 held=''         # the number of the invocation that runs tasks
 last=0          # the number of the one released last
 limit=()        # the options by which `read` ends in time
-limit_end=''    # when it does, unless it is only to look whether Lambda has refused a request, made at second asked
+limit_end=''    # when they end the hold. Empty where they only have a refusal looked for, of a request made at second asked
 hands_off=''    # whether the function has said that it does
 identifier='' making='' never='' died='' worker='' has_complained=''
 # only in the layer: end
@@ -84,7 +84,7 @@ if ((!$#)); then
   if [[ $events && $pipe = /* ]]; then
     # Always a new one: whatever has the old one open, of an environment that is gone, shall not read these lines.
     [[ -e $pipe || -L $pipe ]] && command -p rm -f "$pipe"
-    # Beside this process, which goes on. It prints nothing if it can. As a job of bash it would cost half a megabyte.
+    # It runs while this process goes on, and prints nothing if it succeeds. As a job of bash it would cost half a megabyte.
     exec {making}< <(PATH=/usr/bin:/bin && exec mkfifo -m 600 "$pipe" 2>&1)
   fi
 fi
@@ -136,7 +136,7 @@ pause() { # SECONDS. Without a process for it: nobody ever writes to this socket
 
 connect() { # anew. Fails where nobody listens any more: on Lambda that never is
   local wait
-  pending=0 expected=' '
+  pending=0
   for wait in 0.02 0.1 0.5 1 2 2 ''; do
     exec 1<>"/dev/tcp/$host/$port" && return
     [[ $wait && $identifier ]] || return
@@ -150,7 +150,7 @@ ask() { # for the next event
   ((pending += 1))
 }
 
-# In one piece, which has to end with a line: a second small one would wait 40 ms for the first to be acknowledged.
+# It ends with a newline, or bash writes what follows the last one by itself.
 send_registration() {
   local body="{\"events\":[$events]}"$'\n' request
   printf -v request 'POST /2020-01-01/extension/register HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Name: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
@@ -191,11 +191,12 @@ connect && send_registration # what follows is read while Lambda answers
 read_answer() {
   answer='' head='' body='' patience=()
   wait_for_answer || return
-  # Most of the head in one block, for bash reads lines byte by byte: as much as there is in an answer that is empty, and else
-  # like the last one.
+  # Most of the head in one block, as long as the last event's: bash reads lines byte by byte.
   if [[ $answer = $'HTTP/1.1 200 OK\r\n' && $block ]]; then read_bytes "$block" || return; fi
   read_rest_of_answer
 }
+
+is_last_answer() { [[ $head = *$'\n'[Cc]onnection:\ [Cc]lose* ]]; } # of its connection
 
 read_rest_of_answer() { # after what stands in answer
   local length
@@ -212,7 +213,7 @@ read_rest_of_answer() { # after what stands in answer
     if ((length)); then read_bytes "$length" || return; fi
     body=$answer
   fi
-  [[ $head != *$'\n'[Cc]onnection:\ [Cc]lose* ]]
+  ! is_last_answer
 }
 
 read_other_body() {
@@ -321,7 +322,7 @@ next_event() {
 }
 
 take_answer() { # as the event
-  local status failures=0
+  local status failures=0 has_said=''
   expected=' '
   while :; do
     event=$body block='' body_length=''
@@ -337,10 +338,10 @@ take_answer() { # as the event
     event=''
     if ((!pending)); then
       # A connection that is lost once, in a freeze for instance, is worth no word.
-      if [[ $head ]] && ((failures == 0)); then
+      if [[ $head && ! $has_said ]]; then
         describe_answer
         complain "The next event cannot be had ($status), asking again"
-        failures=1
+        failures=1 has_said=1
       fi
       pause "${pauses[failures]}"
       check_function
@@ -366,7 +367,7 @@ limit_until() { # TIME, in milliseconds since the epoch
 
 is_new() { is_number "$1" && (($1 > last)); }
 
-# One that is not all of the usual course.
+# Any line that hold() does not deal with itself.
 take_line() { # KIND NUMBER REST
   case $1 in
     hold)
@@ -416,8 +417,8 @@ without_line() { # STATUS of read
 }
 
 # A request that Lambda has refused is one that nobody waits for: an invocation would not end, and no line would ever come. It
-# is refused within moments, so this is looked at twice. An environment that was frozen meanwhile has asked with success, and
-# then nothing is read here while the function answers.
+# is refused within moments, so this is looked at twice, and no more 10 s after the request: an environment that was frozen for
+# so long has asked with success, and nothing shall be read while the function answers.
 look_for_refusal() {
   if ((SECONDS - asked < 10)) && read -t 0 -u 1; then
     hold_next
@@ -428,7 +429,7 @@ look_for_refusal() {
   fi
 }
 
-# With an event here there is one to be held.
+# Reads the next event, and holds its invocation.
 hold_next() {
   next_event
   limit_by_event
@@ -453,11 +454,11 @@ hold() {
     [[ $first = $'\n' ]] && continue
     read -r -u "$lines" kind number start || { pass; continue; }
     if [[ $first$kind$number = "settled$expected" ]] && read -t 0 -u 1 && printf '%s' "$next_request"; then
-      # To read an event takes bash longer than to ask for the next one. So that has come first: the event is here, and can only
-      # be the right one. It is read in pieces as long as those of the last one, for bash reads lines byte by byte.
+      # To read an event takes bash longer than to ask for the next one. So that has come first. What is here is the event of this
+      # invocation, in pieces as long as those of the last one, or else what take_unusual_answer() sorts out.
       if IFS= read -r -N 17 -u 1 answer && [[ $answer = $'HTTP/1.1 200 OK\r\n' ]] &&
         IFS= read -r -N "$block" -u 1 more && [[ $more = *ength:\ "$body_length"$'\r'*$'\n\r\n' ]] && read -t 0 -u 1 &&
-        IFS= read -r -N "$body_length" -u 1 invoke && [[ $invoke = *'"INVOKE"'*"\"$start"*'}' ]]; then
+        IFS= read -r -N "$body_length" -u 1 invoke && [[ $invoke = *'"INVOKE"'*"\"$start"* ]]; then
         last=$number expected=$((number + 1)) held='' limit=(-t 0.2) limit_end='' asked=$SECONDS more='' invoke=''
       else
         take_unusual_answer
@@ -477,16 +478,9 @@ take_unusual_answer() {
   ((pending += 1))
   if read_rest_of_answer; then ((pending -= 1)); else connect || exit 1; fi
   take_answer
-  [[ $event = *"\"$start"* ]] || can_go_on || return
+  # That of another invocation is held from here on, unless it has been let go by the request.
+  [[ $event = *"\"$start"* ]] || ((pending)) || { limit_by_event; return; }
   ask_after_event
-}
-
-# With the event of another invocation than the one that was released. Fails where that has not been asked to end, and so is
-# held from here on.
-can_go_on() {
-  ((pending)) && return
-  limit_by_event
-  return 1
 }
 
 ask_after_event() {
@@ -507,12 +501,14 @@ release() { # settled | late
   if [[ $command ]] || { [[ $hands_off && $1 = settled ]] && is_due; }; then busy=1; fi
   # only in the layer: end
   [[ $event ]] || next_event
-  if [[ $event = *"\"$start"* ]]; then is_its_own=1; else can_go_on || return; fi
+  # That of another invocation is held from here on.
+  if [[ $event = *"\"$start"* ]]; then is_its_own=1; else limit_by_event; return; fi
   # only in the layer: begin
   [[ $busy ]] && work "$1"
   # only in the layer: end
   ask_after_event
-  [[ $1 = settled && $is_its_own && ! $watch && ! $hands_off && ! $command ]] && expected=$((last + 1))
+  # On a connection that the server ends, the request would be sent in vain.
+  [[ $1 = settled && $is_its_own && ! $watch && ! $hands_off && ! $command ]] && ! is_last_answer && expected=$((last + 1))
 }
 
 # Nobody takes part in this invocation, or does any longer.

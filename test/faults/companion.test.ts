@@ -111,13 +111,15 @@ const slow: Fault[] = [
   {
     injected: 'The companion is slow to ask for its first event',
     on: on.layer,
-    start: ({ cleanUp }) => ({ layers: [copyLayer(cleanUp, replaced(/\n {2}ask\n {2}hold\n/, '\n  sleep 0.7$&'))] }),
+    start: ({ cleanUp }) => ({
+      layers: [copyLayer(cleanUp, replaced(/\n\[\[ \$command \]\] \|\| ask/, '\nsleep 0.7$&'))],
+    }),
   },
   {
     injected: 'The companion ends after it has registered',
     on: on.layer,
     start: ({ cleanUp, isControl }) => {
-      const ends = replaced(isControl ? /\nwhile / : /\n {2}ask\n {2}hold\n/, '\nexit 7$&')
+      const ends = replaced(isControl ? /\nwhile / : /\n\[\[ \$command \]\] \|\| ask/, '\nexit 7$&')
       return { layers: [copyLayer(cleanUp, ends, isControl ? other : {})] }
     },
     hasControl: true,
