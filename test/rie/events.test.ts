@@ -35,7 +35,6 @@ const scenarios: Record<string, object[]> = {
   'a task that fails': [{ task: 'fails' }, {}],
   'a handler that ends its process': [{ handler: 'exits' }, {}],
   'a task that ends its process': [{ task: 'exits' }, {}],
-  'a handler that hangs': [{ handler: 'hangs' }, {}],
   'a task that hangs': [{ task: 'hangs' }, {}],
 }
 
