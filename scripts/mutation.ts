@@ -12,7 +12,6 @@ const tests: Record<string, readonly string[]> = {
   'src/middleware/task-stack.ts': ['unit/task-stack', 'unit/invocation'],
   'src/middleware/task.ts': ['unit/defer-input', 'unit/invocation'],
   'src/middleware/deferred-task.ts': ['unit/invocation', 'unit/channels', 'mutation/stories'],
-  'src/middleware/deadline-watch.ts': ['unit/invocation', 'mutation/stories'],
   'src/middleware/invocation.ts': ['unit/invocation', 'unit/channels', 'unit/tenant', 'mutation/stories'],
   'src/middleware/waits.ts': ['unit/invocation', 'unit/post-invoke', 'unit/surroundings', 'mutation/stories'],
   'src/middleware/companion.ts': ['unit/companion', 'unit/surroundings', 'mutation/stories'],

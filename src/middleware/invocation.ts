@@ -51,8 +51,6 @@ export type InvocationHost = {
   /** The async context in which this was called, to run a function in. */
   asyncContext(): AsyncContext
   onDefer(): void
-  /** What names the tasks of an open invocation at a time, just before its deadline. */
-  readonly deadlines: { add(invocation: Invocation, at: number): void; delete(invocation: Invocation): void }
   /** The response, where it is streamed and not yet accepted. */
   streaming(requestId: string): Promise<void> | undefined
   /**
@@ -182,6 +180,8 @@ export function createInvocation(
   let guest: Invocation | undefined
   let aborted: PostInvokeError | undefined
   let timeLimit: NodeJS.Timeout | undefined
+  /** Where nobody else would, of a function that times out. */
+  let namesAtDeadline: NodeJS.Timeout | undefined
   let lastTold = ''
   /** Whether the companion has been told of the end: what it would name is the next invocation's from then on. */
   let isLetGo = false
@@ -259,7 +259,9 @@ export function createInvocation(
     host.onDefer()
     // Once the function has timed out, a companion's process is left to name them, or SIGTERM comes. Else nobody is.
     if (companion || host.canCarry() || !Number.isFinite(deadline) || state !== 'open') return
-    host.deadlines.add(invocation, ownTime.letGoAt)
+    namesAtDeadline = timer(ownTime.letGoAt - now(), false, () => {
+      logUnfinished(host.log, 'the function is about to time out', invocation)
+    })
   }
 
   // --- One task
@@ -446,7 +448,7 @@ export function createInvocation(
   // --- The end
 
   async function toSettled(): Promise<void> {
-    host.deadlines.delete(invocation)
+    clearTimeout(namesAtDeadline)
     let endHold: (() => void) | undefined
     async function runTasks() {
       while (now() < time.abortAt && (stack.size() > 0 || hasGuests())) {

@@ -8,7 +8,6 @@ import { createLog, type Log, type Logger } from '../log.ts'
 import { isManagedInstances, readCompanionMode } from '../variables.ts'
 import { version } from '../version.ts'
 import { type Companion, chooseCompanion } from './companion.ts'
-import { createDeadlineWatch } from './deadline-watch.ts'
 import { createInvocation, type Invocation, type InvocationHost, type InvocationOptions } from './invocation.ts'
 import { createProcessEnd, type EndingProcess, type ProcessEnd } from './process-end.ts'
 import { observeResponseStreams, type ResponseStreams } from './response-streams.ts'
@@ -174,7 +173,6 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     isMainThread,
     isAlone,
     openInvocations,
-    deadlines: createDeadlineWatch(log),
     // What AsyncLocalStorage.snapshot() makes too, at a fifth of its time and a twentieth of its memory.
     asyncContext: (): AsyncResource => new AsyncResource('middy-post-invoke', { requireManualDestroy: true }),
     onDefer: () => end.watch(),

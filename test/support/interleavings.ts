@@ -115,22 +115,13 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
   let now = 0
   const start = Date.UTC(2026, 0, 1)
   let count = 0
-  const timers = new Map<number, { at: number; fn: () => void; keepsAlive: boolean }>()
+  const timers = new Map<number, { at: number; fn: () => void }>()
   let immediates: (() => void)[] = []
   const fakeTimers = {
     setTimeout(fn: (...args: any[]) => void, milliseconds = 0, ...args: any[]) {
       const id = ++count
-      timers.set(id, {
-        at: now + Math.max(1, milliseconds),
-        fn: AsyncResource.bind(() => fn(...args)),
-        keepsAlive: true,
-      })
-      const unref = () => {
-        const set = timers.get(id)
-        if (set) set.keepsAlive = false
-        return timeout
-      }
-      const timeout = { id, unref, ref: () => timeout, hasRef: () => true, refresh: () => timeout }
+      timers.set(id, { at: now + Math.max(1, milliseconds), fn: AsyncResource.bind(() => fn(...args)) })
+      const timeout = { id, unref: () => timeout, ref: () => timeout, hasRef: () => true, refresh: () => timeout }
       return timeout
     },
     clearTimeout: (timeout?: { id: number }) => void (timeout && timers.delete(timeout.id)),
@@ -798,10 +789,7 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
     if (waits.some(({ hangs }) => !hangs || isLimited)) return
     if (isGone || isEnding || open().length > 0 || immediates.length > 0 || companion.isStuck) return
     if (tasks.some(({ state, label }) => (state === 'waiting' || state === 'running') && !named.has(label))) return
-    // The one that looks whether a function is about to time out waits for the next invocation.
-    const left = [...timers.values()]
-    if (left.length > 1 || left.some(({ keepsAlive }) => keepsAlive))
-      fail(`${left.length} timers are left with nothing to do`)
+    if (timers.size > 0) fail(`${timers.size} timers are left with nothing to do`)
   }
 
   // --- What can happen next

@@ -67,7 +67,6 @@ const create = (
       carried: [],
       guests: new Set(),
       handedOff: () => undefined,
-      deadlines: { add: () => {}, delete: () => {} },
       streaming: () => undefined,
       ...host,
     },

@@ -10,7 +10,6 @@ import { followFakeClock } from './fake-clock.ts'
 import { type LogLine, recordLog, thrownBy } from './helpers.ts'
 
 followFakeClock()
-const { createDeadlineWatch } = await import('../../src/middleware/deadline-watch.ts')
 const { createInvocation } = await import('../../src/middleware/invocation.ts')
 const { timeUntil } = await import('../../src/middleware/process-end.ts')
 const { now } = await import('../../src/middleware/waits.ts')
@@ -67,7 +66,6 @@ const create = ({ options, facts, request = {}, host }: Setup = {}) => {
       log,
       asyncContext: () => new AsyncResource('test'),
       onDefer: () => void deferred++,
-      deadlines: createDeadlineWatch(log),
       afterSettled: () => {
         settled++
         settledAt = Date.now()
@@ -1433,28 +1431,8 @@ describe('before the deadline of a function that has not answered', () => {
   it('nothing is said once it has answered', async () => {
     const { invocation, log } = handler({})
     await leave(invocation)
-    await jest.advanceTimersByTimeAsync(2_000)
     expect(jest.getTimerCount()).toBe(0)
     expect(log.lines).toEqual([])
-  })
-
-  it('one timer is enough for all, and each is named in its own time', async () => {
-    const log = recordLog()
-    const host = { deadlines: createDeadlineWatch(log) }
-    handler({ requestId: 'r1' }, host)
-    const [answered] = [handler({ requestId: 'r2', remainingTime: 500 }, host)]
-    handler({ requestId: 'r3', remainingTime: 2_000 }, host)
-    expect(jest.getTimerCount()).toBe(1)
-    await leave(answered.invocation)
-    const named = async (milliseconds: number) => {
-      await jest.advanceTimersByTimeAsync(milliseconds)
-      return log.lines.map(({ message }) => /request (r\d)/.exec(message)?.[1])
-    }
-    expect(await named(880)).toEqual([])
-    expect(await named(30)).toEqual(['r1'])
-    expect(await named(980)).toEqual(['r1'])
-    expect(await named(30)).toEqual(['r1', 'r3'])
-    expect(jest.getTimerCount()).toBe(0)
   })
 
   it('the timer keeps no process running', () => {
