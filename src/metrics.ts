@@ -5,6 +5,7 @@
  */
 // For each hold one line of CloudWatch's embedded metric format.
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+import { builtIn } from './built-in.ts'
 import type { HoldMessage } from './middleware/channels.ts'
 import { checkOptions, invalidOption, type OptionRule } from './middleware/options.ts'
 
@@ -66,7 +67,7 @@ export const writeHoldMetrics = (options: MetricsOptions = {}): (() => void) => 
     // Not by the console: the runtime client would write something before it, and it would be no metric.
     process.stdout.write(`${JSON.stringify(line)}\n`)
   }
-  const { subscribe, unsubscribe } = process.getBuiltinModule('node:diagnostics_channel')
+  const { subscribe, unsubscribe } = builtIn('node:diagnostics_channel')
   subscribe(HOLD_ENDS, write)
   return () => void unsubscribe(HOLD_ENDS, write)
 }

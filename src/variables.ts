@@ -1,4 +1,5 @@
 // The environment variables that users set. Each is read once, at init, and a wrong value is an error there.
+import { builtIn } from './built-in.ts'
 import { PostInvokeError, quote } from './errors.ts'
 
 export const companionModes = ['auto', 'layer', 'embedded', 'internal', 'off'] as const
@@ -54,11 +55,11 @@ export function readJobsModule(variables: Variables = process.env): string | und
   const { POST_INVOKE_JOBS: path } = variables
   if (path === undefined || path === '') return undefined
   const folder = taskRoot(variables)
-  const { resolve, relative, isAbsolute } = process.getBuiltinModule('node:path')
+  const { resolve, relative, isAbsolute } = builtIn('node:path')
   const file = resolve(folder, path)
   const inside = relative(folder, file)
   const isInside = !isAbsolute(inside) && inside.split('/')[0] !== '..'
-  if (isInside && process.getBuiltinModule('node:fs').statSync(file, { throwIfNoEntry: false })?.isFile()) return file
+  if (isInside && builtIn('node:fs').statSync(file, { throwIfNoEntry: false })?.isFile()) return file
   throw invalidVariable('POST_INVOKE_JOBS', path, `the path of a file inside ${folder}`)
 }
 

@@ -4,7 +4,9 @@
  * @packageDocumentation
  */
 // What is here only writes it down. The layer's companion runs it; where there is none, this process does.
+
 import type { Context } from 'aws-lambda'
+import { builtIn } from '../built-in.ts'
 import { PostInvokeError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Invocation } from '../middleware/invocation.ts'
@@ -343,7 +345,7 @@ class LocalWork {
 /** Outside Lambda each process has its own, and nobody else to tidy up. */
 const removeIfEmpty = (folder: string) => {
   try {
-    process.getBuiltinModule('node:fs').rmdirSync(folder)
+    builtIn('node:fs').rmdirSync(folder)
   } catch {}
 }
 

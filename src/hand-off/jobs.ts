@@ -1,6 +1,8 @@
 // Calls the functions of the jobs module, once, in this process or in a worker thread.
+
 import { pathToFileURL } from 'node:url'
 import type { Worker } from 'node:worker_threads'
+import { builtIn } from '../built-in.ts'
 import type { JobWork } from './entry.ts'
 import { type CallOptions, findJob, isFinal, toPlainError, type WorkerCall, type WorkerOutcome } from './find-job.ts'
 import workerText from './job-worker.ts?text'
@@ -66,7 +68,7 @@ const takeWorker = (): Worker => {
 }
 
 const startWorker = (): Worker => {
-  const { Worker } = process.getBuiltinModule('node:worker_threads')
+  const { Worker } = builtIn('node:worker_threads')
   const worker: Worker = new Worker(workerText, {
     eval: true,
     // Node ends the thread at its limit with 16 MB to spare. Were more than that to survive one collection of the young

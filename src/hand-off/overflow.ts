@@ -1,5 +1,6 @@
 // Where one environment is not enough: what could not be done in time goes to a queue of SQS, with the function's own AWS
 // SDK, which is loaded then and not before.
+import { builtIn } from '../built-in.ts'
 import { PostInvokeError } from '../errors.ts'
 
 type Sqs = typeof import('@aws-sdk/client-sqs')
@@ -19,7 +20,7 @@ export type Overflowing = { readonly id: string; readonly requestId: string; rea
  * @throws PostInvokeError `ERR_NO_SQS_CLIENT` when there is none.
  */
 export function findSqsClient(taskRoot: string): string {
-  const { createRequire } = process.getBuiltinModule('node:module')
+  const { createRequire } = builtIn('node:module')
   for (const folder of [`${taskRoot}/`, RUNTIME_FOLDER]) {
     try {
       return createRequire(folder).resolve(CLIENT)
@@ -42,7 +43,7 @@ export async function sendToQueue(
   all: readonly Overflowing[],
   abortSignal: AbortSignal,
 ): Promise<Set<string>> {
-  const { createRequire } = process.getBuiltinModule('node:module')
+  const { createRequire } = builtIn('node:module')
   const { SQSClient, SendMessageBatchCommand } = createRequire(`${taskRoot}/`)(findSqsClient(taskRoot)) as Sqs
   const client = new SQSClient()
   const isFifo = queueUrl.endsWith('.fifo')

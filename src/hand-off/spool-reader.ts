@@ -1,4 +1,5 @@
 // The end of the spool that runs what waits: takes pieces, and says what became of them. It trusts nothing that it finds.
+import { builtIn } from '../built-in.ts'
 import { MAX_ENTRY_BYTES } from './entry.ts'
 import {
   faultOfFolder,
@@ -225,4 +226,4 @@ export const isSuspect = ({ deaths, isTaken }: Piece): boolean => deaths > 0 || 
 
 const isSetAside = (name: string) => /^(failed|corrupt)-\d+-[0-9a-z]+-[0-9a-f]+\.json$/.test(name)
 
-const fs = (): typeof import('node:fs') => process.getBuiltinModule('node:fs')
+const fs = (): typeof import('node:fs') => builtIn('node:fs')

@@ -10,6 +10,7 @@
 // Times are 13 digits, milliseconds since the epoch: a name that begins with a digit says when somebody is to look at it.
 // Accepting is a rename, taking is a rename, and done is an unlink, each atomic between processes and on file systems that
 // several environments share. Nothing has to be compacted, and one bad entry spoils no other.
+import { builtIn } from '../built-in.ts'
 import { PostInvokeError } from '../errors.ts'
 
 type Fs = typeof import('node:fs')
@@ -185,4 +186,4 @@ export class SpoolWriter {
   }
 }
 
-const fs = (): Fs => process.getBuiltinModule('node:fs')
+const fs = (): Fs => builtIn('node:fs')

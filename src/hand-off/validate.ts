@@ -1,4 +1,5 @@
 // Checks what `handOff()` was given, at the call: later nobody knows any more who gave it.
+import { builtIn } from '../built-in.ts'
 import { describe, PostInvokeError } from '../errors.ts'
 import type { DispatcherOptions, Entry, RequestWork, RetryOptions } from './entry.ts'
 import { toJson } from './json.ts'
@@ -173,7 +174,7 @@ function readHeaders(given: unknown, body: unknown): [string, string][] {
   }
   const isIterable = typeof (given as Iterable<unknown> | undefined)?.[Symbol.iterator] === 'function'
   const pairs: unknown[] = isIterable ? [...(given as Iterable<unknown>)] : Object.entries(given ?? {})
-  const { validateHeaderName, validateHeaderValue } = process.getBuiltinModule('node:http')
+  const { validateHeaderName, validateHeaderValue } = builtIn('node:http')
   const headers = pairs.map((pair): [string, string] => {
     const [name, value] = Array.isArray(pair) ? pair : []
     if (typeof name !== 'string' || typeof value !== 'string') {
