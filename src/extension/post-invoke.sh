@@ -20,8 +20,8 @@
 #   hold NUMBER DEADLINE    invocation NUMBER runs tasks after its response, until DEADLINE (milliseconds since the epoch)
 #   settled NUMBER START    nothing is left to do for invocation NUMBER, whose request id begins with START
 # End-of-file means that the process is gone, or takes no part. Until one of these has come nothing is read from the Extensions
-# API: an event that stays unread in its connection wakes nobody while the function answers. Only in the first
-# seconds after a request does a timer look whether Lambda has refused it.
+# API: an event that stays unread in its connection wakes nobody while the function answers. Only in the first seconds after
+# a request does a timer look whether Lambda has refused it.
 # Over SOCKET one line goes back at the start: `ready`, or `failed REASON`.
 #
 # What a killed process can tell no more stands in the file beside the FIFO, .middy-post-invoke-1-PORT.tasks, as two
@@ -495,27 +495,25 @@ wait_after_request() {
 }
 
 release() { # settled | late
-  local is_its_own=''
   # only in the layer: begin
   local busy=''
   if [[ $command ]] || { [[ $hands_off && $1 = settled ]] && is_due; }; then busy=1; fi
   # only in the layer: end
   [[ $event ]] || next_event
   # That of another invocation is held from here on.
-  if [[ $event = *"\"$start"* ]]; then is_its_own=1; else limit_by_event; return; fi
+  [[ $event = *"\"$start"* ]] || { limit_by_event; return; }
   # only in the layer: begin
   [[ $busy ]] && work "$1"
   # only in the layer: end
   ask_after_event
   # On a connection that the server ends, the request would be sent in vain.
-  [[ $1 = settled && $is_its_own && ! $watch && ! $hands_off && ! $command ]] && ! is_last_answer && expected=$((last + 1))
+  [[ $1 = settled && ! $watch && ! $hands_off && ! $command ]] && ! is_last_answer && expected=$((last + 1))
 }
 
 # Nobody takes part in this invocation, or does any longer.
 pass() {
   [[ $function_pid ]] && end_with_function
   # only in the layer: begin
-  expected=' '
   [[ $present ]] && function_is_gone
   if [[ ! $event ]]; then
     hold_next
