@@ -6,9 +6,9 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import { root } from '../package/packed.ts'
 import { realClient } from '../support/require-runtime-clients.ts'
-import { type CompanionName, eventually, startRun } from '../support/run.ts'
+import { type CompanionName, eventually } from '../support/run.ts'
 import { builtInClient, type RuntimeClient } from '../support/runtime-clients.ts'
-import { startTarget } from '../support/target.ts'
+import { startHeldRun } from './held-run.ts'
 import { project } from './project.ts'
 
 const TEST_MS = 60_000
@@ -44,30 +44,12 @@ beforeAll(async () => {
 }, BUILD_MS)
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-/** Runs the function beside a service that answers once `open()` has been called. */
-const start = async (wrapper: string, client: RuntimeClient, companion: CompanionName) => {
-  const { promise: opened, resolve: open } = Promise.withResolvers<void>()
-  const ends: number[] = []
-  const services = await startTarget(async response => {
-    await opened
-    ends.push(Number(process.hrtime.bigint()) / 1e6)
-    response.end()
-  })
-  const run = await startRun({
-    ...{ client, companion, freeze: true },
+const start = (wrapper: string, client: RuntimeClient, companion: CompanionName) =>
+  startHeldRun({
+    ...{ client, companion },
     taskRoot: join(folder, '.open-next/server-functions/default'),
-    environment: { SERVICES_URL: services.url, WRAPPER: wrapper },
+    environment: { WRAPPER: wrapper },
   })
-  return {
-    ...{ run, ends, open },
-    called: () => services.received.map(({ method, path }) => `${method} ${path}`),
-    async [Symbol.asyncDispose]() {
-      open()
-      await run.sandbox[Symbol.asyncDispose]()
-      await services[Symbol.asyncDispose]()
-    },
-  }
-}
 
 describe.each<[string, RuntimeClient, CompanionName]>([
   ['built-in client, gate', builtInClient, 'gate'],

@@ -7,9 +7,9 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import { build } from 'esbuild'
 import { root } from '../package/packed.ts'
 import { realClient } from '../support/require-runtime-clients.ts'
-import { eventually, startRun } from '../support/run.ts'
+import { eventually } from '../support/run.ts'
 import { builtInClient } from '../support/runtime-clients.ts'
-import { startTarget } from '../support/target.ts'
+import { startHeldRun } from './held-run.ts'
 import { project } from './project.ts'
 
 const TEST_MS = 60_000
@@ -62,42 +62,17 @@ describe.each([
   ['RIC 3', realClient('ric3'), 'internal'],
   ['RIC 4', realClient('ric4'), 'gate'],
 ] as const)('OpenNext: %s, %#', (_, client, companion) => {
-  const start = async (handler: string) => {
-    const { promise: opened, resolve: open } = Promise.withResolvers<void>()
-    const ends: number[] = []
-    const services = await startTarget(async response => {
-      await opened
-      ends.push(Number(process.hrtime.bigint()) / 1e6)
-      response.end()
-    })
-    const run = await startRun({
-      client,
-      companion,
-      taskRoot: folder,
-      handler: `index.${handler}`,
-      freeze: true,
-      environment: { SERVICES_URL: services.url },
-    })
-    return {
-      ...{ run, services, ends, open },
-      paths: () => services.received.map(({ path }) => path).sort(),
-      async [Symbol.asyncDispose]() {
-        open()
-        await run.sandbox[Symbol.asyncDispose]()
-        await services[Symbol.asyncDispose]()
-      },
-    }
-  }
+  const start = (handler: string) => startHeldRun({ client, companion, taskRoot: folder, handler: `index.${handler}` })
 
   it.each(['handler', 'streamed'])(
     'answers first: %s',
     async handler => {
       await using started = await start(handler)
-      const { run, open, ends, paths } = started
+      const { run, open, ends, called } = started
       const { answered, released } = run.sandbox.send(event)
       expect((await answered).payload).toContain('tea') // nothing has been answered by then
-      await eventually(() => paths().length === 2, 'after() and the revalidation have called')
-      expect(paths()).toEqual(['/after', '/revalidate'])
+      await eventually(() => called().length === 2, 'after() and the revalidation have called')
+      expect(called()).toEqual(['POST /after', 'POST /revalidate'])
       open()
       const { status, requestId } = await released
       expect(status).toBe('success')
@@ -112,9 +87,9 @@ describe.each([
     'has the answer wait otherwise, where that is not streamed',
     async () => {
       await using started = await start('otherwise')
-      const { run, open, ends, paths } = started
+      const { run, open, ends, called } = started
       const { released } = run.sandbox.send(event)
-      await eventually(() => paths().length === 2, 'after() and the revalidation have called')
+      await eventually(() => called().length === 2, 'after() and the revalidation have called')
       open()
       const { requestId, payload } = await released
       expect(payload).toContain('tea')
