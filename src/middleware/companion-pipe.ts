@@ -155,24 +155,20 @@ function createPipe(fd: number, isOpen: () => boolean, onBroken: () => void): Co
  * @returns writes what stands there from now on. The empty text: nothing would be lost.
  */
 export function createLastWords(path: string, onFailure: (reason: string) => void): (text: string) => void {
+  const { constants, unlinkSync, writeSync } = fs() // once: it takes as long as to write, and that is before the answer
   let file: number | undefined
   let isEmpty = true
   let hasFailed = false
   try {
-    fs().unlinkSync(path) // of a process before this one
+    unlinkSync(path) // of a process before this one
   } catch {}
-
-  const open = (): number => {
-    const { constants } = fs()
-    return openOwn(path, constants.O_RDWR | constants.O_CREAT, stats => stats.isFile())
-  }
 
   return text => {
     if (hasFailed || (text === '' && isEmpty)) return
     try {
-      file ??= open()
+      file ??= openOwn(path, constants.O_RDWR | constants.O_CREAT, stats => stats.isFile())
       // Only the first two lines count. The file is never cut: to have it grow again takes longer than to write.
-      fs().writeSync(file, text || '\n\n', 0)
+      writeSync(file, text || '\n\n', 0)
       isEmpty = text === ''
     } catch (error) {
       hasFailed = true

@@ -124,8 +124,8 @@ export type Invocation = {
   tellUnfinished(): void
 }
 
-/** Tasks by name, at most {@link MAX_NAMES}, and how many more there are. */
-export type TaskList = { readonly names: readonly string[]; readonly more: number }
+/** The names of tasks, at most {@link MAX_NAMES}, and for log lines: `"audit", "analytics" and 3 more`. */
+export type TaskList = { readonly names: readonly string[]; readonly text: string }
 
 /** The companions let go this long before the function's deadline: past it a good answer would become a timeout. */
 const RELEASE_MARGIN_MS = 100
@@ -422,7 +422,7 @@ export function createInvocation(
   function logTasks(method: 'warn' | 'error', andWhat: string, tasks: readonly DeferredTask[]): void {
     const list = toList(tasks)
     host.log[method](
-      `tasks of request ${requestId} could not start before the function's deadline${andWhat}: ${listTasks(list)}`,
+      `tasks of request ${requestId} could not start before the function's deadline${andWhat}: ${list.text}`,
       undefined,
       about({ tasks: list.names }),
     )
@@ -539,23 +539,24 @@ export function createInvocation(
   // --- What would be lost
 
   function unfinished(): TaskList {
-    const tasks = [...running, ...unstarted, ...stack.next(MAX_NAMES)]
-    return toList(tasks, running.size + unstarted.length + stack.size())
+    const waiting = stack.next(MAX_NAMES)
+    const started = running.size + unstarted.length
+    return toList(started > 0 ? [...running, ...unstarted, ...waiting] : waiting, started + stack.size())
   }
 
   function tellUnfinished(evenOfMany = false): void {
     // What is carried over is named by the invocation in whose time it runs.
     if (!companion || isLetGo || state === 'carried') return
     if (!evenOfMany && running.size + stack.size() > MAX_NAMES) return
-    const own = unfinished()
+    let { names, text } = unfinished()
     const others = guest?.unfinished()
-    let list = listTasks(own)
-    if (guest && others && others.names.length > 0) {
-      list += `${list && ', and '}of request ${guest.requestId}: ${listTasks(others)}`
+    if (guest && others?.text) {
+      names = names.concat(others.names)
+      text += `${text && ', and '}of request ${guest.requestId}: ${others.text}`
     }
-    if (list === lastTold) return
-    lastTold = list
-    companion.wouldLose([...own.names, ...(others?.names ?? [])], list)
+    if (text === lastTold) return
+    lastTold = text
+    companion.wouldLose(names, text)
   }
 }
 
@@ -563,19 +564,23 @@ export function createInvocation(
 const fieldsOf = ({ requestId, tenantId }: Pick<Invocation, 'requestId' | 'tenantId'>): LogFields =>
   tenantId === undefined ? { requestId } : { requestId, tenantId }
 
-/** For log lines: `"audit", "analytics" and 3 more`. */
-const listTasks = ({ names, more }: TaskList): string =>
-  names.map(name => quote(name)).join(', ') + (more > 0 ? ` and ${more} more` : '')
-
-const toList = (tasks: readonly DeferredTask[], count = tasks.length): TaskList => {
-  const names = tasks.slice(0, MAX_NAMES).map(({ label }) => label)
-  return { names, more: count - names.length }
+/** In one pass: with each `defer()` it is made anew, before the answer. */
+function toList(tasks: readonly DeferredTask[], count = tasks.length): TaskList {
+  const names: string[] = []
+  let text = ''
+  for (const { label } of tasks) {
+    if (names.push(label) > 1) text += ', '
+    text += quote(label)
+    if (names.length === MAX_NAMES) break
+  }
+  if (count > names.length) text += ` and ${count - names.length} more`
+  return { names, text }
 }
 
 export function logUnfinished(log: Pick<Log, 'error'>, what: string, invocation: Invocation): void {
   const tasks = invocation.unfinished()
   if (tasks.names.length === 0) return
-  log.error(`${what} in the middle of request ${invocation.requestId}; unfinished: ${listTasks(tasks)}`, undefined, {
+  log.error(`${what} in the middle of request ${invocation.requestId}; unfinished: ${tasks.text}`, undefined, {
     ...fieldsOf(invocation),
     tasks: tasks.names,
   })

@@ -239,10 +239,12 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
       const found = openContexts.get(lambdaContextOf(context))
       return found?.isInHandler() ? found : undefined
     }
+    const own = openInvocations.get(requestId)
+    if (own?.isOpen()) return own
     // Where others run beside it, only what the client itself has set around an invocation tells whose it is.
     const scope = scopes.getStore()
     const current = isAlone || scope?.isRun ? scope?.invocation : undefined
-    return [openInvocations.get(requestId), current].find(invocation => invocation?.isOpen())
+    return current?.isOpen() ? current : undefined
   }
 
   function create(request: OpenRequest, facts: LambdaFacts, requestId: string, options: OpenOptions): Invocation {

@@ -188,7 +188,7 @@ describe('a task', () => {
   ])('is called by %s', async (_, task, options, name) => {
     const { invocation } = create()
     invocation.defer(task as () => unknown, options)
-    expect(invocation.unfinished()).toEqual({ names: [name], more: 0 })
+    expect(invocation.unfinished()).toEqual({ names: [name], text: JSON.stringify(name) })
     await leave(invocation)
   })
 
@@ -368,7 +368,7 @@ describe('the deadline', () => {
     expect(log.of('error')).toEqual(['task "endless" of request r1 failed:'])
     expect(settled()).toBe(1)
     expect(Date.now() - begin).toBeLessThanOrEqual(900)
-    expect(invocation.unfinished()).toEqual({ names: [], more: 0 })
+    expect(invocation.unfinished()).toEqual({ names: [], text: '' })
   })
 
   it('gives an aborted task a moment to clean up, but not past the companions', async () => {
@@ -903,7 +903,7 @@ describe('the response has left: the invocation', () => {
     const { invocation, told } = create()
     for (let index = 1; index <= 10_000; index++) invocation.defer(async () => {}, { name: `t${index}` })
     expect(invocation.unfinished().names).toHaveLength(50)
-    expect(invocation.unfinished().more).toBe(9_950)
+    expect(invocation.unfinished().text).toMatch(/ and 9950 more$/)
     invocation.close()
     expect(told.at(-1)).toMatch(/^"t10000", "t9999", .* and 9950 more$/)
     await leave(invocation)
@@ -1220,7 +1220,7 @@ describe('for any mixture of tasks', () => {
         expect(refusals.filter(error => (error as PostInvokeError).code !== 'ERR_NO_INVOCATION')).toEqual([])
         expect(accepted.length + refusals.length).toBe(count)
         expect(made.settled()).toBe(1)
-        expect(invocation.unfinished()).toEqual({ names: [], more: 0 })
+        expect(invocation.unfinished()).toEqual({ names: [], text: '' })
         if (given.onTaskError !== 'none') {
           expect(hookCalls).toBe(
             accepted.filter(({ name }) => reports(name).some(({ level }) => level === 'error')).length,
