@@ -121,7 +121,7 @@ export const measureLatency = async (folder: string, settings: Settings): Promis
         limit: 0.5,
         unit: 'ms',
         measured: afterWork(client, name),
-        ifMissed: `${BARE}: ${digits(afterWork(client, BARE))} ms; plain Middy, from its answer to its release: ${digits(median(held('plain')))} ms`,
+        ifMissed: `${BARE}: ${digits(afterWork(client, BARE))} ms; ${LEAST}: ${digits(afterWork(client, LEAST))} ms; plain Middy, from its answer to its release: ${digits(median(held('plain')))} ms`,
       },
     ]
   })
@@ -210,7 +210,7 @@ const startEnvironment = async (folder: string, setup: FunctionSetup): Promise<E
       // Work ends after its response, so the next response tells when it did.
       if (waiting) waiting.heldAfterWork = releasedBefore - endOfWork(report)
       const measured: Measured = { answered: report.at, heldAfterAnswer: report.releasedAt - report.at }
-      waiting = tasks === 1 && (setup.function === 'deferred' || setup.function === 'streamed') ? measured : undefined
+      waiting = tasks === 1 && ['deferred', 'least', 'streamed'].includes(setup.function) ? measured : undefined
       return measured
     },
   }

@@ -22,7 +22,7 @@ export const measureTasks = async (settings: Settings): Promise<Section> => {
   const targets: Target[] = []
   const nodes = { 'Node.js 22': realClient('ric3').options('').node ?? '', 'Node.js 24': process.execPath }
   for (const [node, path] of Object.entries(nodes)) {
-    const { stdout } = await promisify(execFile)(path, ['--expose-gc', program, String(settings.times(15, 2))])
+    const { stdout } = await promisify(execFile)(path, ['--expose-gc', program, String(settings.times(9, 2))])
     const lines = stdout
       .trim()
       .split('\n')
