@@ -39,12 +39,15 @@ export type Piece = {
   readonly isTaken: boolean
 }
 
+type Parts = [string, string, string, string, string, string, string, string]
+
 const NAME = /^(\d{13})-(\d{13})-(\d\d)-(\d\d)-([0-9a-z]{1,24})-([0-9a-f]{8})\.(json|taken)$/
 
 /** @returns `undefined` for a name that is none of the spool's pieces. */
 export function parseName(name: string): Piece | undefined {
-  const [, due, accepted, attempts, deaths, token = '', lane = '', state] = NAME.exec(name) ?? []
-  if (due === undefined) return undefined
+  const parts = NAME.exec(name)
+  if (!parts) return undefined
+  const [, due, accepted, attempts, deaths, token, lane, state] = parts as unknown as Parts
   const numbers = { due: Number(due), accepted: Number(accepted), attempts: Number(attempts), deaths: Number(deaths) }
   return { ...numbers, token, lane, isTaken: state === 'taken' }
 }
@@ -99,10 +102,9 @@ export const faultOfOwner = (stats: { readonly uid: number; readonly mode: numbe
 /** The function's end: accepts entries, synchronously. */
 export class SpoolWriter {
   readonly #folder: string
-  #isMade = false
   #count = 0
-  /** No less than what waits, counted anew when it seems too much: others take away. */
-  #waiting = { entries: 0, bytes: 0 }
+  /** No less than what waits, counted anew when it seems too much: others take away. None before the folder is there. */
+  #waiting: Waiting | undefined
 
   constructor(folder: string) {
     this.#folder = folder
@@ -112,12 +114,11 @@ export class SpoolWriter {
    * @param lane - Eight hexadecimal digits, the same for all that goes to one receiver.
    * @param isKeptBack - Whether nobody may take it yet. If this process dies, it may be taken when no invocation can
    * last any more.
-   * @returns lets it be taken.
+   * @returns lets what is kept back be taken.
    * @throws PostInvokeError `ERR_SPOOL` when it cannot be written, or when too much waits. Nothing is accepted then.
    */
   add(text: string, lane: string, isKeptBack = false): () => void {
     try {
-      if (!this.#isMade || !fs().existsSync(this.#folder)) this.#make()
       this.#reserve(Buffer.byteLength(text))
       const now = Date.now()
       const token = `${String(this.#count++).padStart(6, '0')}${Math.random().toString(36).slice(2, 10)}`
@@ -125,17 +126,14 @@ export class SpoolWriter {
       const part = `${this.#folder}/part-${token}`
       const accepted = `${this.#folder}/${nameOf({ ...piece, due: now + (isKeptBack ? LONGEST_INVOCATION_MS : 0) })}`
       try {
-        fs().writeFileSync(part, text, { flag: 'wx', mode: 0o600 })
+        fs().writeFileSync(part, text, { mode: 0o600 })
         fs().renameSync(part, accepted)
-        return () => {
-          if (isKeptBack) fs().renameSync(accepted, `${this.#folder}/${nameOf({ ...piece, due: Date.now() })}`)
-        }
+        return () => fs().renameSync(accepted, `${this.#folder}/${nameOf({ ...piece, due: Date.now() })}`)
       } catch (error) {
         fs().rmSync(part, { force: true })
         throw error
       }
     } catch (error) {
-      this.#isMade = false
       if (error instanceof PostInvokeError) throw error
       throw new PostInvokeError(
         'ERR_SPOOL',
@@ -145,7 +143,21 @@ export class SpoolWriter {
     }
   }
 
-  #make() {
+  #reserve(bytes: number) {
+    const isTooMuch = (all: Waiting) => all.entries >= MAX_WAITING.entries || all.bytes + bytes > MAX_WAITING.bytes
+    let waiting = this.#waiting
+    if (!waiting || !fs().existsSync(this.#folder)) waiting = this.#make()
+    else if (isTooMuch(waiting)) waiting = this.#countWaiting()
+    if (isTooMuch(waiting)) {
+      throw new PostInvokeError(
+        'ERR_SPOOL',
+        `Expected fewer than ${MAX_WAITING.entries} entries and ${MAX_WAITING.bytes} bytes in the spool ${this.#folder}, got ${waiting.entries} entries of ${waiting.bytes} bytes. Hand off less, or raise the function's timeout.`,
+      )
+    }
+    this.#waiting = { entries: waiting.entries + 1, bytes: waiting.bytes + bytes }
+  }
+
+  #make(): Waiting {
     try {
       // Not recursive: that never returns where a folder cannot be (in /proc).
       fs().mkdirSync(this.#folder, { mode: 0o700 })
@@ -159,31 +171,18 @@ export class SpoolWriter {
         `Expected the spool ${this.#folder} to be a folder of this user's alone (mode 0700), but ${fault}. Remove it, or set POST_INVOKE_SPOOL.`,
       )
     }
-    this.#isMade = true
-    this.#countWaiting()
+    return this.#countWaiting()
   }
 
-  #reserve(bytes: number) {
-    const isTooMuch = () =>
-      this.#waiting.entries >= MAX_WAITING.entries || this.#waiting.bytes + bytes > MAX_WAITING.bytes
-    if (isTooMuch()) this.#countWaiting()
-    if (isTooMuch()) {
-      throw new PostInvokeError(
-        'ERR_SPOOL',
-        `Expected fewer than ${MAX_WAITING.entries} entries and ${MAX_WAITING.bytes} bytes in the spool ${this.#folder}, got ${this.#waiting.entries} entries of ${this.#waiting.bytes} bytes. Hand off less, or raise the function's timeout.`,
-      )
-    }
-    this.#waiting.entries++
-    this.#waiting.bytes += bytes
-  }
-
-  #countWaiting() {
+  #countWaiting(): Waiting {
     const names = fs()
       .readdirSync(this.#folder)
       .filter(name => parseName(name) !== undefined || name.startsWith('part-'))
     const sizes = names.map(name => fs().lstatSync(`${this.#folder}/${name}`, { throwIfNoEntry: false })?.size ?? 0)
-    this.#waiting = { entries: names.length, bytes: sizes.reduce((sum, size) => sum + size, 0) }
+    return { entries: names.length, bytes: sizes.reduce((sum, size) => sum + size, 0) }
   }
 }
+
+type Waiting = { readonly entries: number; readonly bytes: number }
 
 const fs = (): Fs => builtIn('node:fs')

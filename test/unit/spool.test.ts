@@ -4,7 +4,6 @@ import { spawnSync } from 'node:child_process'
 import {
   chmodSync,
   chownSync,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -12,12 +11,13 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
 import fc from 'fast-check'
 import { MAX_ENTRY_BYTES } from '../../src/hand-off/entry.ts'
 import { hasWaiting, MAX_WAIT_MS, MAX_WAITING, nameOf, parseName, SpoolWriter } from '../../src/hand-off/spool.ts'
@@ -30,10 +30,16 @@ beforeEach(() => {
   parent = mkdtempSync(join(tmpdir(), 'post-invoke-'))
   spool = join(parent, 'spool')
 })
-afterEach(() => rmSync(parent, { recursive: true, force: true }))
+afterEach(() => {
+  jest.restoreAllMocks()
+  rmSync(parent, { recursive: true, force: true })
+})
 
 const LANE = '0123abcd'
 const MINUTE = 60_000
+
+/** A piece that is due. */
+const planted = `${Date.now() - MINUTE}-${Date.now()}-00-00-planted-${LANE}.json`
 
 const files = () => readdirSync(spool).sort()
 const add = (text = 'text', writer = new SpoolWriter(spool)) => writer.add(text, LANE)
@@ -47,6 +53,13 @@ const texts = (reader = new SpoolReader(spool)) => {
   for (let claim = take(reader); claim; claim = take(reader)) all.push(claim.text)
   return all
 }
+/** A file of that many bytes, which takes none of the disk. */
+const plant = (file: string, bytes = 0) => {
+  writeFileSync(join(spool, file), '', { mode: 0o600 })
+  truncateSync(join(spool, file), bytes)
+}
+/** The module that the spool takes its calls from. */
+const fs = process.getBuiltinModule('node:fs')
 /** Changes what the name of the only file says. */
 const rename = (change: Partial<ReturnType<typeof parseName>>) => {
   const [file = ''] = files()
@@ -58,7 +71,8 @@ const rename = (change: Partial<ReturnType<typeof parseName>>) => {
 describe('the spool', () => {
   it('keeps what is accepted, in order, for its owner alone', () => {
     const writer = new SpoolWriter(spool)
-    expect(hasWaiting(spool)).toBe(false)
+    expect([hasWaiting(spool), new SpoolReader(spool).list()]).toEqual([false, []])
+    jest.spyOn(Date, 'now').mockReturnValue(Date.now()) // all in one millisecond
     for (let index = 0; index < 12; index++) add(`text ${index}`, writer)
     expect(hasWaiting(spool)).toBe(true)
     expect(statSync(spool).mode & 0o777).toBe(0o700)
@@ -130,6 +144,15 @@ describe('the spool', () => {
     rename({ due: Date.now() + MAX_WAIT_MS + MINUTE })
     expect(hasWaiting(spool)).toBe(true)
     expect(take()?.piece.attempts).toBe(1)
+  })
+
+  it('lets wait what is due in the longest time that there is', () => {
+    add()
+    const now = Date.now()
+    jest.spyOn(Date, 'now').mockReturnValue(now)
+    take()?.postpone(now + MAX_WAIT_MS)
+    const [piece] = new SpoolReader(spool).list()
+    expect([hasWaiting(spool), piece?.due]).toEqual([false, now + MAX_WAIT_MS])
   })
 
   it('gives fresh pieces before those that failed, and these before those whose process died', () => {
@@ -206,19 +229,61 @@ describe('the spool', () => {
     expect(files()).toHaveLength(MAX_WAITING.entries)
   })
 
-  it('takes no more bytes than it may', () => {
+  it.each(['a piece', 'a half-written one'])('takes no more bytes than it may, beside %s', what => {
+    mkdirSync(spool, { mode: 0o700 })
+    plant('failed-1-a-0123abcd.json', MAX_WAITING.bytes) // waits for nothing, like all else that is no piece
+    plant(what === 'a piece' ? planted : 'part-1', MAX_WAITING.bytes - 10)
     const writer = new SpoolWriter(spool)
-    add('x'.repeat(MAX_WAITING.bytes - 10), writer)
-    expect(thrownBy(() => add('x'.repeat(20), writer))).toMatchObject({ code: 'ERR_SPOOL' })
-    expect(files()).toHaveLength(1)
+    add('x'.repeat(10), writer)
+    for (const other of [writer, new SpoolWriter(spool)]) {
+      const error = thrownBy(() => add('x', other))
+      expect(error).toMatchObject({ code: 'ERR_SPOOL', message: expect.stringMatching(/^Expected fewer than/) })
+    }
+    expect(files()).toHaveLength(3)
   })
 
-  it('says what is wrong where it cannot be written, and leaves no half entry', () => {
-    writeFileSync(join(parent, 'file'), '')
-    const error = thrownBy(() => new SpoolWriter(join(parent, 'file', 'spool')).add('text', LANE))
-    expect(error).toMatchObject({ code: 'ERR_SPOOL', message: expect.stringContaining('ENOTDIR') })
-    expect(existsSync(spool)).toBe(false)
+  it('counts what waits when it has to, and not for each entry', () => {
+    const writer = new SpoolWriter(spool)
+    const look = jest.spyOn(fs, 'readdirSync')
+    for (let index = 0; index < 5; index++) add('text', writer)
+    expect(look).toHaveBeenCalledTimes(1)
   })
+
+  it('can count while others take away', () => {
+    add()
+    const { readdirSync } = fs
+    jest.spyOn(fs, 'readdirSync').mockImplementationOnce(((path: string) => {
+      const names = readdirSync(path)
+      take()?.done()
+      return names
+    }) as never)
+    add('another')
+    expect(texts()).toEqual(['another'])
+  })
+
+  it.each(['ENOTDIR', 'ENOENT'])('says what is wrong where it cannot be made: %s', code => {
+    writeFileSync(join(parent, 'ENOTDIR'), '')
+    const error = thrownBy(() => new SpoolWriter(join(parent, code, 'spool')).add('text', LANE))
+    expect(error).toMatchObject({ code: 'ERR_SPOOL', message: expect.stringMatching(`got ${code}: .*, mkdir`) })
+    expect(hasWaiting(join(parent, 'ENOTDIR'))).toBe(false)
+  })
+
+  it.each(['nothing', 'half of it'])(
+    'says that there is no room, and keeps no half entry, when %s was written',
+    what => {
+      const writer = new SpoolWriter(spool)
+      const { writeFileSync } = fs
+      jest.spyOn(fs, 'writeFileSync').mockImplementationOnce(((path: string, text: string, options: object) => {
+        if (what !== 'nothing') writeFileSync(path, text.slice(2), options)
+        throw new Error('ENOSPC: no space left on device, write')
+      }) as never)
+      const error = thrownBy(() => add('text', writer))
+      expect(error).toMatchObject({ code: 'ERR_SPOOL', message: expect.stringContaining('got ENOSPC: no space') })
+      expect(files()).toEqual([])
+      add('text', writer)
+      expect(texts()).toEqual(['text'])
+    },
+  )
 
   it('gives each entry to one of several readers', () => {
     fc.assert(
@@ -240,12 +305,33 @@ describe('the spool', () => {
   })
 })
 
+describe('the name of a piece', () => {
+  it('says all of it, for any', () => {
+    const time = fc.nat(9_999_999_999_999)
+    const count = fc.nat(99)
+    const piece = fc.record({
+      due: time,
+      accepted: time,
+      attempts: count,
+      deaths: count,
+      token: fc.stringMatching(/^[0-9a-z]{1,24}$/),
+      lane: fc.stringMatching(/^[0-9a-f]{8}$/),
+      isTaken: fc.boolean(),
+    })
+    fc.assert(fc.property(piece, one => expect(parseName(nameOf(one))).toEqual(one)))
+  })
+})
+
 describe('what somebody else has put there', () => {
-  const foreign: [string, (path: string) => void][] = [
-    ['a folder that others may read', path => mkdirSync(path, { mode: 0o755 })],
-    ['a folder that others may write to', path => chmodSync(mkdirSync(path, { recursive: true }) ?? path, 0o777)],
-    ['a link', path => symlinkSync(mkdtempSync(join(parent, 'target-')), path)],
-    ['a file', path => writeFileSync(path, '')],
+  const foreign: [string, (path: string) => void, string][] = [
+    ['a folder that others may read', path => mkdirSync(path, { mode: 0o755 }), 'others may read or write it'],
+    [
+      'a folder that others may write to',
+      path => chmodSync(mkdirSync(path, { recursive: true }) ?? path, 0o777),
+      'others may read or write it',
+    ],
+    ['a link', path => symlinkSync(mkdtempSync(join(parent, 'target-')), path), 'it is no folder'],
+    ['a file', path => writeFileSync(path, ''), 'it is no folder'],
   ]
   if (process.getuid?.() === 0) {
     foreign.push([
@@ -254,18 +340,21 @@ describe('what somebody else has put there', () => {
         mkdirSync(path, { mode: 0o700 })
         chownSync(path, 12_345, 12_345)
       },
+      'it belongs to another user',
     ])
   }
 
-  it.each(foreign)('in place of the folder is neither written nor read: %s', (_what, make) => {
+  it.each(foreign)('in place of the folder is neither written nor read: %s', (_what, make, why) => {
     make(spool)
-    expect(thrownBy(() => add())).toMatchObject({ code: 'ERR_SPOOL' })
+    expect(thrownBy(() => add())).toMatchObject({
+      code: 'ERR_SPOOL',
+      message: `Expected the spool ${spool} to be a folder of this user's alone (mode 0700), but ${why}. Remove it, or set POST_INVOKE_SPOOL.`,
+    })
     const reader = new SpoolReader(spool)
-    expect([reader.list(), [...reader.strange.keys()]]).toEqual([[], ['']])
+    expect([reader.list(), [...reader.strange]]).toEqual([[], [['', why]]])
   })
 
-  const name = `${String(Date.now() - MINUTE)}-${Date.now()}-00-00-planted-${LANE}.json`
-  const planted: [string, (path: string) => void, string][] = [
+  const inPlaceOfFiles: [string, (path: string) => void, string][] = [
     ['a file that others may read', path => writeFileSync(path, 'text', { mode: 0o644 }), 'others may'],
     ['a link', path => symlinkSync(join(parent, 'elsewhere'), path), 'it is a link'],
     ['a FIFO', path => void spawnSync('mkfifo', ['-m', '600', path]), 'it is no file'],
@@ -273,7 +362,7 @@ describe('what somebody else has put there', () => {
     ['too much', path => writeFileSync(path, 'x'.repeat(MAX_ENTRY_BYTES + 1), { mode: 0o600 }), 'it is too large'],
   ]
   if (process.getuid?.() === 0) {
-    planted.push([
+    inPlaceOfFiles.push([
       'a file of another user',
       path => {
         writeFileSync(path, 'text', { mode: 0o600 })
@@ -283,23 +372,23 @@ describe('what somebody else has put there', () => {
     ])
   }
 
-  it.each(planted)('in place of a file is left: %s', (_what, make, why) => {
+  it.each(inPlaceOfFiles)('in place of a file is left: %s', (_what, make, why) => {
     mkdirSync(spool, { mode: 0o700 })
     writeFileSync(join(parent, 'elsewhere'), 'text', { mode: 0o600 })
-    make(join(spool, name))
+    make(join(spool, planted))
     const reader = new SpoolReader(spool)
     expect(texts(reader)).toEqual([])
-    expect(reader.strange.get(name)).toContain(why)
-    expect(files()).toEqual([name])
+    expect(reader.strange.get(planted)).toContain(why)
+    expect(files()).toEqual([planted])
   })
 
-  it.each(['a.json', 'x'.repeat(200), 'evil\n.json', `${'9'.repeat(13)}-x.json`])(
+  it.each(['a.json', 'x'.repeat(200), 'evil\n.json', `${'9'.repeat(13)}-x.json`, `x${planted}`, `${planted}~`])(
     'under another name is left',
     file => {
       mkdirSync(spool, { mode: 0o700 })
       writeFileSync(join(spool, file), 'text', { mode: 0o600 })
       const reader = new SpoolReader(spool)
-      expect([texts(reader), hasWaiting(spool), files()]).toEqual([[], false, [file]])
+      expect([texts(reader), hasWaiting(spool), hasWaiting(spool, true), files()]).toEqual([[], false, false, [file]])
       expect(reader.strange.get(file)).toBe('no piece of work has such a name')
     },
   )
