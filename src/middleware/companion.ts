@@ -108,11 +108,11 @@ function useLayer(choice: CompanionChoice): Companion | undefined {
 
 /** @returns the protocol of a layer of another version, which is in the name of its pipe. */
 function protocolBeside(path: string): string | undefined {
-  const [folder, start, port] = /^(.*)\/(.+-)\d+(-\d+)$/.exec(path)?.slice(1) ?? []
   try {
+    const [, folder, start, port] = /^(.*)\/(.+-)\d+(-\d+)$/.exec(path) as unknown as [string, string, string, string]
     return builtIn('node:fs')
-      .readdirSync(folder || '/')
-      .filter(name => name.startsWith(start as string) && name.endsWith(port as string))
+      .readdirSync(folder)
+      .filter(name => name.startsWith(start) && name.endsWith(port))
       .map(name => name.split('-')[3])
       .find(protocol => protocol !== String(PROTOCOL))
   } catch {

@@ -2,7 +2,12 @@
 import childProcess, { type ChildProcess } from 'node:child_process'
 import fs from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
-import { type Companion, type CompanionChoice, chooseCompanion } from '../../src/middleware/companion.ts'
+import {
+  type Companion,
+  type CompanionChoice,
+  chooseCompanion,
+  registerForSigterm,
+} from '../../src/middleware/companion.ts'
 import { PROTOCOL } from '../../src/middleware/companion-pipe.ts'
 import { version } from '../../src/version.ts'
 import { type ApiThread, startApiThread } from '../support/extensions-api-thread.ts'
@@ -98,6 +103,7 @@ describe('where none can be had', () => {
     expect(log.lines).toEqual([])
     expect([companion.holds(true), companion.holds(true)]).toEqual([false, false])
     expect(log.of('warn')).toEqual(['a worker thread has no companion'])
+    expect(log.codes).toEqual(['WARN_WORKER_THREAD'])
   })
 
   it('POST_INVOKE_COMPANION=layer without it: nothing holds, and the reason is said', () => {
@@ -106,6 +112,7 @@ describe('where none can be had', () => {
     expect(log.of('warn')).toEqual([
       expect.stringMatching(/^the layer's companion cannot be reached \(ENOENT: .*middy-post-invoke-1-9001'\)$/),
     ])
+    expect(log.codes).toEqual(['WARN_NO_LAYER'])
   })
 
   it('a wrong folder is an error, and names the variable', () => {
@@ -128,6 +135,7 @@ describe('the gate', () => {
     const { companion, log } = choose({ hasGate: true })
     expect([companion.holds(false), companion.holds(false), companion.holds(true)]).toEqual([false, false, true])
     expect(log.of('warn')).toEqual(['this invocation runs outside InvokeStore.run'])
+    expect(log.codes).toEqual(['WARN_GATE'])
   })
 
   it('is not asked where it is to be the embedded one beside a layer', () => {
@@ -198,6 +206,20 @@ middy-post-invoke: released request r1 before its deadline; unfinished: "mail", 
     expect(log.lines).toEqual([])
   })
 
+  it('keeps what the next invocation would lose, where one that was let go ends after that has begun', () => {
+    const reader = startLayer()
+    const { companion } = choose()
+    const [late, next] = [tell(companion, 'r1'), tell(companion, 'r2')]
+    late.wouldLose(['old'], '"old"')
+    next.wouldLose(['mail'], '"mail"')
+    late.wouldLose([], '')
+    late.settle()
+    expect(reader.lastWords()).toMatch(/^.*request r2; unfinished: "mail"\n.*request r2 .*"mail"\n$/)
+    next.settle()
+    expect(reader.lastWords()).toBe('')
+    expect(reader.lines()).toEqual(['open', 'settled 1 r1', 'settled 2 r2'])
+  })
+
   it.each([
     ['', undefined],
     [', with the tenant', 'blue'],
@@ -234,6 +256,7 @@ middy-post-invoke: released request r1 before its deadline; unfinished: "mail", 
     invocation.settle()
     expect(reader.lines()).toEqual(['open', 'settled 1 r1'])
     expect(log.of('warn')).toEqual([expect.stringMatching(/^last words cannot be written \(EISDIR/)])
+    expect(log.codes).toEqual(['WARN_LAST_WORDS'])
   })
 
   it('that dies holds no longer, of which is warned once; the process goes on', () => {
@@ -247,16 +270,30 @@ middy-post-invoke: released request r1 before its deadline; unfinished: "mail", 
     }).not.toThrow()
     expect(companion.holds(true)).toBe(false)
     expect(log.of('warn')).toEqual(["the layer's companion is gone"])
+    expect(log.codes).toEqual(['WARN_LAYER_GONE'])
     expect(kill).not.toHaveBeenCalled()
   })
 
-  it('of another version is named, and an embedded companion holds instead', () => {
-    startLayer(PROTOCOL + 1)
-    const exists = attachLayer()
-    const { companion, log } = choose({ hasGate: true })
-    expect(companion.name).toBe('gate')
-    expect(log.of('warn')).toEqual([`the layer speaks protocol ${PROTOCOL + 1}, the package ${PROTOCOL}`])
-    exists.mockRestore()
+  it.each(['alone', 'beside a pipe of this one that nobody reads'])(
+    'of another version is named, and an embedded companion holds instead: %s',
+    what => {
+      startLayer(PROTOCOL + 1)
+      if (what !== 'alone') childProcess.execFileSync('mkfifo', [`${folder}/.middy-post-invoke-${PROTOCOL}-9001`])
+      const exists = attachLayer()
+      const { companion, log } = choose({ hasGate: true })
+      expect(companion.name).toBe('gate')
+      expect(log.of('warn')).toEqual([`the layer speaks protocol ${PROTOCOL + 1}, the package ${PROTOCOL}`])
+      expect(log.codes).toEqual(['WARN_LAYER_VERSION'])
+      exists.mockRestore()
+    },
+  )
+
+  it('cannot be reached where the folder is gone, or the address has no port: both are said', () => {
+    for (const variables of [{ POST_INVOKE_FOLDER: '/nowhere' }, { AWS_LAMBDA_RUNTIME_API: 'localhost' }]) {
+      const { companion, log } = choose({ mode: 'layer', variables })
+      expect([companion.name, companion.holds(false)]).toEqual(['none', false])
+      expect(log.of('warn')).toEqual([expect.stringMatching(/^the layer's companion cannot be reached \(ENOENT/)])
+    }
   })
 
   it.each<[string, () => unknown]>([
@@ -269,6 +306,7 @@ middy-post-invoke: released request r1 before its deadline; unfinished: "mail", 
     const { companion, log } = choose({ hasGate: true })
     expect(companion.name).toBe('gate')
     expect(log.of('warn')).toEqual([expect.stringMatching(/^the layer's companion cannot be reached \(ENOENT/)])
+    expect(log.codes).toEqual(['WARN_NO_LAYER'])
     exists.mockRestore()
     other?.close?.()
   })
@@ -285,6 +323,7 @@ middy-post-invoke: released request r1 before its deadline; unfinished: "mail", 
     expect([companion.name, companion.holds(true)]).toEqual(['none', false])
     expect(reader.lines()).toEqual([])
     expect(log.of('warn')).toEqual([`version 0.0.1 in the same process uses the companion, not ${version}`])
+    expect(log.codes).toEqual(['WARN_TWO_VERSIONS'])
   })
 })
 
@@ -327,7 +366,10 @@ describe('the internal extension', () => {
     })
     expect(companion.holds(false)).toBe(true)
     expect(log.lines).toEqual([])
+    const write = jest.spyOn(fs, 'writeSync')
     companion.expectHandedOff() // it runs none, and is not told
+    expect(write).not.toHaveBeenCalled()
+    write.mockRestore()
     api.answer({ eventType: 'INVOKE', deadlineMs: Date.now() + 60_000, requestId: 'r1' })
     const invocation = tell(companion, 'r1', Date.now() + 60_000)
     invocation.hold()
@@ -340,6 +382,7 @@ describe('the internal extension', () => {
     const { companion, log } = await begin({}, 403)
     expect([companion.name, companion.holds(false)]).toEqual(['none', false])
     expect(log.of('warn')).toEqual([expect.stringMatching(/^no internal extension could be registered \(failed 403 /)])
+    expect(log.codes).toEqual(['WARN_NOT_REGISTERED'])
   })
 
   it('is not started beside another version of this package that has one', async () => {
@@ -360,10 +403,28 @@ describe('the internal extension', () => {
     child?.kill('SIGKILL')
     await until(() => !companion.holds(false))
     expect(log.of('warn')).toEqual(['the internal extension is gone: this process ends after its next answer'])
+    expect(log.codes).toEqual(['WARN_INTERNAL_GONE'])
     expect(kill).not.toHaveBeenCalled()
     tell(companion, 'r1').hold()
     expect(kill).not.toHaveBeenCalled()
     tell(companion, 'r1').settle()
     expect(kill.mock.calls).toEqual([[process.pid, 'SIGKILL']])
+  })
+
+  it('that dies has the process end itself only where the client tells that the answer has left', async () => {
+    const { companion } = await begin({ tellsEnds: false })
+    child?.kill('SIGKILL')
+    await until(() => !companion.holds(false))
+    tell(companion, 'r1').settle()
+    expect(kill).not.toHaveBeenCalled()
+  })
+
+  it('can be there for SIGTERM alone: it registers for no events, or says why not', async () => {
+    await begin()
+    child?.kill('SIGKILL')
+    expect(registerForSigterm(api.address)).toBeUndefined()
+    await until(() => api.requests.some(request => request.endsWith('{"events":[]}')))
+    await api.close()
+    expect(registerForSigterm(api.address)).toMatch(/^failed /)
   })
 })

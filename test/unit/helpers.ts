@@ -8,10 +8,12 @@ export type LogLine = { level: 'debug' | 'warn' | 'error'; message: string; erro
 export const recordLog = (): Log & {
   lines: LogLine[]
   fields: (LogFields | undefined)[]
+  /** What was warned of once. */
+  codes: string[]
   of(level: LogLine['level']): string[]
 } => {
   const lines: LogLine[] = []
-  const topics = new Set<string>()
+  const codes: string[] = []
   const allFields: (LogFields | undefined)[] = []
   const write = (level: LogLine['level'], message: string, error?: unknown, fields?: LogFields) => {
     allFields.push(fields)
@@ -20,13 +22,14 @@ export const recordLog = (): Log & {
   return {
     lines,
     fields: allFields,
+    codes,
     of: level => lines.filter(line => line.level === level).map(({ message }) => message),
     debug: (message, fields) => write('debug', message, undefined, fields),
     warn: (message, error, fields) => write('warn', message, error, fields),
     error: (message, error, fields) => write('error', message, error, fields),
-    warnOnce: (topic, message) => {
-      if (topics.has(topic)) return
-      topics.add(topic)
+    warnOnce: (code, message) => {
+      if (codes.includes(code)) return
+      codes.push(code)
       write('warn', message)
     },
   }
