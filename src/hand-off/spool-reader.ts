@@ -157,7 +157,7 @@ export class SpoolReader {
     try {
       file = fs().openSync(`${this.#folder}/${name}`, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
     } catch (error) {
-      const { code = 'no reason' } = error as NodeJS.ErrnoException
+      const { code } = error as NodeJS.ErrnoException
       if (code !== 'ENOENT') this.strange.set(name, code === 'ELOOP' ? 'it is a link' : `it cannot be opened (${code})`)
       return undefined
     }
