@@ -108,7 +108,7 @@ function readAnswer(fd: number): string {
       answer += buffer.toString('utf8', 0, length)
       if (length === 0 || answer.includes('\n')) return answer.split('\n')[0] || 'bash ended'
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return (error as Error).message
       Atomics.wait(sleep, 0, 0, 0.1)
     }
   }
@@ -123,18 +123,21 @@ function createPipe(fd: number, isOpen: () => boolean, onBroken: () => void): Co
 
   function flush() {
     retry = undefined
+    if (!isOpen() || unwritten.length > MAX_UNWRITTEN || !canWrite()) {
+      isBroken = true
+      onBroken()
+    } else if (unwritten !== '') retry = timer(FULL_MS, false, flush)
+  }
+
+  /** Writes what fits. @returns whether anybody reads it. */
+  function canWrite(): boolean {
     try {
-      if (!isOpen() || unwritten.length > MAX_UNWRITTEN) throw new Error('nobody reads it')
       // All that is written is ASCII: bytes are characters.
-      if (unwritten !== '') unwritten = unwritten.slice(writeSync(fd, unwritten))
+      unwritten = unwritten.slice(writeSync(fd, unwritten))
+      return true
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') {
-        isBroken = true
-        unwritten = ''
-        onBroken()
-      }
+      return (error as NodeJS.ErrnoException).code === 'EAGAIN'
     }
-    if (unwritten !== '') retry = timer(FULL_MS, false, flush)
   }
 
   return {

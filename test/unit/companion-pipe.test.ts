@@ -82,9 +82,12 @@ describe('a pipe with a reader', () => {
     const reader = startReader()
     const pipe = opened()
     const line = (index: number) => `settled ${index} ${'x'.repeat(36)}`
+    const timersThatKeep = () => process.getActiveResourcesInfo().filter(name => name === 'Timeout').length
+    const before = timersThatKeep()
     // More than fits: the pipe takes 64 KB.
     for (let index = 1; index <= 2_000; index++) pipe.write(`${line(index)}\n`)
     expect(pipe.isBroken()).toBe(false)
+    expect(timersThatKeep()).toBe(before) // the process may end
     const lines = reader.lines()
     expect(lines.length).toBeGreaterThan(100)
     expect(lines.length).toBeLessThan(2_000)
@@ -96,7 +99,7 @@ describe('a pipe with a reader', () => {
     expect(onBroken).not.toHaveBeenCalled()
   })
 
-  it('whose reader never goes on is given up, and its memory with it', async () => {
+  it('whose reader never goes on is given up', async () => {
     startReader()
     const pipe = opened()
     for (let index = 0; index < 4; index++) pipe.write(`${'x'.repeat(65_000)}\n`)
@@ -190,6 +193,9 @@ describe('last words', () => {
     }
     say('')
     expect(firstTwo()).toEqual(['', ''])
+    const write = jest.spyOn(fs, 'writeSync')
+    say('') // each invocation ends so
+    expect(write).not.toHaveBeenCalled()
     expect(onFailure).not.toHaveBeenCalled()
   })
 
@@ -299,13 +305,13 @@ describe("the companion as this process' own child", () => {
     const pid = child?.pid as number
     const fields = fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
     expect(Number(fields[2])).toBe(pid)
-    const names = fs
-      .readFileSync(`/proc/${pid}/environ`, 'utf8')
-      .split('\0')
-      .map(entry => entry.split('=')[0])
+    const entries = fs.readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')
+    const names = entries.map(entry => entry.split('=')[0])
     const allowed = ['', 'AWS_LAMBDA_RUNTIME_API', 'AWS_LAMBDA_LOG_FORMAT', 'POST_INVOKE_FOLDER', 'TZ']
     expect(names.filter(name => !allowed.includes(name as string))).toEqual([])
-    expect(names).toContain('POST_INVOKE_FOLDER')
+    expect(entries).toEqual(expect.arrayContaining([`POST_INVOKE_FOLDER=${folder}`, 'TZ=UTC0']))
+    // In a list of processes it has a name.
+    expect(fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')).toContain('middy-post-invoke')
   })
 
   it('keeps this process neither running nor from ending', async () => {
@@ -331,10 +337,46 @@ describe("the companion as this process' own child", () => {
     ['is missing', '/nowhere/bash', [], 'bash cannot be started'],
     ['ends at once', '/bin/true', [], 'bash ended'],
     ['never answers', '/bin/sleep', ['60'], 'no answer within 2000 ms'],
-  ])('whose bash %s says so', async (_, program, args, expected) => {
+    ['says something else', '/bin/sh', ['-c', 'echo no >&3; echo ready >&3; sleep 60'], 'no'],
+  ])('whose bash %s says so, and leaves no process and no file open', async (_, program, args, expected) => {
     await begin()
+    const before = openFiles()
     expect(start('"INVOKE"', program, args)).toBe(expected)
-    if (program === '/bin/sleep') await until(() => child?.signalCode === 'SIGKILL')
+    await until(() => openFiles() <= before)
+    if (args.length > 0) await until(() => child?.signalCode === 'SIGKILL')
+  })
+
+  it('whose answer comes in pieces is waited for', async () => {
+    await begin()
+    const args = ['-c', 'printf rea >&3; sleep 0.1; echo dy >&3; sleep 60']
+    expect(typeof start('"INVOKE"', '/bin/sh', args)).toBe('object')
+  })
+
+  it('whose answer cannot be read says why, and leaves no process', async () => {
+    await begin()
+    jest.spyOn(fs, 'readSync').mockImplementation(() => {
+      throw new Error('EIO: i/o error, read')
+    })
+    expect(start('"INVOKE"')).toBe('EIO: i/o error, read')
+    await until(() => child?.signalCode === 'SIGKILL')
+  })
+
+  it('that may not be started says why', () => {
+    jest.spyOn(childProcess, 'spawn').mockImplementation(() => {
+      throw new Error('Access to this API has been restricted')
+    })
+    expect(startCompanion('', API, onBroken)).toBe('Access to this API has been restricted')
+  })
+
+  it('that is killed with a line unread is noticed as well', async () => {
+    await begin()
+    const pipe = start('"INVOKE"')
+    if (typeof pipe === 'string') throw new Error(pipe)
+    child?.kill('SIGSTOP')
+    pipe.write('open\n')
+    child?.kill('SIGKILL')
+    await until(() => pipe.isBroken())
+    expect(onBroken).toHaveBeenCalledTimes(1)
   })
 
   it('that is killed is noticed without a write, once', async () => {
