@@ -30,8 +30,8 @@ export type Claim = {
   setAside(why: 'failed' | 'corrupt'): string
 }
 
-/** What is set aside at the most, the newest. */
-export const MAX_SET_ASIDE = { entries: 32, bytes: 8_388_608 }
+/** How many pieces are kept that are set aside, the newest. With the bound of each that is 8 MiB. */
+export const MAX_SET_ASIDE = 32
 
 export class SpoolReader {
   readonly #folder: string
@@ -55,20 +55,17 @@ export class SpoolReader {
       return []
     }
     const now = Date.now()
-    const pieces = this.#read().flatMap(name => {
-      if (this.#taken.has(name) || this.strange.has(name)) return []
-      const piece = parseName(name)
-      if (piece) return piece.due > now + MAX_WAIT_MS ? this.#rename(piece, { ...piece, due: now }) : piece
-      if (name.startsWith('part-')) this.#removeIfOld(name, now)
-      else if (!isSetAside(name)) this.strange.set(name, 'no piece of work has such a name')
-      return []
-    })
-    return pieces.sort(
-      (a, b) =>
-        Number(isSuspect(a)) - Number(isSuspect(b)) ||
-        Number(a.attempts > 0) - Number(b.attempts > 0) ||
-        (nameOf(a) < nameOf(b) ? -1 : 1),
-    )
+    const pieces = this.#read()
+      .sort()
+      .flatMap(name => {
+        if (this.#taken.has(name) || this.strange.has(name)) return []
+        const piece = parseName(name)
+        if (piece) return piece.due > now + MAX_WAIT_MS ? this.#rename(piece, { ...piece, due: now }) : piece
+        if (name.startsWith('part-')) this.#removeIfOld(name, now)
+        else if (!isSetAside(name)) this.strange.set(name, 'no piece of work has such a name')
+        return []
+      })
+    return pieces.sort((a, b) => rankOf(a) - rankOf(b))
   }
 
   /**
@@ -144,7 +141,7 @@ export class SpoolReader {
     try {
       return fs().readFileSync(file, 'utf8')
     } catch {
-      return undefined
+      return undefined // whoever takes it sees why
     } finally {
       fs().closeSync(file)
     }
@@ -179,17 +176,11 @@ export class SpoolReader {
   }
 
   #removeOldestSetAside() {
-    let entries = 0
-    let bytes = 0
     const age = (name: string) => name.slice(name.indexOf('-'))
     const newestFirst = this.#read()
       .filter(isSetAside)
       .sort((a, b) => (age(a) < age(b) ? 1 : -1))
-    for (const name of newestFirst) {
-      entries++
-      bytes += fs().lstatSync(`${this.#folder}/${name}`, { throwIfNoEntry: false })?.size ?? 0
-      if (entries > MAX_SET_ASIDE.entries || bytes > MAX_SET_ASIDE.bytes) this.#remove(name)
-    }
+    for (const name of newestFirst.slice(MAX_SET_ASIDE)) this.#remove(name)
   }
 
   #read(): string[] {
@@ -223,6 +214,8 @@ export class SpoolReader {
 
 /** Whether it was being run when a process died: it may be what has killed it. */
 export const isSuspect = ({ deaths, isTaken }: Piece): boolean => deaths > 0 || isTaken
+
+const rankOf = (piece: Piece): number => (isSuspect(piece) ? 2 : Number(piece.attempts > 0))
 
 const isSetAside = (name: string) => /^(failed|corrupt)-\d+-[0-9a-z]+-[0-9a-f]+\.json$/.test(name)
 

@@ -20,7 +20,15 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
 import fc from 'fast-check'
 import { MAX_ENTRY_BYTES } from '../../src/hand-off/entry.ts'
-import { hasWaiting, MAX_WAIT_MS, MAX_WAITING, nameOf, parseName, SpoolWriter } from '../../src/hand-off/spool.ts'
+import {
+  hasWaiting,
+  LONGEST_INVOCATION_MS,
+  MAX_WAIT_MS,
+  MAX_WAITING,
+  nameOf,
+  parseName,
+  SpoolWriter,
+} from '../../src/hand-off/spool.ts'
 import { type Claim, MAX_SET_ASIDE, SpoolReader } from '../../src/hand-off/spool-reader.ts'
 import { thrownBy } from './helpers.ts'
 
@@ -74,6 +82,9 @@ describe('the spool', () => {
     expect([hasWaiting(spool), new SpoolReader(spool).list()]).toEqual([false, []])
     jest.spyOn(Date, 'now').mockReturnValue(Date.now()) // all in one millisecond
     for (let index = 0; index < 12; index++) add(`text ${index}`, writer)
+    const { readdirSync } = fs
+    const inAnyOrder = (path: string) => readdirSync(path).reverse()
+    jest.spyOn(fs, 'readdirSync').mockImplementation(inAnyOrder as never)
     expect(hasWaiting(spool)).toBe(true)
     expect(statSync(spool).mode & 0o777).toBe(0o700)
     for (const file of files()) expect(statSync(join(spool, file)).mode & 0o777).toBe(0o600)
@@ -118,10 +129,11 @@ describe('the spool', () => {
 
   it('lets a lease be renewed, and ends what was renewed', () => {
     add()
-    const claim = take()
-    rename({}) // nothing
+    const reader = new SpoolReader(spool)
+    const claim = take(reader)
     claim?.renew(Date.now() + 2 * MINUTE)
     expect(Number(files()[0]?.slice(0, 13))).toBeGreaterThan(Date.now() + MINUTE)
+    expect([reader.list(), new SpoolReader(spool).list()]).toEqual([[], [expect.objectContaining({ isTaken: true })]])
     claim?.done()
     expect(files()).toEqual([])
   })
@@ -186,8 +198,17 @@ describe('the spool', () => {
     const longAgo = Date.now() / 1_000 - 3_600
     for (const file of ['part-old', 'part-folder']) utimesSync(join(spool, file), longAgo, longAgo)
     const reader = new SpoolReader(spool)
+    const { readdirSync } = fs
+    // One is finished meanwhile.
+    jest.spyOn(fs, 'readdirSync').mockImplementation(((path: string) => [...readdirSync(path), 'part-gone']) as never)
+    const begun = statSync(join(spool, 'part-new')).mtimeMs
+    const clock = jest.spyOn(Date, 'now').mockReturnValue(begun + LONGEST_INVOCATION_MS)
     expect([texts(reader), [...reader.strange]]).toEqual([[], []])
     expect(files()).toEqual(['part-folder', 'part-new'])
+    clock.mockReturnValue(begun + LONGEST_INVOCATION_MS + 1)
+    reader.list()
+    jest.restoreAllMocks()
+    expect(files()).toEqual(['part-folder'])
   })
 
   it('sets aside what it is told to, and keeps a few of it, the newest', () => {
@@ -197,18 +218,17 @@ describe('the spool', () => {
     const names = reader.list().map((piece, index) => {
       return reader.take(piece, Date.now() + MINUTE)?.setAside(index % 2 ? 'failed' : 'corrupt')
     })
-    expect(files()).toEqual(names.slice(-MAX_SET_ASIDE.entries).sort())
+    expect(files()).toEqual(names.slice(-MAX_SET_ASIDE).sort())
     expect(hasWaiting(spool)).toBe(false)
     expect(reader.list()).toEqual([])
     expect([...reader.strange]).toEqual([])
   })
 
-  it('keeps few bytes of what is set aside', () => {
+  it('sets aside without touching what waits, however much that is', () => {
     const writer = new SpoolWriter(spool)
-    for (let index = 0; index < 40; index++) add('x'.repeat(MAX_ENTRY_BYTES), writer)
-    const reader = new SpoolReader(spool)
-    const names = reader.list().map(piece => reader.take(piece, Date.now() + MINUTE)?.setAside('failed'))
-    expect(files()).toEqual(names.slice(-MAX_SET_ASIDE.bytes / MAX_ENTRY_BYTES).sort())
+    for (let index = 0; index < 40; index++) add('text', writer)
+    take()?.setAside('failed')
+    expect(files()).toHaveLength(40)
   })
 
   it('is made again when it has gone', () => {
@@ -322,6 +342,25 @@ describe('the spool', () => {
     const claim = take(reader)
     expect(claim).toMatchObject({ text: '', fault: failure })
     expect(claim?.setAside('corrupt')).toBe(files()[0])
+  })
+
+  it('is left by who finds that another was faster', () => {
+    add()
+    const reader = new SpoolReader(spool)
+    const [piece] = reader.list()
+    jest.spyOn(fs, 'renameSync').mockImplementationOnce(() => {
+      throw new Error('ENOENT')
+    })
+    expect(piece && reader.take(piece, Date.now() + MINUTE)).toBeUndefined()
+  })
+
+  it('is empty where it cannot be looked into', () => {
+    add()
+    const reader = new SpoolReader(spool)
+    jest.spyOn(fs, 'readdirSync').mockImplementation(() => {
+      throw new Error('EIO')
+    })
+    expect([reader.list(), reader.strange.size]).toEqual([[], 0])
   })
 
   it('leaves no file open', () => {
@@ -446,14 +485,20 @@ describe('what somebody else has put there', () => {
     expect(files()).toEqual([planted])
   })
 
-  it.each(['a.json', 'x'.repeat(200), 'evil\n.json', `${'9'.repeat(13)}-x.json`, `x${planted}`, `${planted}~`])(
-    'under another name is left',
-    file => {
-      mkdirSync(spool, { mode: 0o700 })
-      writeFileSync(join(spool, file), 'text', { mode: 0o600 })
-      const reader = new SpoolReader(spool)
-      expect([texts(reader), hasWaiting(spool), hasWaiting(spool, true), files()]).toEqual([[], false, false, [file]])
-      expect(reader.strange.get(file)).toBe('no piece of work has such a name')
-    },
-  )
+  it.each([
+    'a.json',
+    'x'.repeat(200),
+    'evil\n.json',
+    `${'9'.repeat(13)}-x.json`,
+    `x${planted}`,
+    `${planted}~`,
+    'xfailed-1-a-0.json',
+    'failed-1-a-0.json~',
+  ])('under another name is left', file => {
+    mkdirSync(spool, { mode: 0o700 })
+    writeFileSync(join(spool, file), 'text', { mode: 0o600 })
+    const reader = new SpoolReader(spool)
+    expect([texts(reader), hasWaiting(spool), hasWaiting(spool, true), files()]).toEqual([[], false, false, [file]])
+    expect(reader.strange.get(file)).toBe('no piece of work has such a name')
+  })
 })
