@@ -114,7 +114,7 @@ export type Invocation = {
   leave(isGuessed?: boolean): Promise<void>
   /** Runs tasks in the time of another: those that wait from a deadline before, or all, at shutdown. */
   drainWithin(time: Time, isShutdown: boolean): Promise<void>
-  /** Drops the oldest of its carried tasks. @returns how many were dropped. */
+  /** Drops the oldest of its carried tasks, and has the others run in the order in which it deferred them. @returns how many. */
   dropOldest(count: number): number
   /** How many tasks wait. */
   size(): number
@@ -225,10 +225,11 @@ export function createInvocation(
     },
     dropOldest(count) {
       const tasks = stack.takeAll().sort((a, b) => a.index - b.index)
-      void drop(tasks.slice(0, count))
-      for (const task of tasks.slice(count)) stack.push(task)
-      if (stack.size() === 0) state = 'settled'
-      return Math.min(count, tasks.length)
+      const dropped = tasks.splice(0, count) // none where `count` is below 0
+      void drop(dropped)
+      for (const task of tasks) stack.push(task)
+      if (tasks.length === 0) state = 'settled'
+      return dropped.length
     },
     size: stack.size,
     unfinished,
@@ -400,22 +401,18 @@ export function createInvocation(
     return all(waits)
   }
 
-  function carry(unstarted: readonly DeferredTask[]): void {
-    const { maxCarried, order } = options
+  function carry(tasks: readonly DeferredTask[]): void {
     const { carried } = host
-    const tooOld = unstarted.toSorted((a, b) => a.index - b.index).slice(0, Math.max(0, unstarted.length - maxCarried))
-    if (tooOld.length > 0) void drop(tooOld)
-    const lastDropped = tooOld.at(-1)?.index ?? 0
-    const tasks = unstarted.filter(({ index }) => index > lastDropped)
-    logTasks('warn', ', and are carried over', tasks)
-    time.sums.carried += tasks.length
-    for (const task of tasks) tellOf(task, 'carried')
-    for (const task of order === 'lifo' ? tasks.toReversed() : tasks) stack.push(task)
+    for (const task of tasks) stack.push(task) // dropOldest() puts them in their order
     carried.push(invocation)
-    let tooMany = -maxCarried
+    let tooMany = -options.maxCarried
     for (const other of carried) tooMany += other.size()
-    for (const other of carried) tooMany -= tooMany > 0 ? other.dropOldest(tooMany) : 0
+    for (const other of carried) tooMany -= other.dropOldest(tooMany)
     while (carried[0]?.size() === 0) carried.shift()
+    const kept = stack.next(stack.size())
+    logTasks('warn', ', and are carried over', kept)
+    time.sums.carried += kept.length
+    for (const task of kept) tellOf(task, 'carried')
     state = 'carried'
   }
 
