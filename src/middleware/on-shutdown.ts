@@ -159,7 +159,19 @@ function add(hook: unknown, options: unknown, isOfResource = false): () => void 
 }
 
 const runner: HookRunner = {
-  run: (hook, left) => runHook(hook, left),
+  async run(hooks, left, keepsHooks) {
+    const kept = keepsHooks ? hooks.filter(({ isOfResource }) => !isOfResource) : []
+    const notRun: string[] = []
+    for (let hook = hooks.pop(); hook !== undefined; hook = hooks.pop()) {
+      if (left() > 0) await runHook(hook, left)
+      else notRun.push(hook.name)
+    }
+    hooks.push(...kept)
+    if (notRun.length > 0) {
+      functionProcess().log.error(`the shutdown's time is over; not run: ${notRun.map(name => quote(name)).join(', ')}`)
+    }
+    return notRun
+  },
   relay(drain) {
     if (!isRelayed()) {
       return 'signals go to the main thread: NODE_OPTIONS=--import middy-post-invoke/preload relays them'

@@ -1,7 +1,7 @@
 // The end of the process: what it says of unfinished tasks when it exits, and what still runs between SIGTERM and the end of
 // the environment. https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown
 import { builtIn } from '../built-in.ts'
-import { PostInvokeError, quote } from '../errors.ts'
+import { PostInvokeError } from '../errors.ts'
 import { type Log, writeSynchronously } from '../log.ts'
 import { trace } from './channels.ts'
 import { type Companion, registerForSigterm } from './companion.ts'
@@ -21,8 +21,14 @@ export type Hook = {
 
 /** What hooks need, where `onShutdown()` is imported. */
 export type HookRunner = {
-  /** Runs one hook. It never rejects. */
-  run(hook: Hook, left: () => number): Promise<void>
+  /**
+   * Runs them all, the last first, and takes them out. It never rejects.
+   *
+   * @param left - Milliseconds until the end of the process.
+   * @param keepsHooks - Whether those that are not of a resource stay, to run again.
+   * @returns the names of those that there was no time for.
+   */
+  run(hooks: Hook[], left: () => number, keepsHooks: boolean): Promise<string[]>
   /** Brings SIGTERM to a worker thread. @returns why it will not come. */
   relay(drain: () => Promise<void>): string | undefined
 }
@@ -139,20 +145,10 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
     const budget = (hasExternalExtension() ? 300 : 500) - MARGIN_MS
     const until = now() + budget
     const left = () => Math.max(0, until - now())
-    const count = hooks.length
-    const traced = trace('shutdown', () => ({ budget, hooks: count }))
+    const traced = trace('shutdown', () => ({ budget, hooks: hooks.length }))
     traced?.run(() => {})
-    await drainTasks(count > 0 ? left() * TASKS_SHARE : left())
-    const kept = keepsHooks ? hooks.filter(({ isOfResource }) => !isOfResource) : []
-    const notRun: string[] = []
-    for (let hook = hooks.pop(); hook !== undefined; hook = hooks.pop()) {
-      if (left() > 0) await runner?.run(hook, left)
-      else notRun.push(hook.name)
-    }
-    hooks.push(...kept)
-    if (notRun.length > 0) {
-      log.error(`the shutdown's time is over; not run: ${notRun.map(name => quote(name)).join(', ')}`)
-    }
+    await drainTasks(hooks.length > 0 ? left() * TASKS_SHARE : left())
+    const notRun = (await runner?.run(hooks, left, keepsHooks)) ?? []
     logAll('the environment ends', log) // also what was deferred while hooks ran
     traced?.end({ notRun })
   }

@@ -243,8 +243,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /the shutdown hook runs before t\d+/,
     {
       file: 'middleware/process-end.ts',
-      text: 'await drainTasks(count',
-      by: 'void drainTasks(count',
+      text: 'await drainTasks(hooks',
+      by: 'void drainTasks(hooks',
     },
     'all',
   ],
@@ -252,9 +252,9 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     'a shutdown hook stays after it has run',
     /the shutdown hook runs twice/,
     {
-      file: 'middleware/process-end.ts',
-      text: 'if (left() > 0) await runner?.run(hook, left)',
-      by: 'if (left() > 0) await runner?.run(hook, left).then(() => runner?.run(hook, left))',
+      file: 'middleware/on-shutdown.ts',
+      text: 'if (left() > 0) await runHook(hook, left)',
+      by: 'if (left() > 0) await runHook(hook, left).then(() => runHook(hook, left))',
     },
     'all',
   ],
