@@ -1,7 +1,7 @@
 // The runtime client of nodejs22.x. What it does when the event loop is empty stands in a global. It is set as an invocation
 // begins, and reset in the same turn in which the response is posted, after all that may be wrapped around the handler.
 // https://github.com/aws/aws-lambda-nodejs-runtime-interface-client
-import type { RuntimeClient, RuntimeClientOptions } from './runtime-client.ts'
+import { type RuntimeClient, type RuntimeClientOptions, silentClient, watchProperty } from './runtime-client.ts'
 
 const BEFORE_EXIT = Symbol.for('aws.lambda.beforeExit')
 const REQUEST_ID = Symbol.for('aws.lambda.runtime.requestId')
@@ -15,11 +15,9 @@ export function observeRic3({ streams, onEnd }: RuntimeClientOptions): RuntimeCl
   const idle = listener // outside an invocation, as now at init, it does nothing
   const firstUsedIn = global[REQUEST_ID]
   let requestId: string | undefined
-  const client = { hasGate: false, firstUsedIn, mayCrash: true, isGated: () => false }
-  // What it sets outside an invocation cannot be known now, and by that alone an end could be told.
-  if (firstUsedIn !== undefined) {
-    return { ...client, tellsEnds: false, isBusy: () => undefined, willTell: () => false }
-  }
+  const client = { ...silentClient, firstUsedIn, mayCrash: true }
+  // In the middle of an invocation it is too late to see what the client has there outside of one.
+  if (firstUsedIn !== undefined) return client
 
   function end() {
     if (requestId === undefined) return
@@ -34,14 +32,11 @@ export function observeRic3({ streams, onEnd }: RuntimeClientOptions): RuntimeCl
     listener = idle
     end()
   }
-  /** Of another version of this package, which listens too. */
-  const other = Object.getOwnPropertyDescriptor(global, BEFORE_EXIT)
-  Object.defineProperty(global, BEFORE_EXIT, {
-    configurable: true,
-    enumerable: true,
-    get: () => listener,
-    set(next: (() => void) | undefined) {
-      other?.set?.call(global, next)
+  const otherListener = watchProperty<(() => void) | undefined>(
+    global,
+    BEFORE_EXIT,
+    () => listener,
+    next => {
       if (next === idle || typeof next !== 'function') {
         listener = next
         setImmediate(end) // the post follows in this same turn of the event loop
@@ -49,12 +44,12 @@ export function observeRic3({ streams, onEnd }: RuntimeClientOptions): RuntimeCl
       }
       requestId = global[REQUEST_ID]
       listener = () => {
-        const act: () => void = other?.get ? other.get.call(global) : next
+        const act = otherListener() ?? next
         act() // the event loop has run empty: a callback's response is posted in the next turn
         setImmediate(() => setImmediate(endAfterEmptyLoop))
       }
     },
-  })
+  )
 
   return {
     ...client,

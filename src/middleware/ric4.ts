@@ -2,7 +2,8 @@
 // once the response is posted. https://github.com/aws/aws-lambda-invoke-store-js
 // It asks for its next invocation when that promise has settled: one that settles later holds the environment (the gate).
 import { isManagedInstances } from '../variables.ts'
-import type { RuntimeClient, RuntimeClientOptions, Scope } from './runtime-client.ts'
+import { type RuntimeClient, type RuntimeClientOptions, type Scope, watchProperty } from './runtime-client.ts'
+import { isThenable } from './waits.ts'
 
 type InvokeStore = {
   hasContext?(): boolean
@@ -21,9 +22,14 @@ export function observeRic4(options: RuntimeClientOptions): RuntimeClient {
   const { scopes, onEnd } = options
   const global = awsLambda() as AwsLambda
   /** By request id, the invocations whose `run` has not ended. */
-  const running = new Set<string>()
+  const running = new Set<string | undefined>()
   let unfinished = 0
   let broken = false
+
+  function forget({ requestId }: Scope) {
+    unfinished--
+    running.delete(requestId)
+  }
 
   function observe(store: InvokeStore | undefined) {
     if (typeof store?.run !== 'function') return
@@ -37,11 +43,10 @@ export function observeRic4(options: RuntimeClientOptions): RuntimeClient {
         try {
           if (scope.requestId !== undefined) await onEnd(scope.requestId)
         } finally {
-          unfinished--
-          if (scope.requestId !== undefined) running.delete(scope.requestId)
+          forget(scope)
         }
       }
-      let result: Promise<unknown> | undefined
+      let result: unknown
       try {
         result = scopes.run(scope, () =>
           run.call(this, context, () => {
@@ -53,15 +58,11 @@ export function observeRic4(options: RuntimeClientOptions): RuntimeClient {
             }
             return fn()
           }),
-        ) as Promise<unknown>
+        )
       } finally {
-        // No client's: theirs is asynchronous.
-        if (typeof result?.then !== 'function') {
-          unfinished--
-          if (scope.requestId !== undefined) running.delete(scope.requestId)
-        }
+        if (!isThenable(result)) forget(scope) // no client's: theirs is asynchronous
       }
-      if (typeof result?.then !== 'function') return result
+      if (!isThenable(result)) return result
       return result.then(
         value => end().then(() => value),
         error =>
@@ -75,18 +76,15 @@ export function observeRic4(options: RuntimeClientOptions): RuntimeClient {
   // The store is there already (aws-lambda-ric 4.0 needs it for its logs), or made at the first invocation.
   let current = global.InvokeStore
   observe(current)
-  /** Of another version of this package, which listens too. */
-  const other = Object.getOwnPropertyDescriptor(global, 'InvokeStore')
-  Object.defineProperty(global, 'InvokeStore', {
-    configurable: true,
-    enumerable: true,
-    get: () => current,
-    set: (store: InvokeStore | undefined) => {
-      other?.set?.call(global, store)
+  watchProperty(
+    global,
+    'InvokeStore',
+    () => current,
+    store => {
       current = store
       observe(store)
     },
-  })
+  )
 
   const isInside = (requestId: string) => {
     const scope = scopes.getStore()

@@ -47,6 +47,31 @@ export type RuntimeClientOptions = {
   onBrokenGate(): void
 }
 
+/**
+ * Has a property of what the runtime client left in this process read and set by us. Another version of this package may
+ * watch it too: it is told of each value.
+ *
+ * @returns what that other one has there, `undefined` without one.
+ */
+export function watchProperty<Value>(
+  object: object,
+  key: PropertyKey,
+  get: () => Value,
+  set: (value: Value) => void,
+): () => Value | undefined {
+  const other = Object.getOwnPropertyDescriptor(object, key)
+  Object.defineProperty(object, key, {
+    configurable: true,
+    enumerable: true,
+    get,
+    set(value: Value) {
+      other?.set?.call(object, value)
+      set(value)
+    },
+  })
+  return () => other?.get?.call(object)
+}
+
 /** One that tells nothing. */
 export const silentClient: RuntimeClient = {
   hasGate: false,
