@@ -56,7 +56,7 @@ export const createMoments = (onMoment: (moment: Moment) => void = () => {}) => 
   /** Those of `waiting` that were read from a stream, whose time is that of the reading. */
   let written: { readonly line: LogLine; readonly moment: { at: number } }[] = []
   let timer: NodeJS.Timeout | undefined
-  /** What the machine's monotonic clock showed when the sandbox began. */
+  /** What the machine's monotonic clock showed when the sandbox began, by the event that came here soonest. */
   let beganAt: number | undefined
 
   /** When responses had left, as the function's process knows. Here they may be read later than its tasks begin. */
@@ -114,7 +114,7 @@ export const createMoments = (onMoment: (moment: Moment) => void = () => {}) => 
     all: all as readonly Moment[],
     variables: observation.variables,
     onEvent(event: SandboxEvent) {
-      beganAt ??= monotonic() - event.at
+      beganAt = Math.min(beganAt ?? Number.POSITIVE_INFINITY, monotonic() - event.at)
       take(event)
     },
     onLog(line: LogLine) {

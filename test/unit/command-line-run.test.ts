@@ -72,6 +72,19 @@ describe('command line: moments', () => {
     expect(summarize(moments.all, [report('r', { at: 30 })]).invocations).toHaveLength(1)
   })
 
+  it('puts what the function tells in its place though a busy machine told of the first event late', () => {
+    const seen: string[] = []
+    const moments = createMoments(moment => seen.push(moment.type))
+    const { POST_INVOKE_OBSERVER: marker } = moments.variables(undefined)
+    const began = monotonic() - 20
+    moments.onEvent({ type: 'init-started', at: 0 })
+    moments.onEvent({ type: 'sigterm', process: 'function', at: monotonic() - began })
+    const message = { at: monotonic(), what: 'hook', phase: 'started', data: { name: 'close' } }
+    moments.onLog({ at: 30, source: 'function', stream: 'stderr', text: `${marker}${JSON.stringify(message)}` })
+    moments.flush()
+    expect(seen).toEqual(['init-started', 'sigterm', 'hook-started'])
+  })
+
   it('hands them on by itself, too', async () => {
     const seen: string[] = []
     const moments = createMoments(moment => seen.push(moment.type))
