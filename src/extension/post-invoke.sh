@@ -184,7 +184,25 @@ if ((!$#)); then
     complain 'POST_INVOKE_COMMAND never runs on Managed Instances, where extensions are told of no invocation'
 fi
 # only in the layer: end
-connect && send_registration # what follows is read while Lambda answers
+
+# Reads no more of the answer than it takes to ask for the first event: what follows is parsed while the function starts.
+register() { # Sets identifier
+  connect && send_registration || return
+  answer=''
+  while IFS= read -r -u 1 more && ((${#answer} < 16384)); do
+    answer+=$more$'\n'
+    [[ $answer = HTTP/1.?' 200'* && $more != $'\r' ]] || return
+    [[ ${more,,} = lambda-extension-identifier:* ]] || continue
+    identifier=${more#*:} identifier=${identifier%%$'\r'*} identifier=${identifier# }
+    break
+  done
+  [[ $identifier ]] || return
+  printf -v next_request 'GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Identifier: %s\r\n\r\n' \
+    "$address" "$identifier"
+  [[ $command ]] || ask
+  [[ ! $function_pid ]] || printf 'ready\n' >&"$lines"
+}
+register
 
 # An answer: sets head and body. It may be hours away, but the rest comes within seconds. Fails where the connection is of no
 # use any more.
@@ -234,7 +252,7 @@ wait_for_answer() {
     [[ $answer ]] && break # a byte that came just then
     check_function
   done
-  [[ $identifier ]] && patience=(-t 2) # Init has an end of its own
+  patience=(-t 2)
   read_bytes 16
 }
 
@@ -268,18 +286,6 @@ describe_answer() { # sets status
   status=${status:-no answer}
 }
 
-take_registration() {
-  local is_over='' name
-  read_answer || is_over=1
-  [[ $head = HTTP/1.?' 200'* ]] || return
-  name=${head,,} name=${name%%$'\nlambda-extension-identifier:'*}
-  identifier=${head:${#name}+29} identifier=${identifier%%$'\r'*} identifier=${identifier# }
-  [[ $identifier ]] || return
-  printf -v next_request 'GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Identifier: %s\r\n\r\n' \
-    "$address" "$identifier"
-  if [[ $is_over ]]; then connect; fi
-}
-
 # --- The function's process -------------------------------------------------------------------------------------------
 
 function_is_gone() {
@@ -299,7 +305,11 @@ end_with_function() {
 
 check_function() { [[ ! $function_pid ]] || kill -0 "$function_pid" || end_with_function; }
 
-if ! take_registration && ! { ((!$#)) && connect && send_registration && take_registration; }; then
+# only in the layer: begin
+[[ $identifier ]] || (($#)) || register # once more: its connection may have been lost
+# only in the layer: end
+if [[ ! $identifier ]]; then
+  head=$answer
   describe_answer
   # only in the layer: begin
   (($#)) || complain "the companion cannot register as an extension: $status"
@@ -307,8 +317,11 @@ if ! take_registration && ! { ((!$#)) && connect && send_registration && take_re
   (($#)) && printf 'failed %s\n' "$status" >&"$lines"
   exit 1
 fi
-[[ $command ]] || ask # what follows is read while the function starts
-(($#)) && printf 'ready\n' >&"$lines"
+patience=(-t 2)
+if ! read_rest_of_answer; then # of its connection nothing more comes, nor of what was asked for on it
+  connect || exit 1
+  [[ $command ]] || ask
+fi
 
 # --- Events -----------------------------------------------------------------------------------------------------------
 

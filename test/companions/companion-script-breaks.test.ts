@@ -31,7 +31,7 @@ const breaks: Break[] = [
   ['SIGTERM ends it', GONE, "trap '' TERM PIPE", "trap '' PIPE"],
   ['of chunks the last one counts', COMPLAINED, 'body+=${answer', 'body=${answer'],
   ['numbers are not looked at', EARLY, '  [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 ]]\n', '  :\n'],
-  ['it waits for ever for the rest of an answer', NEVER, '[[ $identifier ]] && patience=(-t 2)', ':'],
+  ['it waits for ever for the rest of an answer', NEVER, '  patience=(-t 2)\n  read_bytes 16', '  read_bytes 16'],
   ['names of headers are known in one case only', COMPLAINED, "length=$'\\n'${head,,}", "length=$'\\n'$head"],
 ]
 

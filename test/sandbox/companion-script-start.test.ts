@@ -106,6 +106,39 @@ describe('registered', () => {
     },
     TEST_MS,
   )
+
+  // The first event is asked for as soon as the identifier has been read.
+  const head = 'HTTP/1.1 200 OK\r\nLambda-Extension-Identifier: an-id\r\n'
+  it.each<[string, string[], boolean]>([
+    ['cut behind the identifier', [head, 'Content-Length: 2\r\n\r\n{}'], false],
+    ['cut in its body', [`${head}Content-Length: 6\r\n\r\n{"`, 'a":1'], false],
+    ['in chunks', [`${head}Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n`], false],
+    ['that closes its connection', [`${head}Connection: close\r\nContent-Length: 2\r\n\r\n{}`], true],
+    ['that is cut off', [`${head}Content-Length: 2\r\n`], true],
+    ['without a length', [`${head}\r\n{}`], true],
+  ])(
+    'by an answer %s: its first event is had all the same',
+    async (_, parts, ends) => {
+      for (const role of ['layer', 'internal'] as const) {
+        const companion = await start({ role, isUnregistered: true })
+        const { api } = companion
+        const socket = await api.send(...parts)
+        if (ends) {
+          socket.end()
+          await until(() => api.requests.at(-1)?.socket !== socket, 'it asks on another connection')
+        }
+        let last = await api.take()
+        while (last.socket !== api.requests.at(-1)?.socket) last = await api.take()
+        const { say } = companion.connect()
+        last.socket.write(answerWith(invoke('r1')))
+        const asked = api.asked()
+        say('open', 'settled 1 r1')
+        await until(() => api.asked() === asked + 1, 'it asks for the next')
+        expect(companion.lines()).toEqual([])
+      }
+    },
+    TEST_MS,
+  )
 })
 
 describe('not registered', () => {
@@ -376,7 +409,7 @@ describe('the text that functions bundle', () => {
   it('has neither comments nor what is for the layer alone, and is short', () => {
     expect(bundled).not.toMatch(/^\s*#|mkfifo|worker|coproc|SHUTDOWN/m)
     expect(bundled).toContain('register HTTP/1.1')
-    expect(bundled.length).toBeLessThan(7_500)
+    expect(bundled.length).toBeLessThan(7_600)
   })
 
   it('has short names, and keeps what only looks like a comment', () => {
