@@ -1,7 +1,7 @@
 // One task from its defer() to its end: what it is given, when it is aborted, and when it is no longer waited for.
 import type { AsyncResource } from 'node:async_hooks'
 import { PostInvokeError, quote } from '../errors.ts'
-import { type TaskMessage, type Trace, trace } from './channels.ts'
+import { type TaskMessage, trace } from './channels.ts'
 import type { TaskContext, ValidTask } from './task.ts'
 import { clearTimeout, isThenable, resolvers, timer, whenSettled } from './waits.ts'
 
@@ -32,115 +32,106 @@ export type Failure = { readonly error: unknown }
 
 export type OnEnd = (task: DeferredTask, failure: Failure | undefined) => Promise<void> | undefined
 
-export class DeferredTask {
+export type DeferredTask = {
   /** Its name in log lines. */
   readonly label: string
   /** How many its invocation had deferred with it: 1 for the first. */
   readonly index: number
-  readonly on: ValidTask['on']
   /** Whether time was up already when it was deferred. */
   readonly isLate: boolean
   /** That in which it was deferred. */
   readonly asyncContext: AsyncContext
-  readonly #given: ValidTask
-  #controller: AbortController | undefined
-  #reason: PostInvokeError | undefined
-  #end: ((failure?: Failure, status?: 'abandoned') => void) | undefined
-  #trace: Trace<TaskMessage> | undefined
+  readonly given: ValidTask
+  /** Made when the task asks for its signal. */
+  controller: AbortController | undefined
+  /** Why it has been aborted, if it has. */
+  abortReason: PostInvokeError | undefined
+  /** Ends the wait for its promise. There while it runs. */
+  finish: ((failure?: Failure, status?: 'abandoned') => void) | undefined
+}
 
-  constructor(given: ValidTask, index: number, isLate: boolean, asyncContext: AsyncContext) {
-    this.#given = given
-    this.label = given.name ?? `task ${index}`
-    this.on = given.on
-    this.index = index
-    this.isLate = isLate
-    this.asyncContext = asyncContext
-  }
+export const deferredTask = (
+  given: ValidTask,
+  index: number,
+  isLate: boolean,
+  asyncContext: AsyncContext,
+): DeferredTask => ({
+  label: given.name ?? `task ${index}`,
+  index,
+  isLate,
+  asyncContext,
+  given,
+  controller: undefined,
+  abortReason: undefined,
+  finish: undefined,
+})
 
-  /** Whether it is a promise whose work is done, and so needs no time any more. */
-  isDone(): boolean {
-    return this.#given.promise?.hasSettled === true
-  }
+/** As subscribers to the channels are told of it. */
+export const messageOf = ({ label, index }: DeferredTask, facts: InvocationFacts): TaskMessage => ({
+  name: label,
+  index,
+  ...facts,
+})
 
-  /** As subscribers to the channels are told of it. */
-  message(facts: InvocationFacts): TaskMessage {
-    return { name: this.label, index: this.index, ...facts }
+/**
+ * Never throws and never rejects.
+ *
+ * @param onEnd - Called once, when the task has ended or is abandoned. What it returns is waited for.
+ */
+export function runTask(task: DeferredTask, options: RunOptions, onEnd: OnEnd): Promise<unknown> | undefined {
+  const { asyncContext, given } = task
+  const { keepsAlive, taskTimeout } = options
+  const context = new GivenContext(task, options)
+  const traced = trace('task', () => messageOf(task, options.facts))
+  let failure: Failure | undefined
+  let work: PromiseLike<unknown> | undefined
+  try {
+    const result = traced
+      ? asyncContext.runInAsyncScope(() => traced.run(() => given.task(context)))
+      : asyncContext.runInAsyncScope(given.task, undefined, context)
+    if (isThenable(result)) work = result
+  } catch (error) {
+    failure = { error }
   }
+  const end = (failure?: Failure, status: TaskMessage['status'] = failure ? 'failed' : 'completed') => {
+    traced?.end({ status, ...failure })
+    return onEnd(task, failure)
+  }
+  if (!work) return end(failure)
+  const { promise, resolve } = resolvers<unknown>()
+  const { timeout = taskTimeout } = given
+  let timeLimit: NodeJS.Timeout | undefined
+  task.finish = (failure, status) => {
+    task.finish = undefined // the first end counts
+    clearTimeout(timeLimit)
+    resolve(end(failure, status))
+  }
+  whenSettled(
+    work,
+    () => task.finish?.(),
+    error => task.finish?.({ error }),
+  )
+  if (timeout !== undefined) {
+    timeLimit = timer(timeout, keepsAlive, () => {
+      const reason = new PostInvokeError(
+        'ERR_TASK_TIMEOUT',
+        `Expected the task ${quote(task.label)} to end within its timeout of ${timeout} ms.`,
+      )
+      abortTask(task, reason)
+      timeLimit = timer(ABORT_GRACE_MS, keepsAlive, () => abandonTask(task, reason))
+    })
+  }
+  return promise
+}
 
-  /**
-   * Never throws and never rejects.
-   *
-   * @param onEnd - Called once, when the task has ended or is abandoned. What it returns is waited for.
-   */
-  run(options: RunOptions, onEnd: OnEnd): Promise<unknown> | undefined {
-    const { asyncContext } = this
-    const { task } = this.#given
-    const given = new GivenContext(this, options)
-    const traced = trace('task', () => this.message(options.facts))
-    this.#trace = traced
-    let failure: Failure | undefined
-    try {
-      const result = traced
-        ? asyncContext.runInAsyncScope(() => traced.run(() => task(given)))
-        : asyncContext.runInAsyncScope(task, undefined, given)
-      if (isThenable(result)) return this.#waitFor(result, options, onEnd)
-    } catch (error) {
-      failure = { error }
-    }
-    this.#traceEnd(failure)
-    return onEnd(this, failure)
-  }
+export function abortTask(task: DeferredTask, reason: PostInvokeError): void {
+  task.abortReason ??= reason
+  task.controller?.abort(task.abortReason)
+}
 
-  abort(reason: PostInvokeError): void {
-    this.#reason ??= reason
-    this.#controller?.abort(this.#reason)
-  }
-
-  /** Waits no longer. What the task does from here on is its own affair. */
-  abandon(reason: PostInvokeError): void {
-    this.#end?.({ error: this.#reason ?? reason }, 'abandoned')
-  }
-
-  /** Made when the task asks for it: most never do, and one costs more than the rest of a task's start. */
-  get signal(): AbortSignal {
-    if (!this.#controller) {
-      this.#controller = new AbortController()
-      if (this.#reason) this.#controller.abort(this.#reason)
-    }
-    return this.#controller.signal
-  }
-
-  #traceEnd(failure: Failure | undefined, status: TaskMessage['status'] = failure ? 'failed' : 'completed'): void {
-    this.#trace?.end({ status, ...failure })
-  }
-
-  #waitFor(result: PromiseLike<unknown>, { taskTimeout, keepsAlive }: RunOptions, onEnd: OnEnd): Promise<unknown> {
-    const { promise, resolve } = resolvers<unknown>()
-    const { timeout = taskTimeout } = this.#given
-    let timeLimit: NodeJS.Timeout | undefined
-    this.#end = (failure, status) => {
-      this.#end = undefined // the first end counts
-      clearTimeout(timeLimit)
-      this.#traceEnd(failure, status)
-      resolve(onEnd(this, failure))
-    }
-    whenSettled(
-      result,
-      () => this.#end?.(),
-      error => this.#end?.({ error }),
-    )
-    if (timeout !== undefined) {
-      timeLimit = timer(timeout, keepsAlive, () => {
-        const reason = new PostInvokeError(
-          'ERR_TASK_TIMEOUT',
-          `Expected the task ${quote(this.label)} to end within its timeout of ${timeout} ms.`,
-        )
-        this.abort(reason)
-        timeLimit = timer(ABORT_GRACE_MS, keepsAlive, () => this.abandon(reason))
-      })
-    }
-    return promise
-  }
+/** Ends the wait for a task. It may go on, but nobody hears of its end any more. */
+export function abandonTask({ finish, abortReason }: DeferredTask, reason: PostInvokeError): void {
+  finish?.({ error: abortReason ?? reason }, 'abandoned')
 }
 
 /** A class for its one getter: an object literal with a getter is made several times slower. */
@@ -161,7 +152,13 @@ class GivenContext implements TaskContext {
     this.#task = task
   }
 
+  /** Most tasks never ask for it, and to make one costs more than the rest of a task's start. */
   get signal(): AbortSignal {
-    return this.#task.signal
+    const task = this.#task
+    if (!task.controller) {
+      task.controller = new AbortController()
+      if (task.abortReason) task.controller.abort(task.abortReason)
+    }
+    return task.controller.signal
   }
 }

@@ -11,10 +11,15 @@ import type { HeldInvocation } from './companion.ts'
 import {
   ABORT_GRACE_MS,
   type AsyncContext,
-  DeferredTask,
+  abandonTask,
+  abortTask,
+  type DeferredTask,
+  deferredTask,
   type Failure,
   type InvocationFacts,
+  messageOf,
   type RunOptions,
+  runTask,
 } from './deferred-task.ts'
 import { type Defer, validateTask } from './task.ts'
 import { createTaskStack, type Order } from './task-stack.ts'
@@ -248,7 +253,7 @@ export function createInvocation(
       )
     }
     if (deferred++ === 0) expectTasks()
-    stack.push(new DeferredTask(valid, deferred, now() >= time.abortAt, host.asyncContext()))
+    stack.push(deferredTask(valid, deferred, now() >= time.abortAt, host.asyncContext()))
     tellUnfinished() // now: a process that is killed tells nothing any more
     if (state === 'settled') {
       leaving = undefined
@@ -269,7 +274,8 @@ export function createInvocation(
 
   function run(task: DeferredTask): Promise<unknown> | undefined {
     const { outcome } = common.facts
-    if (task.on !== 'always' && task.on !== outcome) {
+    const { on } = task.given
+    if (on !== 'always' && on !== outcome) {
       host.log.debug(`${titleOf(task)} is not for the outcome ${outcome}`, about({ task: task.label }))
       tellOf(task, 'skipped')
       return undefined
@@ -283,7 +289,7 @@ export function createInvocation(
   function start(task: DeferredTask): Promise<unknown> | undefined {
     running.add(task) // first: it may end the process at once, and is to be named then
     time.sums.tasks++
-    return task.run(common, end)
+    return runTask(task, common, end)
   }
 
   function end(task: DeferredTask, failure: Failure | undefined): Promise<void> | undefined {
@@ -326,7 +332,7 @@ export function createInvocation(
   }
 
   function tellOf(task: DeferredTask, status: UnstartedTaskMessage['status']): void {
-    tellUnstarted(() => ({ ...task.message(factsNow()), status }))
+    tellUnstarted(() => ({ ...messageOf(task, factsNow()), status }))
   }
 
   /** For log lines. */
@@ -372,9 +378,9 @@ export function createInvocation(
     timeLimit = timer(abortAt - now(), keepsAlive, () => {
       const error = reason()
       aborted = error
-      for (const task of running) task.abort(error)
+      for (const task of running) abortTask(task, error)
       timeLimit = timer(Math.min(ABORT_GRACE_MS, letGoAt - now()), keepsAlive, () => {
-        for (const task of running) task.abandon(error)
+        for (const task of running) abandonTask(task, error)
       })
     })
   }
@@ -388,9 +394,9 @@ export function createInvocation(
     const tasks = unstarted.concat(stack.takeAll())
     unstarted = []
     setCommon()
-    const waiting = tasks.filter(task => !task.isDone())
+    const waiting = tasks.filter(task => !isDone(task))
     // The work of a settled promise is done: it counts as run, with its own outcome.
-    const waits = tasks.filter(task => task.isDone()).map(task => start(task))
+    const waits = tasks.filter(isDone).map(task => start(task))
     if (waiting.length > 0) {
       const { onDeadline = host.canCarry() ? 'carry' : 'drop' } = options
       const isFirst = state === 'left' && isHeld && !isShuttingDown
@@ -556,6 +562,9 @@ export function createInvocation(
     companion.wouldLose(names, text)
   }
 }
+
+/** Whether it is a promise whose work is done, and so needs no time any more. */
+const isDone = ({ given }: DeferredTask) => given.promise?.hasSettled
 
 /** A tenant where there is one, or each line had an empty field. */
 const fieldsOf = ({ requestId, tenantId }: Pick<Invocation, 'requestId' | 'tenantId'>): LogFields =>

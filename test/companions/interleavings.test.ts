@@ -85,8 +85,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /has run twice/,
     {
       file: 'middleware/deferred-task.ts',
-      text: ': asyncContext.runInAsyncScope(task, undefined, given)',
-      by: ': (asyncContext.runInAsyncScope(task, undefined, given), asyncContext.runInAsyncScope(task, undefined, given))',
+      text: ': asyncContext.runInAsyncScope(given.task, undefined, context)',
+      by: ': (asyncContext.runInAsyncScope(given.task, undefined, context), given.task(context))',
     },
   ],
   [
@@ -136,7 +136,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
   [
     'a task that does not end is waited for',
     /never over|named 0 times|held/,
-    { file: 'middleware/invocation.ts', text: 'for (const task of running) task.abandon(error)', by: '' },
+    { file: 'middleware/invocation.ts', text: 'for (const task of running) abandonTask(task, error)', by: '' },
   ],
   [
     'the answer is another',
