@@ -2,9 +2,9 @@
 // Where nobody subscribes, nothing is built and nothing is published.
 // https://nodejs.org/api/diagnostics_channel.html#tracingchannel-channels
 
-import type { AsyncResource } from 'node:async_hooks'
 import type { Channel, TracingChannel } from 'node:diagnostics_channel'
 import { builtIn } from '../built-in.ts'
+import { type AsyncContext, asyncContext } from './async-context.ts'
 
 /**
  * A task, from its start until it is no longer waited for: channel `middy-post-invoke:task`. What is bound to its `start`
@@ -98,58 +98,51 @@ let unstarted: Channel | undefined
 
 const diagnostics = () => builtIn('node:diagnostics_channel')
 
+/**
+ * One message through its channels: `start` and `end` around the call, later `asyncStart` and `asyncEnd`, before them
+ * `error`. Not `tracePromise`: what is no longer waited for must end here, though its promise may never settle.
+ */
+export type Trace<Message extends object> = {
+  /** Calls `fn` inside of what subscribers have bound to `start`. */
+  run<Result>(fn: () => Result): Result
+  /** The first call counts: what was abandoned may still end. Subscribers are called in the same stores. */
+  end(result: Partial<Message>): void
+}
+
 /** @returns a trace of something about to begin, or `undefined` where nobody would hear of it. */
-export const trace = <Name extends Traced>(
+export function trace<Name extends Traced>(
   name: Name,
-  message: () => ChannelMessages[`middy-post-invoke:${Name}`],
-): Trace<ChannelMessages[`middy-post-invoke:${Name}`]> | undefined => {
-  channels[name] ??= diagnostics().tracingChannel(`middy-post-invoke:${name}`)
-  return channels[name].hasSubscribers ? new Trace(channels[name], message()) : undefined
+  describe: () => ChannelMessages[`middy-post-invoke:${Name}`],
+): Trace<ChannelMessages[`middy-post-invoke:${Name}`]> | undefined {
+  const channel = channels[name] ?? diagnostics().tracingChannel(`middy-post-invoke:${name}`)
+  channels[name] = channel
+  if (!channel.hasSubscribers) return undefined
+  const message = describe()
+  let scope: AsyncContext | undefined
+  return {
+    run: fn =>
+      channel.start.runStores(message, () => {
+        scope = asyncContext()
+        try {
+          return fn()
+        } finally {
+          channel.end.publish(message)
+        }
+      }),
+    end(result) {
+      const traced = scope
+      scope = undefined
+      traced?.runInAsyncScope(() => {
+        Object.assign(message, result)
+        if ('error' in result) channel.error.publish(message)
+        channel.asyncStart.publish(message)
+        channel.asyncEnd.publish(message)
+      })
+    },
+  }
 }
 
 export const tellUnstarted = (message: () => UnstartedTaskMessage): void => {
   unstarted ??= diagnostics().channel('middy-post-invoke:task:unstarted')
   if (unstarted.hasSubscribers) unstarted.publish(message())
-}
-
-/**
- * One message through its channels: `start` and `end` around the call, later `asyncStart` and `asyncEnd`, before them
- * `error`. Not `tracePromise`: what is no longer waited for must end here, though its promise may never settle.
- */
-export class Trace<Message extends object> {
-  readonly #channel: TracingChannel<unknown, object>
-  readonly #message: Message
-  #scope: AsyncResource | undefined
-
-  constructor(channel: TracingChannel<unknown, object>, message: Message) {
-    this.#channel = channel
-    this.#message = message
-  }
-
-  /** Calls `fn` inside of what subscribers have bound to `start`. */
-  run<Result>(fn: () => Result): Result {
-    const { start, end } = this.#channel
-    return start.runStores(this.#message, () => {
-      const { AsyncResource } = builtIn('node:async_hooks')
-      this.#scope = new AsyncResource('middy-post-invoke', { requireManualDestroy: true })
-      try {
-        return fn()
-      } finally {
-        end.publish(this.#message)
-      }
-    })
-  }
-
-  /** The first call counts: what was abandoned may still end. Subscribers are called in the same stores. */
-  end(result: Partial<Message>): void {
-    const scope = this.#scope
-    this.#scope = undefined
-    scope?.runInAsyncScope(() => {
-      const { error, asyncStart, asyncEnd } = this.#channel
-      const message = Object.assign(this.#message, result)
-      if ('error' in result) error.publish(message)
-      asyncStart.publish(message)
-      asyncEnd.publish(message)
-    })
-  }
 }

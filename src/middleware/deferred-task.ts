@@ -1,6 +1,6 @@
 // One task from its defer() to its end: what it is given, when it is aborted, and when it is no longer waited for.
-import type { AsyncResource } from 'node:async_hooks'
 import { PostInvokeError, quote } from '../errors.ts'
+import type { AsyncContext } from './async-context.ts'
 import { type TaskMessage, trace } from './channels.ts'
 import type { TaskContext, ValidTask } from './task.ts'
 import { clearTimeout, isThenable, resolvers, timer, whenSettled } from './waits.ts'
@@ -25,8 +25,6 @@ export type RunOptions = {
   readonly keepsAlive: boolean
   readonly getRemainingTimeInMillis: () => number
 }
-
-export type AsyncContext = Pick<AsyncResource, 'runInAsyncScope'>
 
 export type Failure = { readonly error: unknown }
 

@@ -6,11 +6,11 @@
 // Tasks run by drain(), in the time that it is lent: before the answer, after it, in a later invocation or at shutdown.
 import { PostInvokeError, quote } from '../errors.ts'
 import type { Log, LogFields } from '../log.ts'
+import { asyncContext } from './async-context.ts'
 import { type HoldMessage, tellUnstarted, trace, type UnstartedTaskMessage } from './channels.ts'
 import type { HeldInvocation } from './companion.ts'
 import {
   ABORT_GRACE_MS,
-  type AsyncContext,
   abandonTask,
   abortTask,
   type DeferredTask,
@@ -53,8 +53,6 @@ export type InvocationStart = {
 /** What there is once in a process. */
 export type InvocationHost = {
   readonly log: Log
-  /** The async context in which this was called, to run a function in. */
-  asyncContext(): AsyncContext
   onDefer(): void
   /** The response, where it is streamed and not yet accepted. */
   streaming(requestId: string): Promise<void> | undefined
@@ -253,7 +251,7 @@ export function createInvocation(
       )
     }
     if (deferred++ === 0) expectTasks()
-    stack.push(deferredTask(valid, deferred, now() >= time.abortAt, host.asyncContext()))
+    stack.push(deferredTask(valid, deferred, now() >= time.abortAt, asyncContext()))
     tellUnfinished() // now: a process that is killed tells nothing any more
     if (state === 'settled') {
       leaving = undefined

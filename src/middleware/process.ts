@@ -1,7 +1,7 @@
 // What there is once in a function's process: its companion, what its runtime client tells, and the invocations that are
 // open. The middleware opens an invocation here; the client, or the hooks where it tells nothing, end it.
 
-import type { AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
+import type { AsyncLocalStorage } from 'node:async_hooks'
 import { builtIn } from '../built-in.ts'
 import { PostInvokeError } from '../errors.ts'
 import { createLog, type Log, type Logger } from '../log.ts'
@@ -112,7 +112,7 @@ const STREAM_END_MS = 1_000
 function createProcess(logger: Logger | undefined): FunctionProcess {
   const log = createLog()
   if (logger) log.use(logger) // there may be something to say at once
-  const { AsyncLocalStorage, AsyncResource } = builtIn('node:async_hooks')
+  const { AsyncLocalStorage } = builtIn('node:async_hooks')
   const scopes: AsyncLocalStorage<Scope> = new AsyncLocalStorage()
   const isMainThread = isInMainThread()
   const variables = isChildProcess(isMainThread) ? {} : process.env
@@ -173,8 +173,6 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     isMainThread,
     isAlone,
     openInvocations,
-    // What AsyncLocalStorage.snapshot() makes too, at a fifth of its time and a twentieth of its memory.
-    asyncContext: (): AsyncResource => new AsyncResource('middy-post-invoke', { requireManualDestroy: true }),
     onDefer: () => end.watch(),
     handedOff: (deadline, invocation) =>
       // The layer's companion runs it when this invocation has settled, or the environment ends.

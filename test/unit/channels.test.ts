@@ -1,5 +1,5 @@
 // What subscribers of the diagnostics channels are told, and in what order. The channels are Node's own, and global.
-import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { channel, type TracingChannelSubscribers, tracingChannel } from 'node:diagnostics_channel'
 import { afterEach, describe, expect, it, jest } from '@jest/globals'
 import { onShutdown } from '../../src/index.ts'
@@ -60,7 +60,6 @@ const create = (
     },
     {
       log: recordLog(),
-      asyncContext: () => new AsyncResource('test'),
       onDefer: () => {},
       afterSettled: () => {},
       canCarry: () => false,

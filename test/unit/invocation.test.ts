@@ -1,5 +1,5 @@
 // An invocation by itself, on a clock of our own.
-import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
 import fc from 'fast-check'
 import { PostInvokeError } from '../../src/errors.ts'
@@ -64,7 +64,6 @@ const create = ({ options, facts, request = {}, host }: Setup = {}) => {
     },
     {
       log,
-      asyncContext: () => new AsyncResource('test'),
       onDefer: () => void deferred++,
       afterSettled: () => {
         settled++
