@@ -134,11 +134,11 @@ export function abandonTask({ finish, abortReason }: DeferredTask, reason: PostI
 
 /** A class for its one getter: an object literal with a getter is made several times slower. */
 class GivenContext implements TaskContext {
-  readonly name: string
-  readonly awsRequestId: string
-  readonly outcome: 'success' | 'error'
-  readonly error: unknown
-  readonly getRemainingTimeInMillis: () => number
+  declare readonly name: string
+  declare readonly awsRequestId: string
+  declare readonly outcome: 'success' | 'error'
+  declare readonly error: unknown
+  declare readonly getRemainingTimeInMillis: () => number
   readonly #task: DeferredTask
 
   constructor(task: DeferredTask, { facts, error, getRemainingTimeInMillis }: RunOptions) {
