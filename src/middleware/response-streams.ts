@@ -19,20 +19,19 @@ export type ResponseStreams = {
 
 export function observeResponseStreams(): ResponseStreams {
   const { subscribe } = builtIn('node:diagnostics_channel')
-  const streams = new Map<string, { finished: boolean; resolve: () => void; promise: Promise<void> }>()
+  /** By request id: what resolves when the stream has been accepted, `undefined` from then on. */
+  const streams = new Map<string, PromiseWithResolvers<void> | undefined>()
 
   function begin(message: unknown) {
     const requestId = requestIdOf(message)
     if (requestId === undefined || streams.has(requestId) || !isStreamed(message)) return
-    const { promise, resolve } = resolvers()
-    streams.set(requestId, { finished: false, promise, resolve })
+    streams.set(requestId, resolvers())
   }
   function finish(message: unknown) {
     const requestId = requestIdOf(message)
-    const stream = requestId === undefined ? undefined : streams.get(requestId)
-    if (!stream) return
-    stream.finished = true
-    stream.resolve()
+    if (requestId === undefined || !streams.has(requestId)) return
+    streams.get(requestId)?.resolve()
+    streams.set(requestId, undefined)
   }
   subscribe('http.client.request.created', begin)
   subscribe('http.client.response.finish', finish)
@@ -42,12 +41,11 @@ export function observeResponseStreams(): ResponseStreams {
     has: requestId => streams.has(requestId),
     accepted(requestId, limit) {
       const stream = streams.get(requestId)
-      if (stream?.finished !== false) return undefined
-      if (limit !== undefined) {
+      if (stream && limit !== undefined) {
         const timeLimit = timer(limit, false, stream.resolve)
         void stream.promise.then(() => clearTimeout(timeLimit))
       }
-      return stream.promise
+      return stream?.promise
     },
     forget: requestId => void streams.delete(requestId),
   }
