@@ -1,20 +1,76 @@
 // The companion script as text for bundles of functions: they start it themselves, so they need neither what only the layer
 // needs nor the comments, nor long names. Whoever writes the script keeps to this: in a line of code ` # ` begins a comment,
-// and a word in lower case with an underscore is a name.
+// a line that ends with `# only in the layer` is one of those, and a word in lower case with an underscore is a name. Of
+// other words these are names; beside a hyphen they are text (`Content-length`).
+export const names = [
+  'address',
+  'answer',
+  'ask',
+  'asked',
+  'block',
+  'body',
+  'complain',
+  'connect',
+  'end',
+  'expected',
+  'failures',
+  'first',
+  'head',
+  'held',
+  'host',
+  'identifier',
+  'invoke',
+  'kind',
+  'last',
+  'left',
+  'length',
+  'limit',
+  'lines',
+  'log',
+  'margin',
+  'more',
+  'name',
+  'never',
+  'now',
+  'number',
+  'pass',
+  'patience',
+  'pauses',
+  'pending',
+  'pipe',
+  'port',
+  'release',
+  'request',
+  'say',
+  'size',
+  'start',
+  'status',
+  'text',
+  'words',
+] as const
+
+const aName = new RegExp(`(?<![\\w-])(?:${names.join('|')}|[a-z]+(?:_[a-z]+)+)(?![\\w-])`, 'g')
 
 /** @param script - src/extension/post-invoke.sh. */
-export const childText = (script: string): string => {
-  const names = new Map<string, string>()
-  const shorten = (name: string) => {
-    const short = names.get(name) ?? `_${names.size.toString(36)}`
-    names.set(name, short)
-    return short
-  }
-  return script
+export const childText = (script: string): string => shorten(withoutLayer(script))
+
+/** What functions bundle, with its names as they are. */
+export const withoutLayer = (script: string): string =>
+  script
     .replace(/^ *# only in the layer: begin\n.*?# only in the layer: end\n/gms, '')
+    .replace(/^.* # only in the layer\n/gm, '')
     .split('\n')
     .map(line => line.replace(/(^|\s)#(\s.*|!.*)?$/, '').trim())
     .filter(line => line !== '')
     .join('\n')
-    .replace(/\b[a-z]+(_[a-z]+)+\b/g, shorten)
+
+/** The name that is used most gets the shortest. */
+const shorten = (text: string): string => {
+  const counts = new Map<string, number>()
+  for (const [name] of text.matchAll(aName)) counts.set(name, (counts.get(name) ?? 0) + 1)
+  const sorted = [...counts].sort(([, one], [, other]) => other - one).map(([name]) => name)
+  const short = new Map(sorted.map((name, index) => [name, letters[index] ?? `_${index.toString(36)}`]))
+  return text.replace(aName, name => short.get(name) as string)
 }
+
+const letters = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'

@@ -33,10 +33,9 @@
 
 if ((BASH_VERSINFO[0] < 5)); then # before anything that an older bash cannot read
   message="bash 5.0 or later is needed, this is $BASH_VERSION"
-  # only in the layer: begin
-  (($#)) || echo "middy-post-invoke: $message" >&2
-  # only in the layer: end
-  (($#)) && echo "failed $message" >&3
+  (($#)) || echo "middy-post-invoke: $message" >&2 # only in the layer
+  (($#)) &&                                        # only in the layer
+    echo "failed $message" >&3
   exit 1
 fi
 
@@ -87,12 +86,11 @@ if ((!$#)); then
     # It runs while this process goes on, and prints nothing if it succeeds. As a job of bash it would cost half a megabyte.
     exec {making}< <(PATH=/usr/bin:/bin && exec mkfifo -m 600 "$pipe" 2>&1)
   fi
-fi
+else
 # only in the layer: end
-if (($#)); then
   events=$1 function_pid=$PPID
   exec {lines}<&3 3<&-
-fi
+fi # only in the layer
 
 # --- The log --------------------------------------------------------------------------------------------------------
 
@@ -106,9 +104,7 @@ say() { # LINE
 }
 
 complain() { # TEXT
-  # only in the layer: begin
-  [[ ${POST_INVOKE_LOG_LEVEL^^} = SILENT || ${AWS_LAMBDA_LOG_LEVEL^^} = FATAL ]] && return
-  # only in the layer: end
+  [[ ${POST_INVOKE_LOG_LEVEL^^} = SILENT || ${AWS_LAMBDA_LOG_LEVEL^^} = FATAL ]] && return # only in the layer
   if [[ ${AWS_LAMBDA_LOG_FORMAT^^} = JSON ]]; then
     say "{\"level\":\"ERROR\",\"message\":\"middy-post-invoke: ${1//[\"\\[:cntrl:]]/}\"}"
   else
@@ -199,8 +195,10 @@ register() { # Sets identifier
   [[ $identifier ]] || return
   printf -v next_request 'GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Identifier: %s\r\n\r\n' \
     "$address" "$identifier"
-  [[ $command ]] || ask
-  [[ ! $function_pid ]] || printf 'ready\n' >&"$lines"
+  [[ $command ]] || # only in the layer
+    ask
+  [[ ! $function_pid ]] || # only in the layer
+    printf 'ready\n' >&"$lines"
 }
 register
 
@@ -283,7 +281,7 @@ read_chunks() {
 
 describe_answer() { # sets status
   status=${head%%$'\r'*} status=${status#HTTP/1.? }
-  status=${status:-no answer}
+  status=${status:-no reply}
 }
 
 # --- The function's process -------------------------------------------------------------------------------------------
@@ -303,24 +301,26 @@ end_with_function() {
   exit 0
 }
 
-check_function() { [[ ! $function_pid ]] || kill -0 "$function_pid" || end_with_function; }
+check_function() {
+  [[ ! $function_pid ]] || # only in the layer
+    kill -0 "$function_pid" || end_with_function
+}
 
-# only in the layer: begin
-[[ $identifier ]] || (($#)) || register # once more: its connection may have been lost
-# only in the layer: end
+# Once more, for the connection may have been lost.
+[[ $identifier ]] || (($#)) || register # only in the layer
 if [[ ! $identifier ]]; then
   head=$answer
   describe_answer
-  # only in the layer: begin
-  (($#)) || complain "the companion cannot register as an extension: $status"
-  # only in the layer: end
-  (($#)) && printf 'failed %s\n' "$status" >&"$lines"
+  (($#)) || complain "the companion cannot register as an extension: $status" # only in the layer
+  (($#)) &&                                                                   # only in the layer
+    printf 'failed %s\n' "$status" >&"$lines"
   exit 1
 fi
 patience=(-t 2)
 if ! read_rest_of_answer; then # of its connection nothing more comes, nor of what was asked for on it
   connect || exit 1
-  [[ $command ]] || ask
+  [[ $command ]] || # only in the layer
+    ask
 fi
 
 # --- Events -----------------------------------------------------------------------------------------------------------
@@ -344,9 +344,7 @@ take_answer() { # as the event
         block=$((${#head} - 13)) body_length=${#body}
         return
       fi
-      # only in the layer: begin
-      [[ $event = *'"SHUTDOWN"'* ]] && shut_down
-      # only in the layer: end
+      [[ $event = *'"SHUTDOWN"'* ]] && shut_down # only in the layer
     fi
     event=''
     if ((!pending)); then
@@ -396,16 +394,12 @@ take_line() { # KIND NUMBER REST
         return
       fi ;;
     open) last=0 held='' watch='' expected=' ' ;;
-    # only in the layer: begin
-    work) hands_off=1 expected=' ' ;;
-    # only in the layer: end
+    work) hands_off=1 expected=' ' ;; # only in the layer
     watch)
       last=0 held='' watch=1 expected=' '
       [[ $event ]] || hold_next ;;
   esac
-  # only in the layer: begin
-  present=1
-  # only in the layer: end
+  present=1 # only in the layer
   [[ $limit_end ]] && limit_until "$limit_end"
 }
 
@@ -515,17 +509,18 @@ release() { # settled | late
   [[ $event ]] || next_event
   # That of another invocation is held from here on.
   [[ $event = *"\"$start"* ]] || { limit_by_event; return; }
-  # only in the layer: begin
-  [[ $busy ]] && work "$1"
-  # only in the layer: end
+  [[ $busy ]] && work "$1" # only in the layer
   ask_after_event
   # On a connection that the server ends, the request would be sent in vain.
-  [[ $1 = settled && ! $watch && ! $hands_off && ! $command ]] && ! is_last_answer && expected=$((last + 1))
+  [[ $1 = settled && ! $watch ]] &&
+    [[ ! $hands_off && ! $command ]] && # only in the layer
+    ! is_last_answer && expected=$((last + 1))
 }
 
 # Nobody takes part in this invocation, or does any longer.
 pass() {
-  [[ $function_pid ]] && end_with_function
+  [[ $function_pid ]] && # only in the layer
+    end_with_function
   # only in the layer: begin
   [[ $present ]] && function_is_gone
   if [[ ! $event ]]; then
@@ -666,7 +661,10 @@ if [[ $command ]]; then
   ask
 fi
 # only in the layer: end
-if [[ $function_pid && ! $events ]]; then
+if
+  [[ $function_pid ]] && # only in the layer
+    [[ ! $events ]]
+then
   while read -r -u "$lines"; do :; done # until the end of the process
   end_with_function
 fi
