@@ -73,14 +73,12 @@ export type Context = LambdaContext & {
 
 type Settings = InvocationOptions & { withoutCompanion: WithoutCompanion }
 
-const defaults: Settings = {
+/** Of those that have one. */
+const defaults: Partial<Settings> = {
   order: 'lifo',
   concurrency: 1,
-  taskTimeout: undefined,
   deadlineMargin: 250,
-  onDeadline: undefined,
   maxCarried: 100,
-  onTaskError: undefined,
   withoutCompanion: 'await',
 }
 
