@@ -1,6 +1,7 @@
 import { PostInvokeError } from '../errors.ts'
-import { existingProcess, functionProcess, waitUntilIn } from './process.ts'
+import { existingProcess, functionProcess } from './process.ts'
 import type { Defer, DeferOptions, Task } from './task.ts'
+import { waitUntilIn } from './wait-until.ts'
 
 /**
  * `context.defer()` for code that has no context at hand: a library, a helper many calls down. It belongs to the

@@ -1,4 +1,5 @@
-import { existingProcess, waitUntilIn } from './process.ts'
+import { existingProcess } from './process.ts'
+import { waitUntilIn } from './wait-until.ts'
 
 /** What frameworks of the web's `fetch(request, env, executionContext)` kind are given on other platforms. */
 export type ExecutionContext = {

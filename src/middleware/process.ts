@@ -10,11 +10,12 @@ import { version } from '../version.ts'
 import { type Companion, chooseCompanion } from './companion.ts'
 import { createInvocation, type Invocation, type InvocationHost, type InvocationOptions } from './invocation.ts'
 import { createProcessEnd, type EndingProcess, type ProcessEnd } from './process-end.ts'
+import { isChildProcess, isInMainThread } from './process-role.ts'
 import { observeResponseStreams, type ResponseStreams } from './response-streams.ts'
 import { isRic3, observeRic3 } from './ric3.ts'
 import { isRic4, observeRic4 } from './ric4.ts'
 import { type RuntimeClient, type Scope, silentClient } from './runtime-client.ts'
-import { isThenable, turn } from './waits.ts'
+import { turn } from './waits.ts'
 
 export type WithoutCompanion = 'await' | 'detach' | 'throw'
 
@@ -76,16 +77,6 @@ export function functionProcess(logger?: Logger): FunctionProcess {
   if (logger) shared[PROCESS]?.log.use(logger)
   shared[PROCESS] ??= createProcess(logger)
   return shared[PROCESS]
-}
-
-/** Defers a promise as libraries hand it over: it never throws. */
-export function waitUntilIn(invocation: Invocation, promise: unknown): void {
-  try {
-    // Given as it is: it may reject before it is its turn.
-    invocation.defer(isThenable(promise) ? promise : () => promise, { name: 'waitUntil' })
-  } catch (error) {
-    existingProcess()?.log.error('a promise given to waitUntil() is not waited for:', error)
-  }
 }
 
 export type FunctionProcess = {
@@ -200,7 +191,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     const { context } = request
     const facts = lambdaContextOf(context)
     const requestId = facts.awsRequestId ?? context.awsRequestId ?? ''
-    const joined = findOpen(requestId, context)
+    const joined = findOpen(requestId, facts)
     joined?.open()
     const invocation = joined ?? create(request, facts, requestId, options)
     enterScope(requestId, invocation)
@@ -232,9 +223,9 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
   }
 
   /** The invocation that this is a part of, where a Middy handler calls another one, with its context or one made up. */
-  function findOpen(requestId: string, context: OpenRequest['context']): Invocation | undefined {
+  function findOpen(requestId: string, facts: LambdaFacts): Invocation | undefined {
     if (!isLambda) {
-      const found = openContexts.get(lambdaContextOf(context))
+      const found = openContexts.get(facts)
       return found?.isInHandler() ? found : undefined
     }
     const own = openInvocations.get(requestId)
@@ -264,7 +255,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     const earlier = openInvocations.get(requestId)
     if (earlier) guests.add(earlier)
     if (isLambda && requestId !== '') openInvocations.set(requestId, invocation)
-    else openContexts.set(lambdaContextOf(request.context), invocation)
+    else openContexts.set(facts, invocation)
     return invocation
   }
 
@@ -313,30 +304,4 @@ function remainingTimeOf(context: LambdaFacts): number {
     if (Number.isFinite(remaining)) return remaining as number
   } catch {}
   return Number.POSITIVE_INFINITY
-}
-
-/**
- * A child of the function's process inherits Lambda's variables, and would register or write in its parent's name. It is told
- * by a variable that it inherits too, set as the module loads; or, where it was started before that, by the runtime client
- * that it lacks: in Lambda's own runtimes there is one before the function is loaded.
- */
-function isChildProcess(isMainThread: boolean): boolean {
-  const { POST_INVOKE_PID, AWS_EXECUTION_ENV, AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA } = process.env
-  if ((POST_INVOKE_PID ?? String(process.pid)) !== String(process.pid)) return true
-  const hasClient = isRic3() || isRic4() || AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA !== undefined
-  return isMainThread && !hasClient && AWS_EXECUTION_ENV?.startsWith('AWS_Lambda_nodejs') === true
-}
-if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) process.env.POST_INVOKE_PID ??= String(process.pid)
-
-/**
- * Asked without node:worker_threads, which takes 2 ms to load where nobody has loaded it: a worker cannot change the
- * directory. https://nodejs.org/api/worker_threads.html#class-worker
- */
-function isInMainThread(): boolean {
-  try {
-    process.chdir(process.cwd())
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ERR_WORKER_UNSUPPORTED_OPERATION'
-  }
 }

@@ -1,4 +1,5 @@
-import { existingProcess, waitUntilIn } from './process.ts'
+import { existingProcess } from './process.ts'
+import { waitUntilIn } from './wait-until.ts'
 
 /** Where `waitUntil` of @vercel/functions, Next's `after()` and libraries made for Vercel look for their request. */
 const NAMES = ['@vercel/request-context', '@next/request-context']

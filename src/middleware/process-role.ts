@@ -1,0 +1,31 @@
+// Which process this is: the function's own or a child of it, and its main thread or a worker of it.
+import { isRic3 } from './ric3.ts'
+import { isRic4 } from './ric4.ts'
+
+// Set as the module loads: a child process that is started from here on inherits it.
+if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) process.env.POST_INVOKE_PID ??= String(process.pid)
+
+/**
+ * A child of the function's process inherits Lambda's variables, and would register or write in its parent's name. It is told
+ * by the variable above; or, where it was started before that was set, by the runtime client that it lacks: in Lambda's own
+ * runtimes there is one before the function is loaded.
+ */
+export function isChildProcess(isMainThread: boolean): boolean {
+  const { POST_INVOKE_PID, AWS_EXECUTION_ENV, AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA } = process.env
+  if ((POST_INVOKE_PID ?? String(process.pid)) !== String(process.pid)) return true
+  const hasClient = isRic3() || isRic4() || AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA !== undefined
+  return isMainThread && !hasClient && AWS_EXECUTION_ENV?.startsWith('AWS_Lambda_nodejs') === true
+}
+
+/**
+ * Asked without node:worker_threads, which takes 2 ms to load where nobody has loaded it: a worker cannot change the
+ * directory. https://nodejs.org/api/worker_threads.html#class-worker
+ */
+export function isInMainThread(): boolean {
+  try {
+    process.chdir(process.cwd())
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ERR_WORKER_UNSUPPORTED_OPERATION'
+  }
+}
