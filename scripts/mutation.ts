@@ -10,7 +10,7 @@ import { basename } from 'node:path'
 /** What is mutated, and the test files that look at it: jest loads each of them anew for each mutant. */
 const tests: Record<string, readonly string[]> = {
   'src/middleware/task-stack.ts': ['unit/task-stack', 'unit/invocation'],
-  'src/middleware/task.ts': ['unit/defer-input', 'unit/invocation'],
+  'src/middleware/defer-input.ts': ['unit/defer-input', 'unit/invocation'],
   'src/middleware/deferred-task.ts': ['unit/invocation', 'unit/channels', 'mutation/stories'],
   'src/middleware/invocation.ts': ['unit/invocation', 'unit/channels', 'unit/tenant', 'mutation/stories'],
   'src/middleware/waits.ts': ['unit/waits', 'unit/invocation', 'unit/post-invoke', 'mutation/stories'],

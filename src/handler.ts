@@ -7,6 +7,7 @@
 export { PostInvokeError, type PostInvokeErrorCode } from './errors.ts'
 export type { LogFields, Logger } from './log.ts'
 export { defer, waitUntil } from './middleware/defer.ts'
+export type { Defer, DeferOptions, Task, TaskContext } from './middleware/defer-input.ts'
 export { type ExecutionContext, withExecutionContext } from './middleware/execution-context.ts'
 export {
   type OnShutdownOptions,
@@ -16,5 +17,4 @@ export {
   type ShutdownHook,
 } from './middleware/on-shutdown.ts'
 export type { Context, Options } from './middleware/opener.ts'
-export type { Defer, DeferOptions, Task, TaskContext } from './middleware/task.ts'
 export { withPostInvoke } from './middleware/with-post-invoke.ts'

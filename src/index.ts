@@ -15,6 +15,7 @@ export type {
   UnstartedTaskMessage,
 } from './middleware/channels.ts'
 export { defer, waitUntil } from './middleware/defer.ts'
+export type { Defer, DeferOptions, Task, TaskContext } from './middleware/defer-input.ts'
 export { type ExecutionContext, withExecutionContext } from './middleware/execution-context.ts'
 export {
   type OnShutdownOptions,
@@ -25,5 +26,4 @@ export {
 } from './middleware/on-shutdown.ts'
 export { type Context, type Options, postInvokeValidateOptions } from './middleware/opener.ts'
 export { default } from './middleware/post-invoke.ts'
-export type { Defer, DeferOptions, Task, TaskContext } from './middleware/task.ts'
 export { withPostInvoke } from './middleware/with-post-invoke.ts'

@@ -1,6 +1,6 @@
 import { PostInvokeError } from '../errors.ts'
+import type { Defer, DeferOptions, Task } from './defer-input.ts'
 import { existingProcess, functionProcess } from './process.ts'
-import type { Defer, DeferOptions, Task } from './task.ts'
 import { waitUntilIn } from './wait-until.ts'
 
 /**

@@ -2,7 +2,7 @@
 import { PostInvokeError, quote } from '../errors.ts'
 import type { AsyncContext } from './async-context.ts'
 import { type TaskMessage, trace } from './channels.ts'
-import type { TaskContext, ValidTask } from './task.ts'
+import type { TaskContext, ValidTask } from './defer-input.ts'
 import { clearTimeout, isThenable, resolvers, timer, whenSettled } from './waits.ts'
 
 /** An aborted task has this long to clean up. Then it is reported and no longer waited for. */

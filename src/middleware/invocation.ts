@@ -9,6 +9,7 @@ import type { Log, LogFields } from '../log.ts'
 import { asyncContext } from './async-context.ts'
 import { type HoldMessage, tellUnstarted, trace, type UnstartedTaskMessage } from './channels.ts'
 import type { HeldInvocation } from './companion.ts'
+import { type Defer, validateTask } from './defer-input.ts'
 import {
   ABORT_GRACE_MS,
   abandonTask,
@@ -21,7 +22,6 @@ import {
   type RunOptions,
   runTask,
 } from './deferred-task.ts'
-import { type Defer, validateTask } from './task.ts'
 import { createTaskStack, type Order } from './task-stack.ts'
 import { all, clearTimeout, isThenable, now, resolvers, timer, turn, whenSettled, withLimit } from './waits.ts'
 

@@ -1,6 +1,7 @@
 // What the Middy middleware and the wrapper of plain handlers share: the options, and how an invocation is opened.
 import type { Context as LambdaContext } from 'aws-lambda'
 import { type Logger, logMethods } from '../log.ts'
+import type { Defer } from './defer-input.ts'
 import type { InvocationOptions } from './invocation.ts'
 import {
   aBoolean,
@@ -14,7 +15,6 @@ import {
 } from './options.ts'
 import { functionProcess, type OpenedInvocation, type OpenRequest, type WithoutCompanion } from './process.ts'
 import { provideRequestContext } from './request-context.ts'
-import type { Defer } from './task.ts'
 
 /** How a middleware runs its tasks. All optional. An explicit `undefined` keeps the default. */
 export type Options = {

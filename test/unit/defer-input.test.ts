@@ -4,7 +4,7 @@ import middy from '@middy/core'
 import fc from 'fast-check'
 import { describe as describeValue, PostInvokeError } from '../../src/errors.ts'
 import postInvoke, { type Context, defer } from '../../src/index.ts'
-import { validateTask } from '../../src/middleware/task.ts'
+import { validateTask } from '../../src/middleware/defer-input.ts'
 import { lambdaContext, thrownBy } from './helpers.ts'
 
 /** Both ways to defer, of an invocation that stays open. */

@@ -1,4 +1,4 @@
-// What users write and give: a task, its options, and what it is handed when it runs.
+// What users give to defer(): a task and its options, and what the task is handed when it runs. Checked at the call.
 import { describe, PostInvokeError } from '../errors.ts'
 import { checkOptions, type OptionRule, oneOf, text, wholeNumber } from './options.ts'
 import { isThenable, resolvers, whenSettled } from './waits.ts'
