@@ -1,4 +1,5 @@
-// The environment variables that users set. Each is read once, at init, and a wrong value is an error there.
+// The environment variables that users set, and some of Lambda's. Each is read when it is first needed, for most of them at init,
+// and a wrong value is an error there.
 import { builtIn } from './built-in.ts'
 import { PostInvokeError, quote } from './errors.ts'
 

@@ -168,7 +168,7 @@ function tellingBy(pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
   const line = finishedLines()
   let count = 0
   let begun = 0
-  /** Whose last words stand there. One that was let go at its deadline may end when the next has begun, and leaves its words. */
+  /** Which invocation's last words stand there. One that was released at its deadline may end during the next, and leaves these. */
   let author = 0
   pipe.write(client.tellsEnds ? 'open\n' : 'watch\n')
 

@@ -186,7 +186,7 @@ export function createInvocation(
   /** Where nobody else would, of a function that times out. */
   let namesAtDeadline: NodeJS.Timeout | undefined
   let lastTold = ''
-  /** Whether the companion has been told of the end: what it would name is the next invocation's from then on. */
+  /** Whether the companion has been told that nothing is left to do. What it names from then on is of the next invocation. */
   let isLetGo = false
 
   const invocation: Invocation = {
@@ -261,7 +261,8 @@ export function createInvocation(
 
   function expectTasks(): void {
     host.onDefer()
-    // Once the function has timed out, a companion's process is left to name them, or SIGTERM comes. Else nobody is.
+    // Where the function times out, a companion's process names the tasks after that, or this one does at SIGTERM. Without
+    // either, this one names them before.
     if (companion || host.canCarry() || !Number.isFinite(deadline) || state !== 'open') return
     namesAtDeadline = timer(ownTime.letGoAt - now(), false, () => {
       logUnfinished(host.log, 'the function is about to time out', invocation)

@@ -117,7 +117,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
   /** Outside Lambda request ids are made up, and may all be the same. */
   const openContexts = new WeakMap<object, Invocation>()
 
-  /** The request whose end was taken from its hooks: the client may tell of it all the same. */
+  /** The request that ended with its hooks. The companion knows, so it is not told again where the client tells of it too. */
   let guessedEnd: string | undefined
 
   /** The runtime client has posted a response, or a failure, also of invocations that never reached our `before`. */
