@@ -4,6 +4,7 @@ import { finishedLines, type Log } from '../log.ts'
 import { type CompanionMode, isManagedInstances, readFolder } from '../variables.ts'
 import { version } from '../version.ts'
 import { type CompanionPipe, createLastWords, openPipe, PROTOCOL, pipePath, startCompanion } from './companion-pipe.ts'
+import { endProcess } from './end-process.ts'
 
 /** What the middleware asks of a companion, whichever it is. */
 export type Companion = {
@@ -202,7 +203,7 @@ function tellingBy(pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
         settle() {
           if (author <= order) lastWords('')
           pipe.write(`settled ${itsNumber()} ${/^[\w-]{0,8}/.exec(requestId)}\n`)
-          if (pipe.isBroken() && !isLayer && client.tellsEnds) process.kill(process.pid, 'SIGKILL')
+          if (pipe.isBroken() && !isLayer && client.tellsEnds) endProcess()
         },
       }
     },

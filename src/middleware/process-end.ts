@@ -6,6 +6,7 @@ import { type Log, writeSynchronously } from '../log.ts'
 import { trace } from './channels.ts'
 import { type Companion, registerForSigterm } from './companion.ts'
 import { ABORT_GRACE_MS } from './deferred-task.ts'
+import { endProcess } from './end-process.ts'
 import { type Invocation, type InvocationHost, logUnfinished, type Time } from './invocation.ts'
 import type { RuntimeClient } from './runtime-client.ts'
 import { all, now } from './waits.ts'
@@ -81,16 +82,12 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
   let willCome = false
   let isDisarmed = false
 
-  /**
-   * A process must really end: while the runtime client's native call for the next invocation is pending, an exit waits for
-   * that call, and the next invocation dies in it.
-   */
   function watch() {
     if (isWatching || runtimeApi === undefined) return
     isWatching = true
     process.on('exit', () => {
       logAll('the process ends')
-      if (isAlone && client.isBusy() === false) process.kill(process.pid, 'SIGKILL')
+      if (isAlone && client.isBusy() === false) endProcess()
     })
     if (client.mayCrash) {
       // The client's own listeners, which come next, end the process. These handle nothing.
@@ -126,7 +123,7 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
       const isLast = process.listenerCount('SIGTERM') === 0
       drain().finally(() => {
         if (!isLast) return
-        if (isAlone) process.kill(process.pid, 'SIGKILL') // process.exit() would wait, see above
+        if (isAlone) endProcess()
         if (runtimeApi === undefined) process.kill(process.pid, 'SIGTERM')
       })
     })

@@ -2,6 +2,7 @@
 // the function's code. A preload in the main thread (src/preload.ts) relays the signal to the workers, over a channel.
 
 import { builtIn } from '../built-in.ts'
+import { endProcess } from './end-process.ts'
 
 const CHANNEL = 'middy-post-invoke/shutdown'
 
@@ -40,14 +41,13 @@ export function listenForRelay(onShutdown: () => Promise<void>): void {
 export function relaySigterm(budget: number): void {
   process.env[VARIABLE] = '1'
   const listening = new Set<number>()
-  const end = () => process.kill(process.pid, 'SIGKILL')
   const channel = openChannel(message => {
     if (message.type === 'listening') listening.add(message.threadId)
-    if (message.type === 'done' && listening.delete(message.threadId) && listening.size === 0) end()
+    if (message.type === 'done' && listening.delete(message.threadId) && listening.size === 0) endProcess()
   })
   process.once('SIGTERM', () => {
-    if (listening.size === 0) return end()
-    setTimeout(end, budget)
+    if (listening.size === 0) return endProcess()
+    setTimeout(endProcess, budget)
     channel.send({ type: 'shutdown' })
   })
 }
