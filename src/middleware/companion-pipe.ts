@@ -85,7 +85,7 @@ export function startCompanion(events: string, runtimeApi: string, onBroken: () 
     const answer = readAnswer(socket._handle.fd)
     if (answer !== 'ready') {
       child.kill('SIGKILL')
-      socket.destroy()
+      socket.destroy() // a child of its own may have the other end as well
       return answer
     }
     const pipe = createPipe(socket._handle.fd, () => !socket.destroyed, onBroken)
