@@ -31,7 +31,7 @@ export const timer = (milliseconds: number, keepsAlive: boolean, fn: () => void)
 
 /** Waits for each that is there. */
 export const all = async (waits: readonly (PromiseLike<unknown> | undefined)[]): Promise<void> => {
-  for (const wait of waits) if (wait) await wait
+  for (const wait of waits) await wait
 }
 
 /** Waits for `work`, but no longer than that. */

@@ -119,14 +119,18 @@ describe('a callback when it has settled', () => {
     expect(await outcomeOf(make())).toEqual(expected)
   })
 
-  it('calls one of the two, once, though its own `then` calls both', async () => {
+  const callBoth = (resolve: () => void, reject: () => void) => {
+    resolve()
+    resolve()
+    reject()
+  }
+
+  it.each<[string, PromiseLike<unknown>]>([
+    ['of its own', withThen(callBoth, Promise.resolve())],
+    ['of its class', Object.create(withThen(callBoth))],
+  ])('calls one of the two, once, though a `then` %s calls both', async (_, result) => {
     const called = jest.fn()
-    const callBoth = (resolve: () => void, reject: () => void) => {
-      resolve()
-      resolve()
-      reject()
-    }
-    whenSettled(withThen(callBoth, Promise.resolve()), called, called)
+    whenSettled(result, called, called)
     await turn()
     expect(called).toHaveBeenCalledTimes(1)
   })
@@ -139,7 +143,7 @@ describe('a callback when it has settled', () => {
       () => {},
       () => {},
     )
-    expect(then.mock.contexts).toEqual([promise])
+    expect(then.mock.contexts[0]).toBe(promise)
     then.mockRestore()
     await turn()
   })
