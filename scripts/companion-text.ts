@@ -29,7 +29,6 @@ export const names = [
   'log',
   'margin',
   'more',
-  'name',
   'never',
   'now',
   'number',
