@@ -30,7 +30,12 @@ const breaks: Break[] = [
   ['last words are said twice', LOGGED, '  [[ $words ]] && : >"$tasks"\n', ''],
   ['SIGTERM ends it', GONE, "trap '' TERM PIPE", "trap '' PIPE"],
   ['of chunks the last one counts', COMPLAINED, 'body+=${answer', 'body=${answer'],
-  ['numbers are not looked at', new RegExp(`${EARLY.source}|${GONE.source}`), '  [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 ]]\n', '  :\n'],
+  [
+    'numbers are not looked at',
+    new RegExp(`${EARLY.source}|${GONE.source}`),
+    '  [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 ]]\n',
+    '  :\n',
+  ],
   ['it waits for ever for the rest of an answer', NEVER, '  patience=(-t 2)\n  read_bytes 16', '  read_bytes 16'],
   ['names of headers are known in one case only', COMPLAINED, "length=$'\\n'${head,,}", "length=$'\\n'$head"],
 ]
