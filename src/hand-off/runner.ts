@@ -289,7 +289,9 @@ class Run {
       const said = await this.#attempt(entry, piece, signal)
       claim.done()
       lanes.answered(piece.lane)
-      log.debug(`${describeEntry(entry)} done: ${said}attempts: ${piece.attempts}`, { requestId: entry.requestId })
+      log.debug(`${describeEntry(entry)} done: ${said}attempts: ${piece.attempts}`, undefined, {
+        requestId: entry.requestId,
+      })
     } catch (error) {
       this.#failed({ entry, claim }, error, signal.aborted)
     }
@@ -331,6 +333,7 @@ class Run {
     else {
       log.debug(
         `${describeEntry(entry)} failed in attempt ${attempts}, and is tried again in ${Math.ceil((due - now) / 1_000)} s or later: ${reason.message}`,
+        undefined,
         { requestId: entry.requestId },
       )
     }

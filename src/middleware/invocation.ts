@@ -275,7 +275,7 @@ export function createInvocation(
     const { outcome } = common.facts
     const { on } = task.given
     if (on !== 'always' && on !== outcome) {
-      host.log.debug(`${titleOf(task)} is not for the outcome ${outcome}`, about({ task: task.label }))
+      host.log.debug(`${titleOf(task)} is not for the outcome ${outcome}`, undefined, about({ task: task.label }))
       tellOf(task, 'skipped')
       return undefined
     }

@@ -24,7 +24,7 @@ export const recordLog = (): Log & {
     fields: allFields,
     codes,
     of: level => lines.filter(line => line.level === level).map(({ message }) => message),
-    debug: (message, fields) => write('debug', message, undefined, fields),
+    debug: (message, error, fields) => write('debug', message, error, fields),
     warn: (message, error, fields) => write('warn', message, error, fields),
     error: (message, error, fields) => write('error', message, error, fields),
     warnOnce: (code, message) => {
