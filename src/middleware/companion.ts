@@ -1,6 +1,6 @@
 // Which companion keeps the environment awake after the response, decided once, at init; and what it is told.
 import { builtIn } from '../built-in.ts'
-import { finishedLines, type Log } from '../log.ts'
+import { finishedLines, type Log, type LogFields } from '../log.ts'
 import { type CompanionMode, isManagedInstances, readFolder } from '../variables.ts'
 import { version } from '../version.ts'
 import { type CompanionPipe, createLastWords, openPipe, PROTOCOL, pipePath, startCompanion } from './companion-pipe.ts'
@@ -192,7 +192,7 @@ function tellingBy(pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
         wouldLose(tasks, list) {
           if (author > order) return
           author = order
-          const fields = { requestId, ...(tenantId !== undefined && { tenantId }), tasks }
+          const fields = { requestId, tenantId, tasks } as LogFields // what is undefined is not in a line
           lastWords(
             list &&
               line(`the function's process ended in the middle of request ${requestId}; unfinished: ${list}`, fields) +
@@ -202,7 +202,7 @@ function tellingBy(pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
         hold: () => pipe.write(`hold ${itsNumber()} ${Math.round(deadline())}\n`),
         settle() {
           if (author <= order) lastWords('')
-          pipe.write(`settled ${itsNumber()} ${/^[\w-]{0,8}/.exec(requestId)}\n`)
+          pipe.write(`settled ${itsNumber()} ${/[\w-]{0,8}/.exec(requestId)}\n`)
           if (pipe.isBroken() && !isLayer && client.tellsEnds) endProcess()
         },
       }
