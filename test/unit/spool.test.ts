@@ -168,7 +168,7 @@ describe('the spool', () => {
   })
 
   it('gives fresh pieces before those that failed, and these before those whose process died', () => {
-    for (const text of ['died', 'failed', 'fresh']) {
+    for (const text of ['died', 'died before', 'failed', 'fresh']) {
       add(text)
       const newest = files().find(file => parseName(file)?.attempts === 0) ?? ''
       const piece = parseName(newest)
@@ -176,12 +176,13 @@ describe('the spool', () => {
       const past = { ...piece, due: Date.now() - MINUTE }
       const changed = {
         died: { ...past, attempts: 1, isTaken: true },
-        failed: { ...past, attempts: 1 },
+        'died before': { ...past, due: past.due + 1, attempts: 2, deaths: 1 },
+        failed: { ...past, due: past.due + 2, attempts: 1 },
         fresh: piece,
       }[text]
       renameSync(join(spool, newest), join(spool, nameOf(changed ?? piece)))
     }
-    expect(texts()).toEqual(['fresh', 'failed', 'died'])
+    expect(texts()).toEqual(['fresh', 'failed', 'died', 'died before'])
   })
 
   it('keeps back what it is told to, until that is let go', () => {
