@@ -292,12 +292,13 @@ export function createInvocation(
   }
 
   function end(task: DeferredTask, failure: Failure | undefined): Promise<void> | undefined {
+    // First: were the process killed after it had been forgotten and before this, it would be lost in silence.
+    if (failure) host.log.error(`${titleOf(task)} failed:`, failure.error, about({ task: task.label }))
     running.delete(task)
     tellUnfinished()
     time.onChange?.()
     if (!failure) return undefined
     time.sums.failed++
-    host.log.error(`${titleOf(task)} failed:`, failure.error, about({ task: task.label }))
     return callOnTaskError(task, failure.error)
   }
 

@@ -898,6 +898,21 @@ describe('the response has left: the invocation', () => {
     expect(told).toEqual(['"a"', 'hold', '', 'settled'])
   })
 
+  it('logs a failure before the task is no longer among what would be lost', async () => {
+    let toldByThen: string[] = []
+    const log = {
+      ...recordLog(),
+      error: () => {
+        toldByThen = [...made.told]
+      },
+    }
+    const made = create({ host: { log } })
+    made.invocation.defer(() => Promise.reject(new Error('x')), { name: 'a' })
+    await leave(made.invocation)
+    expect(toldByThen).toEqual(['"a"', 'hold'])
+    expect(made.told).toEqual(['"a"', 'hold', '', 'settled'])
+  })
+
   it('names 50 of very many, and tells of them a few dozen times', async () => {
     const { invocation, told } = create()
     for (let index = 1; index <= 10_000; index++) invocation.defer(async () => {}, { name: `t${index}` })
