@@ -112,14 +112,19 @@ const slow: Fault[] = [
     injected: 'The companion is slow to ask for its first event',
     on: on.layer,
     start: ({ cleanUp }) => ({
-      layers: [copyLayer(cleanUp, replaced(/\n\[\[ \$command \]\] \|\| ask/, '\nsleep 0.7$&'))],
+      layers: [
+        copyLayer(cleanUp, replaced(/\n {2}\[\[ \$command \]\] \|\| # only in the layer\n {4}ask/, '\nsleep 0.7$&')),
+      ],
     }),
   },
   {
     injected: 'The companion ends after it has registered',
     on: on.layer,
     start: ({ cleanUp, isControl }) => {
-      const ends = replaced(isControl ? /\nwhile / : /\n\[\[ \$command \]\] \|\| ask/, '\nexit 7$&')
+      const ends = replaced(
+        isControl ? /\nwhile / : /\n {2}\[\[ \$command \]\] \|\| # only in the layer\n {4}ask/,
+        '\nexit 7$&',
+      )
       return { layers: [copyLayer(cleanUp, ends, isControl ? other : {})] }
     },
     hasControl: true,

@@ -176,11 +176,19 @@ const inOrder = (steps: string[]) => {
   )
 }
 
+/** Where SIGTERM comes, a busy machine decides whether the function's process ends by itself in time. */
+const patiently = ({ companion, hook }: Case, steps: string[]) => {
+  const end = steps.indexOf('the environment ends')
+  const isSignalled = hook || companion === 'layer' || companion === 'internal'
+  return isSignalled ? steps.filter((step, index) => index < end || step !== 'SIGKILL to the runtime') : steps
+}
+
 describe.each(cases)('$client, $companion, a shutdown hook: $hook', given => {
   // What a hook changes is seen in one of them.
   test.each(Object.keys(scenarios).slice(0, given.hook ? 1 : undefined))('%s', async name => {
     const events = scenarios[name] as object[]
-    const [emulator, sandbox] = await Promise.all([inTheEmulator(given, events), inTheSandbox(given, events)])
+    const all = await Promise.all([inTheEmulator(given, events), inTheSandbox(given, events)])
+    const [emulator, sandbox] = all.map(steps => patiently(given, steps)) as [string[], string[]]
     expect(byActor(sandbox)).toEqual(byActor(emulator))
     expect(inOrder(sandbox)).toEqual(inOrder(emulator))
   })

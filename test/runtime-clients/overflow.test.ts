@@ -136,6 +136,8 @@ describe('overflow', () => {
         { ms: 60_000, index, ...(index % 5 === 0 && { large }) },
       ]),
     })
+    // What there was no time for, on a busy machine, is sent in the next.
+    for (let again = 0; waiting(run).length > 0 && again < 3; again++) await run.invoke({})
     const { Attributes } = await moto.client.send(
       new GetQueueAttributesCommand({ QueueUrl: queue, AttributeNames: ['ApproximateNumberOfMessages'] }),
     )
