@@ -81,10 +81,13 @@ if ((!$#)); then
   # Attached, but switched off: registered all the same, or Init would never end.
   case ${POST_INVOKE_COMPANION,,} in embedded | internal | off) events='' command='' ;; esac
   if [[ $events && $pipe = /* ]]; then
-    # Always a new one: whatever has the old one open, of an environment that is gone, shall not read these lines.
-    [[ -e $pipe || -L $pipe ]] && command -p rm -f "$pipe"
     # It runs while this process goes on, and prints nothing if it succeeds. As a job of bash it would cost half a megabyte.
-    exec {making}< <(PATH=/usr/bin:/bin && exec mkfifo -m 600 "$pipe" 2>&1)
+    exec {making}< <(
+      PATH=/usr/bin:/bin
+      # Always a new one: whatever has the old one open, of an environment that is gone, shall not read these lines.
+      [[ -e $pipe || -L $pipe ]] && rm -f "$pipe"
+      exec mkfifo -m 600 "$pipe" 2>&1
+    )
   fi
 else
 # only in the layer: end
