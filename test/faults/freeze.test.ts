@@ -54,8 +54,8 @@ describeFaults('freeze', [
   {
     injected: "The environment stays frozen for longer than the function's timeout",
     on: on.all,
-    start: () => ({ timeout: 1_000 }),
-    after: () => sleep(3_000),
+    start: () => ({ timeout: 2_000 }),
+    after: () => sleep(4_000),
   },
   {
     injected: "The function's process stands still while a task runs",

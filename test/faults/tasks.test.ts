@@ -1,5 +1,5 @@
 // Tasks that go wrong in each way that a task can.
-import { type Entry, type Fault, type Given, untilExited, untilGone, untilMarked } from '../support/fault-observe.ts'
+import { type Entry, type Fault, type Given, type Start, untilExited, untilGone, untilMarked } from '../support/fault-observe.ts'
 import { describeFaults, on } from '../support/fault-suite.ts'
 import type { Run } from '../support/run.ts'
 
@@ -22,10 +22,13 @@ const harmless: Fault[] = [
   { injected: 'A task burns CPU, short of the deadline', event: faulty('burns', 300) },
 ].map(fault => ({ ...fault, on: on.all, isShared: true }))
 
+/** Tasks are let go long before the companion lets go of the environment: a busy machine is late with each. */
+const unhurried: Start = { timeout: 2_500, environment: { FAULTS_OPTIONS: '{"deadlineMargin":1500}' } }
+
 const deadline: Fault[] = [
   { injected: 'A task never ends', event: faulty('never-ends') },
   { injected: 'A task defers another one, for ever', event: faulty('defers-for-ever') },
-].map(fault => ({ ...fault, on: on.all, start: () => ({ timeout: 1_500 }) }))
+].map(fault => ({ ...fault, on: on.all, start: () => unhurried }))
 
 const deadly: Fault[] = [
   { injected: 'A task exits the process', event: faulty('exits') },
