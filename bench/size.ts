@@ -10,6 +10,9 @@ import { digits, type Section, type Target } from './page.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
+/** The bundler is told that the function always has the layer. */
+const FOR_LAYER = '… bundled for the layer alone'
+
 /** Each is one function's bundle: the least that uses what it is named for. */
 const FUNCTIONS = {
   'plain Middy': middy('', '', 'return 1'),
@@ -18,6 +21,7 @@ const FUNCTIONS = {
     '.use(postInvoke())',
     'context.defer(() => {})',
   ),
+  [FOR_LAYER]: middy("import postInvoke from 'middy-post-invoke'", '.use(postInvoke())', 'context.defer(() => {})'),
   '… with defer, onShutdown and resource': middy(
     `import postInvoke, { defer, onShutdown, resource } from 'middy-post-invoke'
      const get = resource(() => ({}))
@@ -156,6 +160,7 @@ const sizesOf = async (bundles: Iterable<readonly [string, string]>): Promise<Ma
     const { outputFiles } = await build({
       ...options,
       stdin: { contents, resolveDir: join(root, 'bench') },
+      define: name === FOR_LAYER ? { 'process.env.POST_INVOKE_COMPANION': '"layer"' } : {},
       logLevel: 'error',
     })
     const code = outputFiles[0]?.contents ?? new Uint8Array()

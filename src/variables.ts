@@ -12,8 +12,9 @@ export type LogLevel = (typeof logLevels)[number]
 type Variables = Readonly<Record<string, string | undefined>>
 
 /** `POST_INVOKE_COMPANION`: which companion holds the environment. Default `auto`. */
-export const readCompanionMode = (variables: Variables = process.env): CompanionMode =>
-  oneOf('POST_INVOKE_COMPANION', variables, companionModes, 'auto')
+export const readCompanionMode = (
+  variables: Variables = { POST_INVOKE_COMPANION: process.env.POST_INVOKE_COMPANION }, // a bundler may know it
+): CompanionMode => oneOf('POST_INVOKE_COMPANION', variables, companionModes, 'auto')
 
 /** `POST_INVOKE_LOG_LEVEL`: the least level that is logged. Default `WARN`. */
 export const readLogLevel = (variables: Variables = process.env): LogLevel =>

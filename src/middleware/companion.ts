@@ -70,7 +70,11 @@ export function chooseCompanion(choice: CompanionChoice): Companion {
     if (layer) return layer
     if (mode === 'layer') return noCompanion()
   }
-  if (mode === 'internal' || !client.hasGate) return startInternalExtension(choice) ?? noCompanion()
+  if (mode === 'internal' || !client.hasGate) {
+    // In these words, and so in the other place: a bundler that knows the variable leaves the whole script out.
+    const internal = process.env.POST_INVOKE_COMPANION === 'layer' ? undefined : startInternalExtension(choice)
+    return internal ?? noCompanion()
+  }
   return companionOf(isGated => {
     if (!isGated) log.warnOnce('WARN_GATE', 'this invocation runs outside InvokeStore.run')
     return isGated

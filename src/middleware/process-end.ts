@@ -130,7 +130,7 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
     // Lambda sends it beside an extension only.
     if (runtimeApi === undefined || companion.bringsSigterm || hasExternalExtension()) return undefined
     if (end.hasBegun) return 'asked for after init'
-    return registerForSigterm(runtimeApi)
+    return process.env.POST_INVOKE_COMPANION === 'layer' ? 'the layer is not there' : registerForSigterm(runtimeApi)
   }
 
   async function drain(keepsHooks = false): Promise<void> {

@@ -81,6 +81,27 @@ describe.each(everyBundle.map(options => [nameOf(options), options] as const))('
   )
 })
 
+describe.each(everyBundle.map(options => [nameOf(options), options] as const))(
+  'bundled for the layer, by %s',
+  (_, options) => {
+    it(
+      'leaves the script of the internal extension out, works beside the layer, and says so where there is none',
+      async () => {
+        const handler = join(root, 'examples/api-gateway/handler.ts')
+        using whole = await bundle(handler, options)
+        using bundled = await bundle(handler, { ...options, forLayer: true })
+        const script = 'Lambda-Extension-Identifier'
+        expect(readFileSync(whole.file, 'utf8')).toContain(script)
+        expect(readFileSync(bundled.file, 'utf8')).not.toContain(script)
+        for (const setup of setupsOf(options)) {
+          if (setup.companion === 'layer') await expectExample(setup, bundled.folder)
+        }
+      },
+      TEST_MS,
+    )
+  },
+)
+
 const expectExample = async (setup: Setup, folder: string) => {
   const run = await start(setup, folder)
   await using sandbox = run.sandbox

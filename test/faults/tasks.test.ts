@@ -1,5 +1,13 @@
 // Tasks that go wrong in each way that a task can.
-import { type Entry, type Fault, type Given, type Start, untilExited, untilGone, untilMarked } from '../support/fault-observe.ts'
+import {
+  type Entry,
+  type Fault,
+  type Given,
+  type Start,
+  untilExited,
+  untilGone,
+  untilMarked,
+} from '../support/fault-observe.ts'
 import { describeFaults, on } from '../support/fault-suite.ts'
 import type { Run } from '../support/run.ts'
 
