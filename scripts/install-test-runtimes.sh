@@ -53,8 +53,7 @@ main() {
   install_debian_packages
   install_node22
   install_least_node
-  install_runtime_client "$ric3" "$RIC3_VERSION" dist/rapid-client.node
-  install_runtime_client "$ric4" "$RIC4_VERSION" rapid-client.node
+  install_runtime_clients
   install_package "$node26" "node-linux-$node_arch" "$NODE26_VERSION"
   install_package "$middy" @middy/core "$MIDDY_VERSION"
   install_package "$middy6" @middy/core "$MIDDY6_VERSION"
@@ -127,6 +126,15 @@ install_least_node() {
     echo "Node.js $LEAST_NODE_VERSION: $least_node is not that version" >&2
     return 1
   fi
+}
+
+# Side by side: each spends much of its time in configure scripts, which use one processor.
+install_runtime_clients() {
+  local other
+  install_runtime_client "$ric3" "$RIC3_VERSION" dist/rapid-client.node &
+  other=$!
+  install_runtime_client "$ric4" "$RIC4_VERSION" rapid-client.node || { wait "$other"; return 1; }
+  wait "$other"
 }
 
 # install_runtime_client FOLDER VERSION ADDON: the addon is compiled by the package's install scripts, once for all
