@@ -160,14 +160,16 @@ const withHandOff = <
         'Expected the middleware of middy-post-invoke/hand-off to be used after postInvoke(), which opens the invocation.',
       )
     }
-    const { invocation } = opened
-    request.context.handOff = ((work: unknown, ...rest: unknown[]) =>
-      accept(invocation, work, rest)) as HandOff<any> as HandOff<Module>
+    request.context.handOff = handOffIn(opened.invocation) as HandOff<Module>
   }
   return { before: handOffMiddlewareBefore }
 }
 
 export default withHandOff
+
+/** Made here and not where it is assigned: see runTask() in deferred-task.ts. */
+const handOffIn = (invocation: Invocation) =>
+  ((work: unknown, ...rest: unknown[]) => accept(invocation, work, rest)) as HandOff<any>
 
 function accept(invocation: Invocation, given: unknown, rest: readonly unknown[]): void {
   const { requestId, tenantId } = invocation

@@ -39,11 +39,17 @@ export const withExecutionContext = <App extends { fetch: (...args: any[]) => un
     fetch: {
       enumerable: true, // adapters copy what they are given
       value: (request: Request, env: unknown, context: ExecutionContext | undefined = executionContext()) => {
-        if (context && Object.isExtensible(request)) request.waitUntil ??= promise => context.waitUntil(promise)
+        if (context && Object.isExtensible(request)) request.waitUntil ??= waitUntilOf(context)
         return app.fetch(request, env, context)
       },
     },
   })
+
+/** Made here and not where it is assigned: see runTask() in deferred-task.ts. */
+const waitUntilOf =
+  (context: ExecutionContext): ExecutionContext['waitUntil'] =>
+  promise =>
+    context.waitUntil(promise)
 
 type Request = { waitUntil?: ExecutionContext['waitUntil'] }
 
