@@ -176,7 +176,7 @@ export function createInvocation(
   let isShuttingDown = false
   let shutdownError: PostInvokeError | undefined
   let deferred = 0
-  let isGuessed = false
+  let isGuessed: boolean | undefined
   let lateFailures = 0
   let leaving: Promise<void> | undefined
   /** Whose carried tasks run in our time. */

@@ -24,7 +24,7 @@ afterEach(() => {
 
 type Setup = {
   options?: Partial<InvocationOptions>
-  facts?: Partial<Omit<InvocationStart, 'companion'> & { hasCompanion: boolean }>
+  facts?: Partial<InvocationStart & { hasCompanion: boolean }>
   request?: { error?: unknown }
   host?: Partial<InvocationHost>
 }
@@ -285,6 +285,7 @@ describe('a task', () => {
     expect(log.lines).toEqual([
       { level: 'debug', message: `task "${skipped}" of request r1 is not for the outcome ${outcome}` },
     ])
+    expect(log.fields).toEqual([{ task: skipped, requestId: 'r1' }])
   })
 
   it.each([
@@ -495,11 +496,11 @@ describe('the deadline', () => {
     expect(onTaskError.mock.calls[1]).toEqual([broken, { name: 'rejected', awsRequestId: 'r1' }])
   })
 
-  it('is seen between tasks that never yield', async () => {
+  it.each([750, 800])('is seen between tasks that never yield, after %i of 750 ms', async passed => {
     const { invocation, log } = create({ facts: { remainingTime: 1_000 } })
     const task = jest.fn()
     invocation.defer(task, { name: 'late' })
-    invocation.defer(() => void jest.setSystemTime(Date.now() + 800))
+    invocation.defer(() => void jest.setSystemTime(Date.now() + passed))
     await leave(invocation)
     expect(task).not.toHaveBeenCalled()
     expect(log.of('error')).toEqual([`tasks of request r1 could not start before the function's deadline: "late"`])
@@ -747,6 +748,32 @@ describe('onTaskError', () => {
   })
 })
 
+describe('onTaskError for what could not start', () => {
+  const DEFERRED = 60
+  const deferMany = ({ invocation }: ReturnType<typeof create>) => {
+    for (let index = 0; index < DEFERRED; index++) invocation.defer(() => {})
+  }
+
+  it('is called for each task that was deferred in time', async () => {
+    const onTaskError = jest.fn()
+    const made = create({ facts: { remainingTime: 1_000 }, options: { onTaskError } })
+    deferMany(made)
+    await jest.advanceTimersByTimeAsync(750)
+    await leave(made.invocation)
+    expect(onTaskError).toHaveBeenCalledTimes(DEFERRED)
+  })
+
+  it('is called for 50 at the most of those deferred when time was up: it could defer again and again', async () => {
+    const onTaskError = jest.fn()
+    const made = create({ facts: { remainingTime: 1_000 }, options: { onTaskError } })
+    await jest.advanceTimersByTimeAsync(750)
+    deferMany(made)
+    await leave(made.invocation)
+    expect(onTaskError).toHaveBeenCalledTimes(50)
+    expect(made.log.of('error').flatMap(line => line.match(/"task \d+"/g))).toHaveLength(DEFERRED)
+  })
+})
+
 describe('defer()', () => {
   it('is refused once the invocation has settled', async () => {
     const { invocation } = create()
@@ -816,8 +843,10 @@ describe('defer()', () => {
 })
 
 describe('the response has left: the invocation', () => {
-  it('settles at once where nothing was deferred', async () => {
+  it('settles at once where nothing was deferred, and writes nothing before', async () => {
     const { invocation, settled, told } = create()
+    expect(invocation.close()).toBe(true)
+    expect(told).toEqual([])
     invocation.leave()
     for (let index = 0; index < 5; index++) await Promise.resolve()
     expect(settled()).toBe(1)
@@ -926,7 +955,101 @@ describe('the response has left: the invocation', () => {
   })
 })
 
+describe('an invocation', () => {
+  it('tells how much of its time is left', async () => {
+    const { invocation } = create({ facts: { remainingTime: 5_000 } })
+    await jest.advanceTimersByTimeAsync(1_000)
+    expect(invocation.remainingTime()).toBe(4_000)
+  })
+
+  it('tells the companion its deadline, and where it has none that of the longest', () => {
+    const deadlineOf = (remainingTime: number) => {
+      const companion = jest.fn<InvocationStart['companion']>()
+      create({ facts: { remainingTime, companion } })
+      return companion.mock.calls[0]?.[0] as () => number
+    }
+    const begin = Date.now()
+    const deadline = deadlineOf(5_000)
+    jest.setSystemTime(begin + 1_000)
+    expect(deadline()).toBe(begin + 5_000)
+    expect(deadlineOf(Number.POSITIVE_INFINITY)()).toBe(begin + 1_000 + 900_000)
+  })
+
+  it('can be joined until the hooks of all its handlers have ended, or its response has left', async () => {
+    const { invocation } = create()
+    const seen = [invocation.isInHandler()]
+    invocation.open()
+    invocation.close()
+    seen.push(invocation.isInHandler())
+    invocation.close()
+    seen.push(invocation.isInHandler())
+    expect(seen).toEqual([true, true, false])
+    const answered = create().invocation // its client told of the answer, and its hooks have not ended
+    await leave(answered)
+    expect(answered.isInHandler()).toBe(false)
+  })
+})
+
+describe('an invocation whose end was guessed', () => {
+  it('runs what is deferred afterwards, each time: the handler may still be running', async () => {
+    const { invocation, settled, told } = create()
+    await passTimeUntil(invocation.leave(true))
+    const ran: string[] = []
+    for (const name of ['first', 'second']) {
+      expect(invocation.isSettled()).toBe(true)
+      invocation.defer(() => void ran.push(name), { name })
+      await jest.advanceTimersByTimeAsync(1)
+    }
+    expect(ran).toEqual(['first', 'second'])
+    expect(settled()).toBe(3)
+    expect(told.filter(line => line === 'settled')).toHaveLength(3)
+  })
+})
+
+describe('an invocation at the end of the environment', () => {
+  it('runs its tasks as those of a failure, where it has not ended by then', async () => {
+    const { invocation, log } = create()
+    let given: TaskContext | undefined
+    invocation.defer(
+      context => {
+        given = context
+        invocation.defer(() => {}, { name: 'nested', on: 'success' })
+      },
+      { on: 'error' },
+    )
+    await passTimeUntil(invocation.drainWithin(timeUntil(now() + 1_000), true))
+    expect(given?.error).toBeInstanceOf(PostInvokeError)
+    expect(given).toMatchObject({
+      outcome: 'error',
+      error: { code: 'ERR_SHUTDOWN', message: 'Expected request r1 to end before its environment.' },
+    })
+    expect(log.of('debug')).toEqual(['task "nested" of request r1 is not for the outcome error'])
+    expect([invocation.isOpen(), invocation.isSettled()]).toEqual([true, false])
+  })
+
+  it('runs its tasks by its own outcome, where its response has left', async () => {
+    const { invocation } = create()
+    const outcomes: string[] = []
+    invocation.defer(({ outcome }) => void outcomes.push(outcome))
+    const left = invocation.leave()
+    await passTimeUntil(invocation.drainWithin(timeUntil(now() + 1_000), true))
+    await passTimeUntil(left)
+    expect(outcomes).toEqual(['success'])
+  })
+})
+
 describe('tasks awaited before the answer', () => {
+  it('are left to the outer handler, where one has called another', async () => {
+    const { invocation } = create({ facts: { isHeld: false } })
+    const task = jest.fn()
+    invocation.defer(task)
+    invocation.open()
+    expect(invocation.drainBeforeAnswer()).toBeUndefined()
+    invocation.close()
+    await passTimeUntil(invocation.drainBeforeAnswer() as Promise<void>)
+    expect(task).toHaveBeenCalledTimes(1)
+  })
+
   it('run then, and those deferred later run after it', async () => {
     const { invocation, told } = create({ facts: { isHeld: false } })
     const ran: string[] = []
@@ -1360,6 +1483,7 @@ describe('tasks that the deadline has kept from starting', () => {
     expect(first.log.of('error')).toEqual([dropped('"a"')])
     await run('r2', TOO_LATE, ['d'])
     expect(first.log.of('error')).toEqual([dropped('"a"'), dropped('"b"')])
+    expect(first.invocation.isSettled()).toBe(false)
     await run('r3', 10_000, [])
     expect(ran.map(text => text[0])).toEqual(['c', 'd'])
   })
@@ -1400,14 +1524,14 @@ describe('tasks that the deadline has kept from starting', () => {
     const { host } = createProcess()
     const ran: string[] = []
     const { invocation } = create({ host, facts: { remainingTime: TOO_LATE } })
-    invocation.defer(() => {
-      ran.push('outer')
-      invocation.defer(() => void ran.push('inner'))
+    invocation.defer(({ outcome }) => {
+      ran.push(`outer, ${outcome}`)
+      invocation.defer(context => void ran.push(`inner, ${context.outcome}`))
     })
     await leave(invocation)
     expect(ran).toEqual([])
     await passTimeUntil(invocation.drainWithin(timeUntil(now() + 1_000), true))
-    expect(ran).toEqual(['outer', 'inner'])
+    expect(ran).toEqual(['outer, success', 'inner, success'])
   })
 })
 
@@ -1447,6 +1571,22 @@ describe('before the deadline of a function that has not answered', () => {
     await leave(invocation)
     expect(jest.getTimerCount()).toBe(0)
     expect(log.lines).toEqual([])
+  })
+
+  it('nothing is said of what is deferred after the answer', async () => {
+    const stream = Promise.withResolvers<void>()
+    const { invocation, log } = create({
+      facts: { remainingTime: 1_000, hasCompanion: false },
+      options: { deadlineMargin: 100 },
+      host: { streaming: () => stream.promise },
+    })
+    const left = invocation.leave()
+    invocation.defer(never, { name: 'late' })
+    stream.resolve()
+    await passTimeUntil(left)
+    await jest.advanceTimersByTimeAsync(1_000)
+    expect(log.of('error')).toEqual(['task "late" of request r1 failed:'])
+    expect(jest.getTimerCount()).toBe(0)
   })
 
   it('the timer keeps no process running', () => {
