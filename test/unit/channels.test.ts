@@ -127,6 +127,21 @@ describe('channels: a task', () => {
     expect(told.filter(({ event }) => event === 'task start').map(({ index }) => index)).toEqual([1, 2, 3])
   })
 
+  it('that an earlier deadline has kept from starting says so in the time of a later request', async () => {
+    const told = listen('task')
+    const host = { canCarry: () => true, carried: [] }
+    const first = create({}, { ...host, remainingTime: 0 })
+    first.defer(() => {}, { name: 'late' })
+    await first.leave()
+    const second = create({}, host)
+    second.defer(() => {}, { name: 'own' })
+    await second.leave()
+    expect(told.flatMap(({ event, name, carried }) => (event === 'task start' ? [[name, carried]] : []))).toEqual([
+      ['own', false],
+      ['late', true],
+    ])
+  })
+
   it('gives all its events one message, to hang things on', async () => {
     const channels = tracingChannel<unknown, object>('middy-post-invoke:task')
     const messages = new Set<unknown>()

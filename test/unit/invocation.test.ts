@@ -307,6 +307,22 @@ describe('a task', () => {
     expect(given?.error).toBe(error)
   })
 
+  it.each([
+    ['an error', new Error('handler'), 'error', new Error('handler')],
+    ['null', null, 'success', undefined],
+  ])(
+    'sees the outcome where our hook was not reached, and %s stands in the request',
+    async (_, error, outcome, seen) => {
+      const { invocation } = create({ request: { error } })
+      let given: TaskContext | undefined
+      invocation.defer(context => {
+        given = context
+      })
+      await leave(invocation)
+      expect([given?.outcome, given?.error]).toEqual([outcome, seen])
+    },
+  )
+
   it('runs in the async context in which it was deferred', async () => {
     const storage = new AsyncLocalStorage<string>()
     const { invocation } = create()
@@ -713,7 +729,9 @@ describe('onTaskError', () => {
     const { invocation, log, settled } = failing(onTaskError)
     const ran = jest.fn()
     invocation.defer(ran)
+    const begin = Date.now()
     await leave(invocation)
+    expect(Date.now()).toBe(begin) // its end is the end of the wait for it
     expect(log.lines).toEqual([
       { level: 'error', message: 'task "bad" of request r1 failed:', error: new Error('task') },
       { level: 'error', message: 'onTaskError failed for task "bad" of request r1:', error: new Error('hook') },
@@ -728,6 +746,15 @@ describe('onTaskError', () => {
     await leave(invocation)
     expect(settled()).toBe(1)
     expect(Date.now() - begin).toBeLessThanOrEqual(900)
+  })
+
+  it.each([100, 0])('is not waited for once the companions have let go, %i ms before the deadline', async remaining => {
+    const onTaskError = jest.fn(never)
+    const { invocation, settled } = failing(onTaskError, remaining)
+    const spy = jest.spyOn(globalThis, 'setTimeout')
+    await leave(invocation)
+    expect([onTaskError.mock.calls.length, settled(), spy.mock.calls.length]).toEqual([1, 1, 0])
+    spy.mockRestore()
   })
 
   it('is called for tasks whose time was up, and for those not started', async () => {
@@ -1025,6 +1052,24 @@ describe('an invocation at the end of the environment', () => {
     })
     expect(log.of('debug')).toEqual(['task "nested" of request r1 is not for the outcome error'])
     expect([invocation.isOpen(), invocation.isSettled()]).toEqual([true, false])
+  })
+
+  it('gives what runs the time of the shutdown, and no more that of the invocation', async () => {
+    const { invocation, codes } = create({ facts: { remainingTime: 1_000 } })
+    let aborted = 0
+    invocation.defer(({ signal }) => {
+      signal.addEventListener('abort', () => {
+        aborted = Date.now()
+      })
+      return never()
+    })
+    const begin = Date.now()
+    const left = invocation.leave()
+    await jest.advanceTimersByTimeAsync(500)
+    await passTimeUntil(invocation.drainWithin(timeUntil(now() + 500), true))
+    await passTimeUntil(left)
+    expect(aborted - begin).toBe(900)
+    expect(codes()).toEqual(['ERR_SHUTDOWN'])
   })
 
   it('runs its tasks by its own outcome, where its response has left', async () => {
