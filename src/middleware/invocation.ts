@@ -398,7 +398,7 @@ export function createInvocation(
     // The work of a settled promise is done: it counts as run, with its own outcome.
     const waits = tasks.filter(isDone).map(task => start(task))
     if (waiting.length > 0) {
-      const { onDeadline = host.canCarry() ? 'carry' : 'drop' } = options
+      const { onDeadline = host.canCarry() && 'carry' } = options
       const isFirst = state === 'left' && isHeld && !isShuttingDown
       if (onDeadline === 'carry' && isFirst) carry(waiting)
       else waits.push(drop(waiting))

@@ -512,6 +512,14 @@ describe('the deadline', () => {
     expect(onTaskError.mock.calls[1]).toEqual([broken, { name: 'rejected', awsRequestId: 'r1' }])
   })
 
+  it('carries nothing over, and says nothing, where all that waits is a promise that has settled', async () => {
+    const carried: Invocation[] = []
+    const { invocation, log } = create({ facts: { remainingTime: 0 }, host: { carried, canCarry: () => true } })
+    invocation.defer(Promise.resolve())
+    await leave(invocation)
+    expect([log.lines, carried, invocation.isSettled()]).toEqual([[], [], true])
+  })
+
   it.each([750, 800])('is seen between tasks that never yield, after %i of 750 ms', async passed => {
     const { invocation, log } = create({ facts: { remainingTime: 1_000 } })
     const task = jest.fn()
@@ -967,6 +975,19 @@ describe('the response has left: the invocation', () => {
     await leave(made.invocation)
     expect(toldByThen).toEqual(['"a"', 'hold'])
     expect(made.told).toEqual(['"a"', 'hold', '', 'settled'])
+  })
+
+  it('names no more as lost what it has reported as dropped', async () => {
+    let toldByThen: string[] = []
+    const onTaskError = async () => {
+      await pause(10)
+      toldByThen = [...made.told]
+    }
+    const made = create({ facts: { remainingTime: 1_000 }, options: { onTaskError } })
+    made.invocation.defer(() => {}, { name: 'a' })
+    await jest.advanceTimersByTimeAsync(750)
+    await leave(made.invocation)
+    expect(toldByThen).toEqual(['"a"', 'hold', ''])
   })
 
   it('names 50 of very many, and tells of them a few dozen times', async () => {
