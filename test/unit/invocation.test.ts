@@ -423,6 +423,15 @@ describe('the deadline', () => {
     expect(calls).toBe(1)
   })
 
+  it('of tasks is that of handed-off work too', async () => {
+    const handedOff = jest.fn<InvocationHost['handedOff']>()
+    const { invocation } = create({ facts: { remainingTime: 1_000 }, host: { handedOff } })
+    const begin = Date.now()
+    await jest.advanceTimersByTimeAsync(100)
+    await leave(invocation)
+    expect(handedOff.mock.calls).toEqual([[begin + 750, invocation]])
+  })
+
   it('runs what is deferred while handed-off work runs', async () => {
     const order: string[] = []
     let isFirst = true
@@ -1050,7 +1059,8 @@ describe('an invocation whose end was guessed', () => {
     }
     expect(ran).toEqual(['first', 'second'])
     expect(settled()).toBe(3)
-    expect(told.filter(line => line === 'settled')).toHaveLength(3)
+    const ofOne = (name: string) => ['hold', `"${name}"`, '', 'settled']
+    expect(told).toEqual(['settled', ...ofOne('first'), ...ofOne('second')])
   })
 })
 
@@ -1534,11 +1544,23 @@ describe('tasks that the deadline has kept from starting', () => {
     expect(first.invocation.isSettled()).toBe(true)
   })
 
-  it('wait for another invocation where time is up for this one, too', async () => {
+  it.each([TOO_LATE, 250])('wait for another invocation where this one has no time either: %i ms', async remaining => {
     const { run, ran } = createProcess()
     await run('r1', TOO_LATE, ['a'])
-    await run('r2', TOO_LATE, [])
+    const { told } = await run('r2', remaining, [])
     expect(ran).toEqual([])
+    expect(told).toEqual(['settled']) // nothing was held for them
+    await run('r3', 10_000, [])
+    expect(ran).toEqual(['a of r1, success, false, true'])
+  })
+
+  it.each([150, 200])('wait for another invocation where own tasks take all the time: %i of 150 ms', async passed => {
+    const { run, ran, host } = createProcess()
+    const first = await run('r1', TOO_LATE, ['a'])
+    const { invocation } = create({ host, facts: { requestId: 'r2', remainingTime: 400 } })
+    invocation.defer(() => void jest.setSystemTime(Date.now() + passed))
+    await leave(invocation)
+    expect([ran, first.log.of('error')]).toEqual([[], []])
     await run('r3', 10_000, [])
     expect(ran).toEqual(['a of r1, success, false, true'])
   })
