@@ -186,7 +186,10 @@ export function createInvocation(
   /** Where nobody else would, of a function that times out. */
   let namesAtDeadline: NodeJS.Timeout | undefined
   let lastTold = ''
-  /** Whether the companion has been told that nothing is left to do. What it names from then on is of the next invocation. */
+  /**
+   * Whether the companion has been told that nothing is left to do. What it names from then on is of the next invocation, also
+   * what that runs of ours.
+   */
   let isLetGo = false
 
   const invocation: Invocation = {
@@ -548,14 +551,13 @@ export function createInvocation(
   }
 
   function tellUnfinished(evenOfMany = false): void {
-    // What is carried over is named by the invocation in whose time it runs.
-    if (!companion || isLetGo || state === 'carried') return
+    if (!companion || isLetGo) return
     if (!evenOfMany && running.size + stack.size() > MAX_NAMES) return
     let { names, text } = unfinished()
-    const others = guest?.unfinished()
-    if (guest && others?.text) {
+    if (guest) {
+      const others = guest.unfinished()
       names = names.concat(others.names)
-      text += `${text && ', and '}of request ${guest.requestId}: ${others.text}`
+      if (others.text) text += `${text && ', and '}of request ${guest.requestId}: ${others.text}`
     }
     if (text === lastTold) return
     lastTold = text

@@ -999,9 +999,50 @@ describe('the response has left: the invocation', () => {
     expect(toldByThen).toEqual(['"a"', 'hold', ''])
   })
 
+  it('names no more as lost what it has reported as failed, while it carries others over', async () => {
+    let toldByThen: string[] = []
+    const onTaskError = async () => {
+      await pause(10)
+      toldByThen = [...made.told]
+    }
+    const made = create({ facts: { remainingTime: 1_000 }, options: { onTaskError }, host: { canCarry: () => true } })
+    made.invocation.defer(() => {}, { name: 'a' })
+    made.invocation.defer(Promise.reject(new Error('x')), { name: 'b' })
+    await jest.advanceTimersByTimeAsync(750)
+    await leave(made.invocation)
+    expect(toldByThen).toEqual(['"a"', '"b", "a"', 'hold', '"a"'])
+    expect(made.log.of('warn')).toEqual([expect.stringMatching(/carried over: "a"$/)])
+  })
+
+  it('names what time was up for, as long as others run', async () => {
+    const { invocation } = create({ facts: { remainingTime: 1_000 }, options: { concurrency: 2 } })
+    invocation.defer(() => {}, { name: 'not started' })
+    invocation.defer(() => pause(760), { name: 'late' })
+    invocation.defer(never, { name: 'endless' })
+    const left = invocation.leave()
+    await jest.advanceTimersByTimeAsync(800)
+    expect(invocation.unfinished()).toEqual({ names: ['endless', 'not started'], text: '"endless", "not started"' })
+    await passTimeUntil(left)
+  })
+
+  it('names 50 of those that run and that wait', async () => {
+    const { invocation } = create()
+    let seen: ReturnType<Invocation['unfinished']> | undefined
+    for (let index = 1; index <= 60; index++) {
+      const task = () => {
+        seen ??= invocation.unfinished()
+      }
+      invocation.defer(task, { name: `t${index}` })
+    }
+    await leave(invocation)
+    expect(seen?.names).toHaveLength(50)
+    expect(seen?.text).toMatch(/^"t60", .*"t11" and 10 more$/)
+  })
+
   it('names 50 of very many, and tells of them a few dozen times', async () => {
     const { invocation, told } = create()
     for (let index = 1; index <= 10_000; index++) invocation.defer(async () => {}, { name: `t${index}` })
+    expect(told).toHaveLength(50)
     expect(invocation.unfinished().names).toHaveLength(50)
     expect(invocation.unfinished().text).toMatch(/ and 9950 more$/)
     invocation.close()
@@ -1529,6 +1570,16 @@ describe('tasks that the deadline has kept from starting', () => {
     expect(told).toEqual(['"own"', 'hold', '', 'of request r1: "a"', '', 'settled'])
   })
 
+  it('are named beside what is deferred meanwhile', async () => {
+    const { host } = createProcess()
+    const first = create({ host, facts: { remainingTime: TOO_LATE } })
+    first.invocation.defer(() => second.invocation.defer(() => {}, { name: 'b' }), { name: 'a' })
+    await leave(first.invocation)
+    const second = create({ host, facts: { requestId: 'r2', remainingTime: 10_000 } })
+    await leave(second.invocation)
+    expect(second.told).toEqual(['hold', 'of request r1: "a"', '"b", and of request r1: "a"', '"b"', '', 'settled'])
+  })
+
   it('are carried once: taken over and kept from starting again, they are reported', async () => {
     const { host, carried, ran } = createProcess()
     const first = create({ host, facts: { remainingTime: TOO_LATE } })
@@ -1658,6 +1709,13 @@ describe('before the deadline of a function that has not answered', () => {
     const { invocation, log } = handler({})
     await leave(invocation)
     expect(jest.getTimerCount()).toBe(0)
+    expect(log.lines).toEqual([])
+  })
+
+  it('nothing is said where all have run before the answer', async () => {
+    const { invocation, log } = handler({ isHeld: false, isGated: false })
+    await passTimeUntil(invocation.drainBeforeAnswer() as Promise<void>)
+    await jest.advanceTimersByTimeAsync(2_000)
     expect(log.lines).toEqual([])
   })
 
