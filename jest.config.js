@@ -21,7 +21,7 @@ const project = (name, extra = {}) => ({
 })
 
 /**
- * `unit` needs nothing; `sandbox`, `package`, `companions` and `durable` need `npm run build`; the others what .ci/run
+ * `unit` needs nothing; `sandbox`, `package`, `companions`, `proof` and `durable` need `npm run build`; the others what .ci/run
  * installs.
  */
 const projects = [
@@ -29,6 +29,7 @@ const projects = [
   'sandbox',
   'package',
   'companions',
+  'proof',
   'runtime-clients',
   'rie',
   'faults',

@@ -1,4 +1,4 @@
-// A few of the stories of test/companions/interleavings.test.ts, for each mutant.
+// A few of the stories of test/proof/interleavings.test.ts, for each mutant.
 import { expect, it } from '@jest/globals'
 import fc from 'fast-check'
 import { bundleCore } from '../support/core-bundle.ts'

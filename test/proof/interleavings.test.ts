@@ -2,7 +2,7 @@
 // end of the process. What is made up, and what has to hold, is in support/interleavings.ts.
 //
 // A failure tells its seed and its path. To see that one again:
-//   POST_INVOKE_TEST_SEED=7 POST_INVOKE_TEST_PATH=17:0:2 npm run jest -- test/companions/interleavings.test.ts -t random
+//   POST_INVOKE_TEST_SEED=7 POST_INVOKE_TEST_PATH=17:0:2 npm run jest -- test/proof/interleavings.test.ts -t random
 import { describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
 import { type Break, bundleCore, type Load } from '../support/core-bundle.ts'

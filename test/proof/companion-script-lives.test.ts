@@ -3,7 +3,7 @@
 // time.
 //
 // A failure tells its seed and its path. To live that life once more:
-//   POST_INVOKE_TEST_SEED=3 POST_INVOKE_TEST_PATH=17:0:2 npm run jest -- test/companions/companion-script-lives.test.ts
+//   POST_INVOKE_TEST_SEED=3 POST_INVOKE_TEST_PATH=17:0:2 npm run jest -- test/proof/companion-script-lives.test.ts
 import { expect, it } from '@jest/globals'
 import fc from 'fast-check'
 import { type Counts, live, lives } from '../support/companion-lives.ts'
