@@ -1,7 +1,7 @@
 import { testManyInvocations } from '../support/many-suite.ts'
 import { realClient } from '../support/require-runtime-clients.ts'
 
-const COUNT = 10_000
+const COUNT = 4_000
 
 for (const companion of ['gate', 'internal', 'layer'] as const)
   testManyInvocations(realClient('ric4'), companion, COUNT)

@@ -19,9 +19,9 @@ type Books = {
 /** The first invocations fill caches and compile code: what grows after them is a leak. */
 const WARM_UP = 0.2
 
-/** What the garbage collector's noise comes to from 2,000 to 10,000 invocations; one that is retained is over 1,000. */
-const NOISE_BYTES = 200
-const ENOUGH_TO_MEASURE = 10_000
+/** What the garbage collector's noise comes to from 800 to 4,000 invocations; one that is retained is over 5,000. */
+const NOISE_BYTES = 500
+const ENOUGH_TO_MEASURE = 4_000
 
 /** Thousands of invocations in one environment, beside the others of the file. */
 export const testManyInvocations = (client: RuntimeClient, companion: CompanionName, count: number): void => {
