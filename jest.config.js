@@ -40,6 +40,7 @@ const projects = [
 
 export default {
   projects: projects.map(name => project(name)),
+  testSequencer: './test/support/slowest-first.js',
   // What hangs is found all the same; what is slow on a busy machine does not fail.
   testTimeout: 240_000,
   // Of `it.concurrent`, for tests that do little but wait.
