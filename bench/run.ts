@@ -1,6 +1,7 @@
 // Measures everything, one section after the other, and writes docs/evidence/performance.md and what docs/performance.md
 // says of it. See settings.ts for what can be asked for.
 import { writeFileSync } from 'node:fs'
+import { measureAwaits } from './awaits.ts'
 import { measureColdStart } from './cold-start.ts'
 import { measureExtensionStart } from './extension-start.ts'
 import { bundleFunctions } from './functions.ts'
@@ -27,6 +28,7 @@ const measurements: Record<string, () => Promise<Section> | Section> = {
   imports: () => measureImports(folder, settings),
   size: () => measureSize(),
   tasks: () => measureTasks(settings),
+  awaits: () => measureAwaits(settings),
   memory: () => measureMemory(folder, settings),
 }
 const unknown = settings.only.filter(name => !measurements[name])

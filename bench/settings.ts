@@ -28,7 +28,7 @@ export const usage = `node bench/run.ts [options]
   --quick                     a few rounds of everything: prints ratios, writes nothing
   --write                     writes the pages even so, and says there that it was a quick run
   --only a,b                  only these sections, writes nothing: size, imports, extension-start, cold-start, latency,
-                              long-work, tasks, memory
+                              long-work, tasks, awaits, memory
   --peer-extension name=path  the executable file of another extension, to be measured beside ours; with a URL behind
                               it (name=path,url) that one is POSTed to after each answer, which lets it go on
   --peer-wrapper name=path    a program that wraps the runtime client, to be measured beside ours`

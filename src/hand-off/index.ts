@@ -14,6 +14,7 @@ import {
   existingProcess,
   HANDED_OFF,
   type HandedOffWork,
+  invocationFinder,
   OPENED,
   type OpenedInvocation,
 } from '../middleware/process.ts'
@@ -78,6 +79,8 @@ export type HandOff<Module extends Jobs = Record<string, (payload?: JsonValue) =
   <Name extends JobName<Module>>(job: Name, ...payload: JobArguments<Module[Name]>): void
 }
 
+const currentInvocation = /* @__PURE__ */ invocationFinder()
+
 /** What the middleware adds to the context. */
 export type HandOffContext<Module extends Jobs = Record<string, (payload?: JsonValue) => unknown>> = {
   handOff: HandOff<Module>
@@ -106,7 +109,7 @@ export type HandOffMiddleware<Module extends Jobs> = {
  * ```
  */
 export const handOff: HandOff<any> = (work: unknown, ...rest: unknown[]): void => {
-  const invocation = existingProcess()?.current()
+  const invocation = currentInvocation()
   if (!invocation) {
     throw new PostInvokeError(
       'ERR_NO_INVOCATION',

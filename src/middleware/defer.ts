@@ -1,7 +1,9 @@
 import { PostInvokeError } from '../errors.ts'
 import type { Defer, DeferOptions, Task } from './defer-input.ts'
-import { existingProcess, functionProcess } from './process.ts'
+import { functionProcess, invocationFinder } from './process.ts'
 import { waitUntilIn } from './wait-until.ts'
+
+const currentInvocation = /* @__PURE__ */ invocationFinder()
 
 /**
  * `context.defer()` for code that has no context at hand: a library, a helper many calls down. It belongs to the
@@ -22,7 +24,7 @@ import { waitUntilIn } from './wait-until.ts'
  * ```
  */
 export const defer: Defer = (task: Task, options?: DeferOptions) => {
-  const invocation = existingProcess()?.current()
+  const invocation = currentInvocation()
   if (!invocation) {
     throw new PostInvokeError(
       'ERR_NO_INVOCATION',
@@ -46,8 +48,7 @@ export const defer: Defer = (task: Task, options?: DeferOptions) => {
  * ```
  */
 export const waitUntil = (promise: Promise<unknown>): void => {
-  const { log, current } = functionProcess()
-  const invocation = current()
+  const invocation = currentInvocation()
   if (invocation) waitUntilIn(invocation, promise)
-  else log.warnOnce('WARN_WAIT_UNTIL', 'waitUntil() was called outside of an invocation')
+  else functionProcess().log.warnOnce('WARN_WAIT_UNTIL', 'waitUntil() was called outside of an invocation')
 }

@@ -1,5 +1,7 @@
-import { existingProcess } from './process.ts'
+import { invocationFinder } from './process.ts'
 import { waitUntilIn } from './wait-until.ts'
+
+const currentInvocation = /* @__PURE__ */ invocationFinder()
 
 /** What frameworks of the web's `fetch(request, env, executionContext)` kind are given on other platforms. */
 export type ExecutionContext = {
@@ -55,7 +57,7 @@ type Request = { waitUntil?: ExecutionContext['waitUntil'] }
 
 /** Of the invocation in which this is called; without one there is none, and the framework says so. */
 function executionContext(): ExecutionContext | undefined {
-  const invocation = existingProcess()?.current()
+  const invocation = currentInvocation()
   return (
     invocation && { waitUntil: promise => waitUntilIn(invocation, promise), passThroughOnException() {}, props: {} }
   )

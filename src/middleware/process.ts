@@ -61,9 +61,10 @@ export type HandedOffWork = {
   run(log: Log, deadline: number, isLast?: boolean, invocation?: Invocation): Promise<void> | undefined
 }
 
-type Shared = { [PROCESS]?: FunctionProcess; [HANDED_OFF]?: HandedOffWork }
+type Shared = { [PROCESS]?: FunctionProcess; [HANDED_OFF]?: HandedOffWork; [FINDER]?: true }
 
 const PROCESS = Symbol.for(`middy-post-invoke/${version}`)
+const FINDER = Symbol.for(`middy-post-invoke/${version}/finder`)
 /** Under this a Middy request carries its invocation. */
 export const OPENED = Symbol.for('middy-post-invoke/opened')
 export const HANDED_OFF = Symbol.for(`middy-post-invoke/${version}/hand-off`)
@@ -77,6 +78,19 @@ export function functionProcess(logger?: Logger): FunctionProcess {
   if (logger) shared[PROCESS]?.log.use(logger)
   shared[PROCESS] ??= createProcess(logger)
   return shared[PROCESS]
+}
+
+/**
+ * Whoever has no context at hand finds the invocation by an AsyncLocalStorage. In Node.js 22 one that is in use makes every
+ * promise of the process several times slower, so it is used only where this has been called.
+ *
+ * To be called as a module loads, marked as pure: a bundler drops it with the functions that need it.
+ *
+ * @returns the invocation in which it is called, if that has not settled.
+ */
+export function invocationFinder(): () => Invocation | undefined {
+  ;(globalThis as Shared)[FINDER] = true
+  return () => existingProcess()?.current()
 }
 
 export type FunctionProcess = {
@@ -116,6 +130,9 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
   const openInvocations = new Map<string, Invocation>()
   /** Outside Lambda request ids are made up, and may all be the same. */
   const openContexts = new WeakMap<object, Invocation>()
+
+  /** The last one that began with no scope of its own. */
+  let unscoped: Invocation | undefined
 
   /** The request that ended with its hooks. The companion knows, so it is not told again where the client tells of it too. */
   let guessedEnd: string | undefined
@@ -173,6 +190,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     afterSettled(invocation) {
       const { requestId } = invocation
       if (openInvocations.get(requestId) === invocation) openInvocations.delete(requestId)
+      if (unscoped === invocation) unscoped = undefined
       guests.delete(invocation)
       streams?.forget(requestId)
     },
@@ -232,7 +250,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     if (own?.isOpen()) return own
     // Where others run beside it, only what the client itself has set around an invocation tells whose it is.
     const scope = scopes.getStore()
-    const current = isAlone || scope?.isRun ? scope?.invocation : undefined
+    const current = isAlone || scope?.isRun ? (scope?.invocation ?? unscoped) : undefined
     return current?.isOpen() ? current : undefined
   }
 
@@ -261,6 +279,11 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
 
   /** Binds what the handler calls from here on to this invocation. */
   function enterScope(requestId: string, invocation: Invocation): void {
+    // RIC 4 has an AsyncLocalStorage in use anyway. Without an end that is told, one invocation may be taken for the next.
+    if (isAlone && client.tellsEnds && !client.hasGate && !(FINDER in globalThis)) {
+      unscoped = invocation
+      return
+    }
     const scope = scopes.getStore()
     // The scope of the InvokeStore.run around this invocation; any other is left over from an earlier one.
     if (scope && scope.requestId === requestId && scope.invocation === undefined) scope.invocation = invocation
@@ -283,7 +306,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
       let scope = scopes.getStore()
       // The outer handler goes on in the scope that an inner one has entered, also when that one is over.
       while (scope?.outer && scope.invocation?.isSettled()) scope = scope.outer
-      return scope?.invocation
+      return scope?.invocation ?? unscoped // where a finder has been loaded since it began
     },
     invocationOf: context => openContexts.get(context),
     carried,

@@ -1,4 +1,4 @@
-import { existingProcess } from './process.ts'
+import { invocationFinder } from './process.ts'
 import { waitUntilIn } from './wait-until.ts'
 
 /** Where `waitUntil` of @vercel/functions, Next's `after()` and libraries made for Vercel look for their request. */
@@ -6,21 +6,23 @@ const NAMES = ['@vercel/request-context', '@next/request-context']
 
 /** Lets them find the invocation in which they are called. What is there already stays, and what comes later may replace ours. */
 export function provideRequestContext(): void {
+  const currentInvocation = invocationFinder()
+
+  /** `deadline`: milliseconds since the epoch, as Vercel has it. Without one it is no date, and @vercel/functions gives none. */
+  function requestContext(): { waitUntil(promise: unknown): void; deadline: number } | undefined {
+    const invocation = currentInvocation()
+    return (
+      invocation && {
+        waitUntil: promise => waitUntilIn(invocation, promise),
+        deadline: Date.now() + invocation.remainingTime(),
+      }
+    )
+  }
+
   for (const name of NAMES) {
     const symbol = Symbol.for(name)
     if (!(symbol in globalThis)) {
       Object.defineProperty(globalThis, symbol, { configurable: true, writable: true, value: { get: requestContext } })
     }
   }
-}
-
-/** `deadline`: milliseconds since the epoch, as Vercel has it. Without one it is no date, and @vercel/functions gives none. */
-function requestContext(): { waitUntil(promise: unknown): void; deadline: number } | undefined {
-  const invocation = existingProcess()?.current()
-  return (
-    invocation && {
-      waitUntil: promise => waitUntilIn(invocation, promise),
-      deadline: Date.now() + invocation.remainingTime(),
-    }
-  )
 }

@@ -130,6 +130,59 @@ const expectExample = async (setup: Setup, folder: string) => {
   expect(registrations(run)).toEqual([expectedRegistration[setup.companion]])
 }
 
+describe.each(everyBundle.filter(({ minify }) => minify).map(options => [nameOf(options), options] as const))(
+  'bundled for nodejs22.x, by %s',
+  (_, options) => {
+    const ric3 = real.filter(({ client }) => client.kind === 'ric3')
+    const fixture = (name: string) => join(root, 'test/fixtures/bundles', name)
+
+    it(
+      'has Node.js track no promises, unless what is imported has to find the invocation in which it is called',
+      async () => {
+        using without = await bundle(fixture('without-finder.mjs'), options)
+        using withIt = await bundle(fixture('with-finder.mjs'), options)
+        for (const setup of ric3) {
+          expect(await invokeTwice(setup, without.folder)).toEqual({
+            answers: [{ isTracked: false }, { isTracked: false }],
+            marks: ['inner task of r1', 'task of r1', 'inner task of r2', 'task of r2'],
+          })
+          const { answers } = await invokeTwice(setup, withIt.folder)
+          expect(answers).toEqual([{ isTracked: true }, { isTracked: true }])
+        }
+      },
+      TEST_MS,
+    )
+
+    it(
+      'finds the invocation for what is loaded in its middle, too, and never a later one',
+      async () => {
+        using without = await bundle(fixture('without-finder.mjs'), options)
+        using late = await bundle(fixture('with-finder.mjs'), options)
+        for (const setup of ric3) {
+          const { marks } = await invokeTwice(setup, without.folder, { late: late.file })
+          expect(marks).toEqual([
+            ...['imported task of r1', 'inner task of r1', 'task of r1'],
+            ...['ERR_NO_INVOCATION', 'imported task of r2', 'inner task of r2', 'task of r2'],
+          ])
+        }
+      },
+      TEST_MS,
+    )
+  },
+)
+
+const invokeTwice = async (setup: Setup, folder: string, event = {}) => {
+  const run = await start(setup, folder)
+  await using _sandbox = run.sandbox
+  const answers: unknown[] = []
+  for (const requestId of REQUESTS) {
+    const report = await run.invoke(event, requestId)
+    expect(report).toMatchObject({ status: 'success', kind: 'response' })
+    answers.push(report.body())
+  }
+  return { answers, marks: run.marks().map(({ what }) => what) }
+}
+
 describe('two copies in one bundle', () => {
   let project: string
 
