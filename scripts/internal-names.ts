@@ -12,7 +12,6 @@ export const names = [
   'companion',
   'controller',
   'current',
-  'deadline',
   'disarm',
   'drainBeforeAnswer',
   'drainWithin',

@@ -14,7 +14,7 @@ import {
   withMethods,
 } from './options.ts'
 import { functionProcess, type OpenedInvocation, type OpenRequest, type WithoutCompanion } from './process.ts'
-import { provideRequestContext } from './request-context.ts'
+import { provideVercelContext } from './vercel-context.ts'
 
 /** How a middleware runs its tasks. All optional. An explicit `undefined` keeps the default. */
 export type Options = {
@@ -122,7 +122,7 @@ export function createOpener(options?: Options): (request: OpenRequest) => Opene
   const host = functionProcess(logger)
   if (shutdown === true) host.end.arm()
   if (shutdown === false) host.end.disarm()
-  if (waitUntil) provideRequestContext()
+  if (waitUntil) provideVercelContext()
   return request => {
     const opened = host.open(request, settings)
     const { defer } = opened.invocation

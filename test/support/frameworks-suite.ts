@@ -144,7 +144,7 @@ export const describeFrameworks = ({ client, companion }: { client: RuntimeClien
       async handler => {
         const run = await start(handler)
         const report = await run.invoke({})
-        expect(report.body()).toEqual({ ok: true })
+        expect(report.body()).toEqual({ hasDeadline: true })
         const names = ['@vercel/functions', 'next', 'ends the first', 'ends the second']
         await expectAfterwards(run, report, names, 'success')
         expect(run.logged('')).toEqual([])

@@ -42,6 +42,13 @@ describe('the members that the build shortens', () => {
     expect(names.filter(name => members.includes(name))).toEqual([])
   })
 
+  it('are none of what is made for libraries', () => {
+    const files = ['src/middleware/vercel-context.ts', 'src/middleware/execution-context.ts'].map(read)
+    const members: string[] = files.join('\n').match(/(?<=^ +|[{,] )\w+(?=: )/gm) ?? []
+    expect(members).toEqual(expect.arrayContaining(['waitUntil', 'deadline', 'props']))
+    expect(names.filter(name => members.includes(name))).toEqual([])
+  })
+
   it('have names of their own', () => {
     const short = Object.values(internalNames.mangleCache)
     expect(new Set(short).size).toBe(names.length)

@@ -5,7 +5,7 @@ import { waitUntilIn } from './wait-until.ts'
 const NAMES = ['@vercel/request-context', '@next/request-context']
 
 /** Lets them find the invocation in which they are called. What is there already stays, and what comes later may replace ours. */
-export function provideRequestContext(): void {
+export function provideVercelContext(): void {
   const currentInvocation = invocationFinder()
 
   /** `deadline`: milliseconds since the epoch, as Vercel has it. Without one it is no date, and @vercel/functions gives none. */
