@@ -112,7 +112,8 @@ export function runTask(task: DeferredTask, options: RunOptions, onEnd: OnEnd): 
     () => task.finish?.(),
     error => task.finish?.({ error }),
   )
-  if (timeout !== undefined) {
+  // It may have ended already, by a thenable that calls back at once.
+  if (timeout !== undefined && task.finish !== undefined) {
     timeLimit = timer(timeout, keepsAlive, () => {
       const reason = new PostInvokeError(
         'ERR_TASK_TIMEOUT',

@@ -406,6 +406,7 @@ export function createInvocation(
       if (onDeadline === 'carry' && isFirst) carry(waiting)
       else waits.push(drop(waiting))
       tellUnfinished() // what has been named now is not to be named again
+      time.onChange?.()
     }
     return all(waits)
   }
@@ -428,10 +429,14 @@ export function createInvocation(
   function logTasks(method: 'warn' | 'error', andWhat: string, tasks: readonly DeferredTask[]): void {
     const list = toList(tasks)
     host.log[method](
-      `tasks of request ${requestId} could not start before the function's deadline${andWhat}: ${list.text}`,
+      `tasks of request ${requestId} could not start before ${whatEnded()}${andWhat}: ${list.text}`,
       undefined,
       about({ tasks: list.names }),
     )
+  }
+
+  function whatEnded(): string {
+    return isShuttingDown ? 'the environment ended' : "the function's deadline"
   }
 
   function drop(tasks: readonly DeferredTask[]): Promise<void> {
@@ -443,8 +448,8 @@ export function createInvocation(
       tasks.map(task => {
         tellOf(task, 'dropped')
         const error = new PostInvokeError(
-          'ERR_TASK_DEADLINE',
-          `Expected the task ${quote(task.label)} to start before the function's deadline.`,
+          isShuttingDown ? 'ERR_SHUTDOWN' : 'ERR_TASK_DEADLINE',
+          `Expected the task ${quote(task.label)} to start before ${whatEnded()}.`,
         )
         return callOnTaskError(task, error)
       }),

@@ -212,6 +212,7 @@ const inFixtures = (client: RuntimeClient, command: Start['command']): RuntimeCl
 })
 
 const UNSTARTED = "could not start before the function's deadline"
+const UNSTARTED_AT_SHUTDOWN = 'could not start before the environment ended'
 
 type Fate =
   | 'ran'
@@ -245,7 +246,7 @@ const fatesOf = (
       return timedOut ? 'ran when the environment ended' : 'ran after the release'
     }
     if (has(`of request ${requestId} failed`, name)) return 'failed'
-    if (has(`of request ${requestId} ${UNSTARTED}:`, name)) return 'failed'
+    if ([UNSTARTED, UNSTARTED_AT_SHUTDOWN].some(text => has(`of request ${requestId} ${text}:`, name))) return 'failed'
     // Whatever a line says of a request whose tasks are unfinished, it names them.
     if (has(`request ${requestId}`, name)) return 'lost, named'
     return 'lost'
@@ -336,7 +337,7 @@ const outcomeOf = (fates: Fate[]): Sight['outcome'] => {
 const ESSENTIAL: readonly (readonly [RegExp, string])[] = [
   [/task ".*" of request \S+ failed/, 'task … of request … failed'],
   [/tasks of request \S+ could not start .*carried over/, 'tasks of request … could not start …, and are carried over'],
-  [/tasks of request \S+ could not start before the function's deadline:/, 'tasks of request … could not start …'],
+  [/tasks of request \S+ could not start before [a-z' ]+:/, 'tasks of request … could not start …'],
   [
     /an uncaught error is about to end the process in the middle of request/,
     'an uncaught error is about to end the process in the middle of request …; unfinished: …',

@@ -179,7 +179,7 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
     if (/^middy-post-invoke: a fault of/.test(text)) fail('it reports a fault of its own')
     if (/; not run: "hook"/.test(text)) notRun = true
     if (/: onTaskError failed for task /.test(text)) return
-    if (/(: task "t\d+" of request \S+ failed:|could not start before the function's deadline: )/.test(text))
+    if (/(: task "t\d+" of request \S+ failed:|could not start before [a-z' ]+: )/.test(text))
       for (const label of labelsIn(text)) failures.add(label)
     for (const label of labelsIn(text)) {
       if (/ are carried over: /.test(text)) carriedOver.add(label)

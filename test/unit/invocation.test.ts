@@ -469,6 +469,46 @@ describe('the deadline', () => {
     expect([names, guests.size, carried]).toEqual([['carried task'], 0, []])
   })
 
+  it('takes a carried task that is given up in the time of another out of what that one would lose', async () => {
+    const host = { guests: new Set<Invocation>(), carried: [] as Invocation[], canCarry: () => true }
+    const first = create({ facts: { requestId: 'first', remainingTime: 0 }, host })
+    first.invocation.defer(() => {}, { name: 'given up' })
+    first.invocation.defer(never, { name: 'endless' })
+    await leave(first.invocation)
+    const second = create({ facts: { requestId: 'second', remainingTime: 1_000 }, host })
+    await leave(second.invocation)
+    expect(first.log.of('error').at(-1)).toMatch(/^tasks of request first could not start .*: "given up"$/)
+    expect(second.told).toEqual([
+      'hold',
+      ...['of request first: "endless", "given up"', 'of request first: "given up"', ''],
+      'settled',
+    ])
+  })
+
+  it('leaves no timer behind for a thenable that calls back at once', async () => {
+    const { invocation, codes } = create()
+    invocation.defer(Object.create(Promise.prototype), { name: 'fake', timeout: 60_000 })
+    invocation.defer(() => Object.create(Promise.prototype), { name: 'fake', timeout: 60_000 })
+    await leave(invocation)
+    expect([codes().length, jest.getTimerCount()]).toEqual([2, 0])
+  })
+
+  it('reports what could not start in the time of the shutdown as that', async () => {
+    const onTaskError = jest.fn()
+    const { invocation, log } = create({ options: { onTaskError } })
+    invocation.defer(() => {}, { name: 'waits' })
+    invocation.defer(never, { name: 'endless' })
+    await passTimeUntil(invocation.drainWithin(timeUntil(now() + 500), true))
+    expect(log.of('error').at(-1)).toBe('tasks of request r1 could not start before the environment ended: "waits"')
+    expect(onTaskError).toHaveBeenLastCalledWith(
+      expect.objectContaining({
+        code: 'ERR_SHUTDOWN',
+        message: 'Expected the task "waits" to start before the environment ended.',
+      }),
+      { name: 'waits', awsRequestId: 'r1' },
+    )
+  })
+
   it('reports the tasks that could not be started in one line, and each to onTaskError', async () => {
     const onTaskError = jest.fn()
     const { invocation, log } = create({ facts: { remainingTime: 1_000 }, options: { onTaskError } })
