@@ -274,7 +274,7 @@ class LocalWork {
 
   /** Where the layer does not run what is handed off, this process has to. */
   checkRunner(): void {
-    if (findRunner() || existingProcess()?.hasLayer !== false) return
+    if (findRunner() || existingProcess()?.hasLayer() !== false) return
     throw new PostInvokeError(
       'ERR_NO_RUNNER',
       'Expected the layer, or an import of middy-post-invoke/hand-off/embedded, to run handed-off work, got neither.',

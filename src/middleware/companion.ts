@@ -94,7 +94,8 @@ const companionOf = (holds: Companion['holds'], isGate = false): Companion => ({
   expectHandedOff: noop,
 })
 
-const noCompanion = () => companionOf(() => false)
+/** Where nothing holds. */
+export const noCompanion = (): Companion => companionOf(() => false)
 
 /** The layer's pipe is there before the runtime starts. Without one there is no layer, or none that we could talk to. */
 function useLayer(choice: CompanionChoice): Companion | undefined {

@@ -1,6 +1,7 @@
 import { PostInvokeError } from '../errors.ts'
+import { createLog, type Log } from '../log.ts'
 import type { Defer, DeferOptions, Task } from './defer-input.ts'
-import { functionProcess, invocationFinder } from './process.ts'
+import { existingProcess, invocationFinder } from './process.ts'
 import { waitUntilIn } from './wait-until.ts'
 
 const currentInvocation = /* @__PURE__ */ invocationFinder()
@@ -50,5 +51,15 @@ export const defer: Defer = (task: Task, options?: DeferOptions) => {
 export const waitUntil = (promise: Promise<unknown>): void => {
   const invocation = currentInvocation()
   if (invocation) waitUntilIn(invocation, promise)
-  else functionProcess().log.warnOnce('WARN_WAIT_UNTIL', 'waitUntil() was called outside of an invocation')
+  else warnOutside()
+}
+
+let logOutside: Log | undefined
+
+/** With a log of its own where there is no postInvoke(): nothing is to be held then. */
+function warnOutside(): void {
+  try {
+    logOutside ??= existingProcess()?.log ?? createLog()
+    logOutside.warnOnce('WARN_WAIT_UNTIL', 'waitUntil() was called outside of an invocation')
+  } catch {} // a variable with a wrong value
 }

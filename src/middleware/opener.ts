@@ -120,6 +120,7 @@ export function createOpener(options?: Options): (request: OpenRequest) => Opene
   const { shutdown, waitUntil, logger, ...given } = check(options)
   const settings = { ...defaults, ...given } as Settings
   const host = functionProcess(logger)
+  host.takePart()
   if (shutdown === true) host.end.arm()
   if (shutdown === false) host.end.disarm()
   if (waitUntil) provideVercelContext()

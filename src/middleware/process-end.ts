@@ -57,7 +57,7 @@ export type ProcessEnd = {
 
 /** What it has to know of the process. */
 export type EndingProcess = Pick<InvocationHost, 'log' | 'carried' | 'guests' | 'handedOff'> & {
-  readonly companion: Companion
+  companion(): Companion
   readonly client: RuntimeClient
   readonly variables: Readonly<Record<string, string | undefined>>
   readonly isMainThread: boolean
@@ -96,7 +96,7 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
       if (process.listenerCount('unhandledRejection') > 0) process.prependListener('unhandledRejection', warn)
     }
     // A function that times out is ended by SIGTERM too, where it comes by itself.
-    if (companion.bringsSigterm && !isDisarmed) arm()
+    if (companion().bringsSigterm && !isDisarmed) arm()
   }
 
   const logAll = (what: string, to: Pick<Log, 'error'> = writeSynchronously) => {
@@ -128,7 +128,7 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
       })
     })
     // Lambda sends it beside an extension only.
-    if (runtimeApi === undefined || companion.bringsSigterm || hasExternalExtension()) return undefined
+    if (runtimeApi === undefined || companion().bringsSigterm || hasExternalExtension()) return undefined
     if (end.hasBegun) return 'asked for after init'
     return process.env.POST_INVOKE_COMPANION === 'layer' ? 'the layer is not there' : registerForSigterm(runtimeApi)
   }
@@ -136,7 +136,7 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
   async function drain(keepsHooks = false): Promise<void> {
     if (isDisarmed) {
       // The signal comes for the hooks alone then, and no other process is there to name the tasks.
-      if (runtimeApi !== undefined && !companion.bringsSigterm) logAll('the environment ends')
+      if (runtimeApi !== undefined && !companion().bringsSigterm) logAll('the environment ends')
       return
     }
     const budget = (hasExternalExtension() ? 300 : 500) - MARGIN_MS
@@ -162,7 +162,7 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
   }
 
   function hasExternalExtension(): boolean {
-    if (companion.isTheLayer) return true
+    if (companion().isTheLayer) return true
     try {
       return builtIn('node:fs').readdirSync('/opt/extensions').length > 0
     } catch {

@@ -7,7 +7,7 @@ import { PostInvokeError } from '../errors.ts'
 import { createLog, type Log, type Logger } from '../log.ts'
 import { isManagedInstances, readCompanionMode } from '../variables.ts'
 import { version } from '../version.ts'
-import { type Companion, chooseCompanion } from './companion.ts'
+import { type Companion, chooseCompanion, noCompanion } from './companion.ts'
 import { createInvocation, type Invocation, type InvocationHost, type InvocationOptions } from './invocation.ts'
 import { createProcessEnd, type EndingProcess, type ProcessEnd } from './process-end.ts'
 import { isChildProcess, isInMainThread } from './process-role.ts'
@@ -105,8 +105,10 @@ export type FunctionProcess = {
   invocationOf(context: object): Invocation | undefined
   /** Those with tasks that the deadline has kept from starting. */
   readonly carried: Invocation[]
+  /** A handler is wrapped: its invocations will be opened here. */
+  takePart(): void
   /** Whether the layer runs what is handed off, and not this process. */
-  readonly hasLayer: boolean
+  hasLayer(): boolean
   /** This function hands work off. The layer looks for it from now on. */
   expectHandedOff(): void
 }
@@ -168,14 +170,23 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
         onBrokenGate: () => log.warnOnce('WARN_GATE', 'the runtime client does not wait for InvokeStore.run'),
       })) ??
     silentClient
-  const companion: Companion = chooseCompanion({ mode, log, client, variables, isMainThread })
-  log.debug(`companion: ${companion.name}`)
+  let companion: Companion = noCompanion()
+  let takesPart = false
+  function takePart() {
+    if (takesPart) return
+    takesPart = true
+    companion = chooseCompanion({ mode, log, client, variables, isMainThread })
+    if (HANDED_OFF in globalThis) companion.expectHandedOff()
+    log.debug(`companion: ${companion.name}`)
+  }
+  // With another client only hooks of ours tell of an end. Without a handler that has them a companion would wait in vain.
+  if (client.tellsEnds) takePart()
 
   const carried: Invocation[] = []
   const guests = new Set<Invocation>()
   const host: InvocationHost & EndingProcess = {
     log,
-    companion,
+    companion: () => companion,
     client,
     variables,
     isMainThread,
@@ -295,8 +306,6 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     }
   }
 
-  if (HANDED_OFF in globalThis) companion.expectHandedOff()
-
   return {
     log,
     end,
@@ -310,8 +319,9 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     },
     invocationOf: context => openContexts.get(context),
     carried,
-    hasLayer: companion.isTheLayer,
-    expectHandedOff: companion.expectHandedOff,
+    takePart,
+    hasLayer: () => companion.isTheLayer,
+    expectHandedOff: () => companion.expectHandedOff(),
   }
 }
 
