@@ -1,5 +1,5 @@
 /**
- * A module of Node.js itself, loaded when it is asked for. What is imported is loaded at once, with all that it needs. For what
- * a function's bundle carries: no minifier shortens the name of a member.
+ * Loads a module of Node.js itself when it is called; an import would load it at once, with all that it needs. A variable,
+ * because minifiers shorten no members.
  */
 export const builtIn: typeof process.getBuiltinModule = process.getBuiltinModule

@@ -14,13 +14,13 @@ export type PostInvokeErrorCode =
   | 'ERR_NO_COMPANION'
   /** A task did not end within its `timeout`. */
   | 'ERR_TASK_TIMEOUT'
-  /** A task did not end before the function's deadline. */
+  /** A task did not start, or end, in time for the function's deadline. */
   | 'ERR_TASK_DEADLINE'
   /** `onShutdown()` or `resource()` got something that it cannot run or make. */
   | 'ERR_INVALID_HOOK'
   /** A shutdown hook did not end within its `timeout`, or within the shutdown. */
   | 'ERR_SHUTDOWN_TIMEOUT'
-  /** The environment ends before the invocation has: the function timed out, or failed. */
+  /** The environment ends before the invocation, or a task of it, has. */
   | 'ERR_SHUTDOWN'
   /** `handOff()` got something that cannot be handed off, or options that are none. */
   | 'ERR_INVALID_HAND_OFF'
@@ -32,7 +32,7 @@ export type PostInvokeErrorCode =
   | 'ERR_NO_SQS_CLIENT'
 
 /**
- * Every error that this package creates. `code` is stable: switch on it, not on the message.
+ * An error of this package; wrong options of the middleware are a TypeError. `code` is stable: switch on it, not on the message.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * Handlers without Middy: `withPostInvoke()`, and what goes with it.
+ * Handlers without Middy: `withPostInvoke()`, and what goes with it. Its types need no `@middy/core`.
  *
  * @packageDocumentation
  */
@@ -16,5 +16,6 @@ export {
   type ShutdownContext,
   type ShutdownHook,
 } from './middleware/on-shutdown.ts'
-export type { Context, Options } from './middleware/opener.ts'
+export type { Context } from './middleware/opener.ts'
+export type { Options } from './middleware/options.ts'
 export { withPostInvoke } from './middleware/with-post-invoke.ts'

@@ -24,6 +24,7 @@ export {
   type ShutdownContext,
   type ShutdownHook,
 } from './middleware/on-shutdown.ts'
-export { type Context, type Options, postInvokeValidateOptions } from './middleware/opener.ts'
+export type { Context } from './middleware/opener.ts'
+export { type Options, postInvokeValidateOptions } from './middleware/options.ts'
 export { default } from './middleware/post-invoke.ts'
 export { withPostInvoke } from './middleware/with-post-invoke.ts'

@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
-import { type Entry, parseEntry } from './hand-off/entry.ts'
+import { parseEntry, type RequestWork } from './hand-off/entry.ts'
 import { findJob, toPlainError } from './hand-off/find-job.ts'
 import { createLog } from './log.ts'
 
@@ -33,7 +33,7 @@ export const createJobHandler = (jobs: object): ((event: SQSEvent, context: Cont
     const entry = parseEntry(record.body)
     if (typeof entry === 'string') throw new Error(`Expected handed-off work, got a message that is none: ${entry}`)
     const { work } = entry
-    if (work.kind === 'request') return send(entry, signal)
+    if (work.kind === 'request') return send(work, entry.key, signal)
     const job = findJob(jobs as Readonly<Record<string, unknown>>, work.job, 'createJobHandler()')
     const { key: idempotencyKey, requestId: awsRequestId, tenantId } = entry
     const attempt = Number(record.attributes.ApproximateReceiveCount)
@@ -42,7 +42,7 @@ export const createJobHandler = (jobs: object): ((event: SQSEvent, context: Cont
   }
 
   /** @returns whether it is done. */
-  const attempt = async (record: SQSRecord, signal: AbortSignal): Promise<boolean> => {
+  const tryRecord = async (record: SQSRecord, signal: AbortSignal): Promise<boolean> => {
     try {
       signal.throwIfAborted()
       await run(record, signal)
@@ -64,8 +64,8 @@ export const createJobHandler = (jobs: object): ((event: SQSEvent, context: Cont
     )
     try {
       const failed = isFifo(Records)
-        ? await inOrder(Records, record => attempt(record, controller.signal))
-        : await sideBySide(Records, record => attempt(record, controller.signal))
+        ? await inOrder(Records, record => tryRecord(record, controller.signal))
+        : await sideBySide(Records, record => tryRecord(record, controller.signal))
       return { batchItemFailures: failed.map(({ messageId }) => ({ itemIdentifier: messageId })) }
     } finally {
       clearTimeout(timer)
@@ -91,12 +91,12 @@ const isFifo = ([first]: readonly SQSRecord[]) => first?.eventSourceARN.endsWith
 type RunnerModule = typeof import('./hand-off/runner.ts') & { default?: typeof import('./hand-off/runner.ts') }
 
 /** The layer's own file: undici comes with this package, and is loaded with the first request. */
-const send = async ({ work, key }: Entry, signal: AbortSignal): Promise<void> => {
+const send = async (work: RequestWork, key: string, signal: AbortSignal): Promise<void> => {
   const loaded = (await import('./layer/post-invoke/runner.cjs' as string)) as RunnerModule
   // A bundler that makes a file of its own of it leaves CommonJS its default alone.
   const sender = new (loaded.default ?? loaded).RequestSender()
   try {
-    if (work.kind === 'request') await sender.send(work, key, signal)
+    await sender.send(work, key, signal)
   } finally {
     await sender.close()
   }

@@ -13,7 +13,7 @@ export type LogFields = {
   readonly hook?: string
   /** The request that it is about. Of a task that was carried over, this is not the request in whose time it runs. */
   readonly requestId?: string
-  /** The tenant of that request, where the function isolates tenants. */
+  /** The tenant of the request, where the function isolates tenants. */
   readonly tenantId?: string
   /** What was thrown. */
   readonly error?: unknown
@@ -21,9 +21,9 @@ export type LogFields = {
 
 /** What the `logger` option takes: the Logger of Powertools for AWS Lambda, `console`, or another with these methods. */
 export type Logger = {
-  /** Which companion was chosen, and which tasks are not run for their `on`. */
+  /** Which companion was chosen, which tasks are not run for their `on`, and handed-off work that is done. */
   debug(message: string, fields: LogFields): void
-  /** Once a process: what is not as it should be. Each time: a task that is carried over. */
+  /** Once a process: what is not as it should be. Each time: what is carried over, or waits on. */
   warn(message: string, fields: LogFields): void
   /** A task that failed or was lost, and a fault. */
   error(message: string, fields: LogFields): void
@@ -50,10 +50,10 @@ const throughConsole: LogSink = (method, message, fields) => {
 export const isJsonFormat = (): boolean => process.env.AWS_LAMBDA_LOG_FORMAT?.toUpperCase() === 'JSON'
 
 /**
- * Finished lines of level error, for the log of another process, which adds nothing but the time to one in JSON. The
- * variables are read once: each reading costs more than a line.
+ * Error lines finished here, for another process to write: in JSON only the time is missing. The variables are read once:
+ * each reading costs more than a line.
  *
- * @returns what makes a line of its text, the empty text where the levels leave errors out.
+ * @returns what makes a line of its text, or the empty text where errors are not logged.
  */
 export function finishedLines(): (text: string, fields: LogFields) => string {
   const isJson = isJsonFormat()

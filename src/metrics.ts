@@ -7,7 +7,7 @@
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 import { builtIn } from './built-in.ts'
 import type { HoldMessage } from './middleware/channels.ts'
-import { checkOptions, invalidOption, type OptionRule } from './middleware/options.ts'
+import { checkOptions, invalidOption, type OptionRule } from './middleware/option-rules.ts'
 
 /** The metrics' place in CloudWatch. All optional. */
 export type MetricsOptions = {

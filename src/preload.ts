@@ -5,13 +5,14 @@
  *
  * @packageDocumentation
  */
+import { builtIn } from './built-in.ts'
 import { createLog } from './log.ts'
 import { registerForSigterm } from './middleware/companion.ts'
 import { relaySigterm } from './middleware/signal-relay.ts'
 import { isManagedInstances } from './variables.ts'
 
 const { AWS_LAMBDA_RUNTIME_API } = process.env
-const { isMainThread } = process.getBuiltinModule('node:worker_threads')
+const { isMainThread } = builtIn('node:worker_threads')
 
 /** Less than the 500 ms that Lambda gives, for the last log lines. */
 const BUDGET_MS = 480

@@ -1,9 +1,9 @@
-// The environment variables that users set, and some of Lambda's. Each is read when it is first needed, for most of them at init,
-// and a wrong value is an error there.
+// The environment variables that users set, and some of Lambda's. Each is read when it is first needed, most of them at init. A
+// wrong value is an error there.
 import { builtIn } from './built-in.ts'
 import { PostInvokeError, quote } from './errors.ts'
 
-export const companionModes = ['auto', 'layer', 'embedded', 'internal', 'off'] as const
+const companionModes = ['auto', 'layer', 'embedded', 'internal', 'off'] as const
 export type CompanionMode = (typeof companionModes)[number]
 
 export const logLevels = ['DEBUG', 'INFO', 'WARN', 'ERROR', 'SILENT'] as const
@@ -22,13 +22,10 @@ export const readLogLevel = (variables: Variables = process.env): LogLevel =>
 
 /** `POST_INVOKE_FOLDER`: where this process and the companion's meet, an absolute path. Default `/tmp`. */
 export function readFolder(variables: Variables = process.env): string {
-  const path = variables.POST_INVOKE_FOLDER
-  if (path === undefined || path === '') return '/tmp'
-  if (path.startsWith('/')) return path
-  throw invalidVariable('POST_INVOKE_FOLDER', path, 'an absolute path, or nothing')
+  return absolutePath('POST_INVOKE_FOLDER', variables) ?? '/tmp'
 }
 
-/** Many invocations at once, and never frozen. What Lambda tells of it differs: extensions do not always get the number. */
+/** Whether this is Managed Instances: many invocations at once, never frozen. Extensions do not always get the first variable. */
 export const isManagedInstances = (variables: Variables = process.env): boolean =>
   variables.AWS_LAMBDA_MAX_CONCURRENCY !== undefined ||
   variables.AWS_LAMBDA_INITIALIZATION_TYPE === 'lambda-managed-instances'
@@ -38,14 +35,11 @@ export const isManagedInstances = (variables: Variables = process.env): boolean 
  * environment's own and survives its processes; outside Lambda it is this process' own.
  */
 export function readSpool(variables: Variables = process.env): string {
-  const path = variables.POST_INVOKE_SPOOL
-  if (path === undefined || path === '') {
-    return variables.AWS_LAMBDA_RUNTIME_API === undefined
-      ? `${variables.TMPDIR ?? '/tmp'}/middy-post-invoke-${process.pid}`
-      : '/tmp/middy-post-invoke'
-  }
-  if (path.startsWith('/')) return path
-  throw invalidVariable('POST_INVOKE_SPOOL', path, 'an absolute path, or nothing')
+  const path = absolutePath('POST_INVOKE_SPOOL', variables)
+  if (path !== undefined) return path
+  return variables.AWS_LAMBDA_RUNTIME_API === undefined
+    ? `${variables.TMPDIR ?? '/tmp'}/middy-post-invoke-${process.pid}`
+    : '/tmp/middy-post-invoke'
 }
 
 /**
@@ -55,7 +49,7 @@ export function readSpool(variables: Variables = process.env): string {
  */
 export function readJobsModule(variables: Variables = process.env): string | undefined {
   const { POST_INVOKE_JOBS: path } = variables
-  if (path === undefined || path === '') return undefined
+  if (!path) return undefined
   const folder = taskRoot(variables)
   const { resolve, relative, isAbsolute } = builtIn('node:path')
   const file = resolve(folder, path)
@@ -68,7 +62,7 @@ export function readJobsModule(variables: Variables = process.env): string | und
 /** `POST_INVOKE_HAND_OFF_BUDGET`: how many milliseconds a hold waits for handed-off work. Default: a part of the time left. */
 export function readHandOffBudget(variables: Variables = process.env): number | undefined {
   const { POST_INVOKE_HAND_OFF_BUDGET: given } = variables
-  if (given === undefined || given === '') return undefined
+  if (!given) return undefined
   if (/^\d{1,6}$/.test(given) && Number(given) <= 900_000) return Number(given)
   throw invalidVariable(
     'POST_INVOKE_HAND_OFF_BUDGET',
@@ -80,7 +74,7 @@ export function readHandOffBudget(variables: Variables = process.env): number | 
 /** `POST_INVOKE_OVERFLOW_QUEUE_URL`: the queue of SQS for handed-off work that could not be done in time. */
 export function readOverflowQueue(variables: Variables = process.env): string | undefined {
   const { POST_INVOKE_OVERFLOW_QUEUE_URL: url } = variables
-  if (url === undefined || url === '') return undefined
+  if (!url) return undefined
   if (/^https?:$/.test(URL.parse(url)?.protocol ?? '')) return url
   throw invalidVariable('POST_INVOKE_OVERFLOW_QUEUE_URL', url, 'the URL of a queue, or nothing')
 }
@@ -91,7 +85,7 @@ export function readOverflowQueue(variables: Variables = process.env): string | 
  */
 export function readCommand(variables: Variables = process.env) {
   const { POST_INVOKE_COMMAND: command, POST_INVOKE_COMMAND_ON: given = '', POST_INVOKE_SHELL: shell } = variables
-  if (command === undefined || command === '') return undefined
+  if (!command) return undefined
   const names = given === '' ? ['response', 'error'] : given.split(',').map(name => name.trim().toLowerCase())
   const on = names.filter(name => name === 'response' || name === 'error')
   if (on.length < names.length)
@@ -108,6 +102,13 @@ export const taskRoot = (variables: Variables = process.env): string =>
   variables.LAMBDA_TASK_ROOT ||
   (variables.AWS_LAMBDA_RUNTIME_API === undefined ? process.cwd() : '/var/task')
 
+function absolutePath(name: string, variables: Variables): string | undefined {
+  const path = variables[name]
+  if (!path) return undefined
+  if (path.startsWith('/')) return path
+  throw invalidVariable(name, path, 'an absolute path, or nothing')
+}
+
 /** Upper and lower case are the same: people write variables either way. */
 function oneOf<Value extends string>(
   name: string,
@@ -116,7 +117,7 @@ function oneOf<Value extends string>(
   fallback: Value,
 ): Value {
   const given = variables[name]
-  if (given === undefined || given === '') return fallback
+  if (!given) return fallback
   const value = allowed.find(candidate => candidate.toLowerCase() === given.toLowerCase())
   if (value !== undefined) return value
   throw invalidVariable(name, given, `one of ${allowed.join(', ')}`)

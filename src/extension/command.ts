@@ -8,10 +8,10 @@ import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Log } from '../log.ts'
 
-export type CommandSettings = {
+type CommandSettings = {
   readonly command: string
   readonly shell: string
-  readonly on: readonly ('response' | 'error')[]
+  readonly on: readonly Outcome[]
 }
 
 export type Command = {
@@ -32,7 +32,7 @@ const BUFFERING_MS = 25
 
 const SUBSCRIBE_MS = 1_000
 
-/** How long we wait for an API that has told nothing yet, or not that an invocation is over; and, once in vain, from then on. */
+/** How long the end of an invocation is waited for: at first, and after a wait in vain. */
 const PATIENCE_MS = { first: 2_000, later: 100 }
 
 /** From the first signal to the last. */
@@ -44,7 +44,7 @@ const HOST = 'sandbox.localdomain'
 /** How long that name is looked up: Lambda has it in a file. Elsewhere a name server that does not answer would be waited for. */
 const LOOKUP_MS = 200
 
-/** What is told at once, at most: four times what is asked for below. And by how many, and for how long. */
+/** Bounds of what is sent here: bytes (four times what is asked for below), connections, time. */
 const MAX_BODY_BYTES = 1_048_576
 const MAX_CONNECTIONS = 8
 const RECEIVE_MS = 5_000
@@ -125,8 +125,9 @@ export const createCommand = async (
       untold = requestId
       const limit = Math.min(end, Date.now() + patience)
       let outcome = await outcomeOf(requestId, isHeard && !isOver ? end : limit)
+      // Heard of meanwhile: an API that tells is waited for until the end.
       if (outcome === undefined && isHeard && !isOver) outcome = await outcomeOf(requestId, end)
-      if (outcome === undefined && !isOver && (isHeard || Date.now() >= end)) return
+      if (outcome === undefined && !isOver && (isHeard || Date.now() >= end)) return // untold: catchUp() looks again
       untold = undefined
       if (outcome === undefined) {
         patience = PATIENCE_MS.later
@@ -250,7 +251,11 @@ const subscribe = (uri: string, identifier: string, runtimeApi: string) =>
       destination: { protocol: 'HTTP', URI: uri },
     })
     const request = http.request({
-      ...{ host: hostname, port: apiPort || 80, method: 'PUT', path: '/2022-07-01/telemetry', agent: false },
+      host: hostname,
+      port: apiPort || 80,
+      method: 'PUT',
+      path: '/2022-07-01/telemetry',
+      agent: false,
       headers: { 'Lambda-Extension-Identifier': identifier, 'Content-Type': 'application/json' },
       timeout: SUBSCRIBE_MS,
     })

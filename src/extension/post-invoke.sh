@@ -30,6 +30,9 @@
 #
 # bash runs each command as soon as it has read it, and Init waits for what stands first: the registration, and then the
 # request for the first event. So the functions that are needed later stand later.
+#
+# For bundles of functions scripts/companion-text.ts drops what is marked `only in the layer`, and shortens names: its rules
+# hold here.
 
 if ((BASH_VERSINFO[0] < 5)); then # before anything that an older bash cannot read
   message="bash 5.0 or later is needed, this is $BASH_VERSION"
@@ -48,9 +51,9 @@ host=${address%:*} port=${address##*:}
 pipe=${POST_INVOKE_FOLDER:-/tmp}/.middy-post-invoke-1-$port
 tasks=$pipe.tasks
 margin=100 # milliseconds: so long before the deadline the environment is released, or a good answer becomes a timeout
-expected=' ' # the number whose settled is answered by a request before its event is read. A space: none, no field holds one
+expected=' ' # at `settled` with this number the next event is asked for before this one is read. A space: none
 # only in the layer: begin
-# Nobody else's: there may be variables of these names in the function's environment.
+# Set here, for the function's environment may have variables of these names.
 function_pid='' # that of the function's process, where it has started this one
 event=''        # what was read and not yet released
 pending=0       # how many requests for an event have not been answered
@@ -61,7 +64,7 @@ watch=''        # whether it has said so
 held=''         # the number of the invocation that runs tasks
 last=0          # the number of the one released last
 limit=()        # the options by which `read` ends in time
-limit_end=''    # when they end the hold. Empty where they only have a refusal looked for, of a request made at second asked
+limit_end=''    # when the hold ends. Empty: they are there to look for a refusal of the request made at second asked
 hands_off=''    # whether the function has said that it does
 identifier='' making='' never='' died='' worker='' has_complained=''
 # only in the layer: end

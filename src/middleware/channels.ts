@@ -11,13 +11,13 @@ import { type AsyncContext, asyncContext } from './async-context.ts'
  * (`bindStore`) is there in all of the task, on top of the async context in which it was deferred.
  */
 export type TaskMessage = {
-  /** The `name` given to `defer()`, else the function's own name. */
+  /** The `name` given to `defer()`, else the function's own, else `task 1` by its place. */
   readonly name: string
   /** The request that deferred it. */
   readonly awsRequestId: string
-  /** The tenant of that request, where the function isolates tenants. */
+  /** The tenant of the request, where the function isolates tenants. */
   readonly tenantId?: string | undefined
-  /** How many its request had deferred with it: 1 for the first. */
+  /** Its place among the tasks of its request, from 1. */
   readonly index: number
   /** How its request ended. */
   readonly outcome: 'success' | 'error'
@@ -44,15 +44,15 @@ export type HoldMessage = {
   readonly awsRequestId: string
   /** Its tenant, where the function isolates tenants. */
   readonly tenantId?: string | undefined
-  /** How that request ended. */
+  /** How the request ended. */
   readonly outcome: 'success' | 'error'
-  /** How many tasks have been started, also carried ones of other requests. This and what follows: from `asyncStart` on. */
+  /** How many tasks have been started, also carried ones of other requests. From `asyncStart` on. */
   tasks?: number
-  /** How many have failed, among them those that were dropped before they had started. */
+  /** How many have failed, among them those that were dropped before they had started. From `asyncStart` on. */
   failed?: number
-  /** How many have been carried over. */
+  /** How many have been carried over. From `asyncStart` on. */
   carried?: number
-  /** How long it took. */
+  /** How long it took. From `asyncStart` on. */
   milliseconds?: number
 }
 
@@ -68,7 +68,7 @@ export type ShutdownMessage = {
 
 /** One shutdown hook: channel `middy-post-invoke:hook`. */
 export type HookMessage = {
-  /** The `name` given to `onShutdown()`, else the function's or the object's own. */
+  /** The `name` given to `onShutdown()`, else the function's or the object's own, else `hook 1` by its place. */
   readonly name: string
   /** How it ended, from `asyncStart` on. */
   status?: 'completed' | 'failed'
@@ -105,7 +105,7 @@ const diagnostics = () => builtIn('node:diagnostics_channel')
 export type Trace<Message extends object> = {
   /** Calls `fn` inside of what subscribers have bound to `start`. */
   run<Result>(fn: () => Result): Result
-  /** The first call counts: what was abandoned may still end. Subscribers are called in the same stores. */
+  /** To be called once. Subscribers are called in the same stores. */
   end(result: Partial<Message>): void
 }
 
@@ -130,9 +130,7 @@ export function trace<Name extends Traced>(
         }
       }),
     end(result) {
-      const traced = scope
-      scope = undefined
-      traced?.runInAsyncScope(() => {
+      scope?.runInAsyncScope(() => {
         Object.assign(message, result)
         if ('error' in result) channel.error.publish(message)
         channel.asyncStart.publish(message)

@@ -14,7 +14,7 @@ export type CompanionPipe = {
   isBroken(): boolean
 }
 
-/** Raised when a companion of the version before could no longer understand a line. It is part of the pipe's name. */
+/** Raised when a companion of the version before could no longer understand a line. In the pipe's name, here and in the script. */
 export const PROTOCOL = 1
 
 /** How soon a full pipe is tried again. Its reader is stopped, and so the environment is held meanwhile. */
@@ -33,7 +33,7 @@ export const pipePath = (folder: string, runtimeApi: string, protocol: number | 
   `${folder}/.middy-post-invoke-${protocol}-${runtimeApi.split(':').at(-1)}`
 
 /**
- * Opens the pipe of the layer's companion. That this succeeds says that it is there: without a reader it fails with ENXIO.
+ * Opens the pipe of the layer's companion. Success means that it is there: without a reader this fails with ENXIO.
  *
  * @param onBroken - Called once, when the companion's process turns out to be gone.
  * @returns the pipe, or why there is none.
@@ -123,14 +123,14 @@ function createPipe(fd: number, isOpen: () => boolean, onBroken: () => void): Co
 
   function flush() {
     retry = undefined
-    if (!isOpen() || unwritten.length > MAX_UNWRITTEN || !canWrite()) {
+    if (!isOpen() || unwritten.length > MAX_UNWRITTEN || !writeWhatFits()) {
       isBroken = true
       onBroken()
     } else if (unwritten !== '') retry = timer(FULL_MS, false, flush)
   }
 
-  /** Writes what fits. @returns whether anybody reads it. */
-  function canWrite(): boolean {
+  /** @returns whether anybody reads it. */
+  function writeWhatFits(): boolean {
     try {
       // All that is written is ASCII: bytes are characters.
       unwritten = unwritten.slice(writeSync(fd, unwritten))

@@ -71,7 +71,7 @@ export function chooseCompanion(choice: CompanionChoice): Companion {
     if (mode === 'layer') return noCompanion()
   }
   if (mode === 'internal' || !client.hasGate) {
-    // In these words, and so in the other place: a bundler that knows the variable leaves the whole script out.
+    // Spelled out, here and in process-end.ts: a bundler that knows the variable leaves the whole script out.
     const internal = process.env.POST_INVOKE_COMPANION === 'layer' ? undefined : startInternalExtension(choice)
     return internal ?? noCompanion()
   }
@@ -102,7 +102,7 @@ function useLayer(choice: CompanionChoice): Companion | undefined {
   const { mode, log, variables } = choice
   const path = companionPath(variables)
   const pipe = openPipe(path, () => log.warnOnce('WARN_LAYER_GONE', "the layer's companion is gone"))
-  if (typeof pipe !== 'string') return isOtherVersion(log) ? noCompanion() : tellingBy(pipe, choice, true)
+  if (typeof pipe !== 'string') return isClaimedByOther(log) ? noCompanion() : tellingBy(pipe, choice, true)
   if (mode !== 'layer' && !builtIn('node:fs').existsSync(LAYER_FILE)) return undefined
   const other = protocolBeside(path)
   if (other === undefined) log.warnOnce('WARN_NO_LAYER', `the layer's companion cannot be reached (${pipe})`)
@@ -128,7 +128,7 @@ function protocolBeside(path: string): string | undefined {
 
 function startInternalExtension(choice: CompanionChoice): Companion | undefined {
   const { log, variables } = choice
-  if (isOtherVersion(log)) return undefined
+  if (isClaimedByOther(log)) return undefined
   const pipe = startCompanion('"INVOKE"', variables.AWS_LAMBDA_RUNTIME_API as string, () =>
     // Lambda cannot see that it is gone, and would wait for it in each invocation.
     log.warnOnce('WARN_INTERNAL_GONE', 'the internal extension is gone: this process ends after its next answer'),
@@ -154,8 +154,8 @@ const companionPath = (variables: CompanionChoice['variables']) =>
 
 const PIPE_OWNER = Symbol.for('middy-post-invoke/companion')
 
-/** A companion counts the invocations of one writer. Two versions of this package would release each other's. */
-function isOtherVersion(log: Log): boolean {
+/** Claims the companion for this version: it counts the invocations of one writer, and two would release each other's. */
+function isClaimedByOther(log: Log): boolean {
   const global = globalThis as { [PIPE_OWNER]?: string }
   global[PIPE_OWNER] ??= version
   if (global[PIPE_OWNER] === version) return false
@@ -174,7 +174,7 @@ function tellingBy(pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
   const line = finishedLines()
   let count = 0
   let begun = 0
-  /** Which invocation's last words stand there. One that was released at its deadline may end during the next, and leaves these. */
+  /** Whose last words stand there. An earlier invocation that ends late must not touch them. */
   let author = 0
   pipe.write(client.tellsEnds ? 'open\n' : 'watch\n')
 
@@ -187,7 +187,7 @@ function tellingBy(pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
     expectHandedOff: () => isLayer && pipe.write('work\n'),
     invocation(requestId, deadline, tenantId) {
       let number: number | undefined
-      // In the order of their lines, not of their beginnings: what is not above the last number released is ignored.
+      // Numbered at their first line: the script ignores what is not above the last number released.
       const itsNumber = () => {
         number ??= ++count
         return number

@@ -1,6 +1,6 @@
 // What users give to defer(): a task and its options, and what the task is handed when it runs. Checked at the call.
 import { describe, PostInvokeError } from '../errors.ts'
-import { checkOptions, type OptionRule, oneOf, text, wholeNumber } from './options.ts'
+import { checkOptions, type OptionRule, oneOf, text, wholeNumber } from './option-rules.ts'
 import { isThenable, resolvers, whenSettled } from './waits.ts'
 
 /** What a task is called with. */
@@ -11,7 +11,7 @@ export type TaskContext = {
    * longer waited for.
    */
   readonly signal: AbortSignal
-  /** The `name` given to `defer()`, else the function's own name. */
+  /** The `name` given to `defer()`, else the function's own, else `task 1` by its place. */
   readonly name: string
   /** The request that deferred the task. */
   readonly awsRequestId: string
@@ -31,7 +31,7 @@ export type Task = ((context: TaskContext) => unknown) | PromiseLike<unknown>
 
 /** How a task is to run. All optional. */
 export type DeferOptions = {
-  /** Names the task in log lines, which take 100 characters of it. Default: the function's own name. */
+  /** Names the task in log lines, which take 100 characters of it. Default: the function's own name, else `task 1` by its place. */
   name?: string | undefined
   /** Run it only when the invocation ended so. Default `'always'`. Not for promises, which run already. */
   on?: 'success' | 'error' | 'always' | undefined
@@ -58,7 +58,7 @@ export type ValidTask = {
   readonly on: 'success' | 'error' | 'always'
   readonly timeout: number | undefined
   /** Of a promise: whether it has settled, and so needs no time any more. */
-  readonly promise: { hasSettled: boolean } | undefined
+  readonly settlement: { hasSettled: boolean } | undefined
 }
 
 /** Made when they are needed first: that takes time, and it is none of the cold start. */
@@ -78,17 +78,16 @@ export function validateTask(task: unknown, options: unknown): ValidTask {
     throw invalidTask(`Expected a function or a promise to defer, got ${given}.`, task)
   }
   const label = printable(name ?? (isPromise ? '' : task.name))
-  if (!isPromise) return { task: task as ValidTask['task'], name: label, on, timeout, promise: undefined }
-  const { task: waitForIt, promise } = follow(task)
-  return { task: waitForIt, name: label, on, timeout, promise }
+  if (!isPromise) return { task: task as ValidTask['task'], name: label, on, timeout, settlement: undefined }
+  return { ...follow(task), name: label, on, timeout }
 }
 
 /** Handled from now on: it may reject long before it is its turn. */
-function follow(given: PromiseLike<unknown>): Pick<ValidTask, 'task' | 'promise'> {
-  const promise = { hasSettled: false }
-  const { promise: outcome, resolve } = resolvers<{ error: unknown } | undefined>()
+function follow(given: PromiseLike<unknown>): Pick<ValidTask, 'task' | 'settlement'> {
+  const settlement = { hasSettled: false }
+  const { promise: settled, resolve } = resolvers<{ error: unknown } | undefined>()
   const settle = (failure?: { error: unknown }) => {
-    promise.hasSettled = true
+    settlement.hasSettled = true
     resolve(failure)
   }
   whenSettled(
@@ -96,11 +95,11 @@ function follow(given: PromiseLike<unknown>): Pick<ValidTask, 'task' | 'promise'
     () => settle(),
     error => settle({ error }),
   )
-  const waitForIt = async () => {
-    const failure = await outcome
+  const task = async () => {
+    const failure = await settled
     if (failure) throw failure.error
   }
-  return { task: waitForIt, promise }
+  return { task, settlement }
 }
 
 /** It would make an iterator, and never run. */

@@ -28,12 +28,12 @@ export type RunOptions = {
 
 export type Failure = { readonly error: unknown }
 
-export type OnEnd = (task: DeferredTask, failure: Failure | undefined) => Promise<void> | undefined
+type OnEnd = (task: DeferredTask, failure: Failure | undefined) => Promise<void> | undefined
 
 export type DeferredTask = {
   /** Its name in log lines. */
   readonly label: string
-  /** How many its invocation had deferred with it: 1 for the first. */
+  /** Its place among the tasks of its invocation, from 1. */
   readonly index: number
   /** Whether time was up already when it was deferred. */
   readonly isLate: boolean
@@ -72,7 +72,7 @@ export const messageOf = ({ label, index }: DeferredTask, facts: InvocationFacts
 })
 
 /**
- * Never throws and never rejects.
+ * Runs a task to its end, or until it is abandoned. Never throws and never rejects.
  *
  * @param onEnd - Called once, when the task has ended or is abandoned. What it returns is waited for.
  */

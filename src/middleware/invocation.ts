@@ -1,7 +1,7 @@
 // One invocation: the tasks deferred in it, and what becomes of each once the response has left.
 //
 //   open ── the response has left ──▶ left ── its tasks have ended ──▶ settled
-//     a count of the requests that are open      └─ some could not start in time ─▶ carried ── a later drain ──▶ settled
+//                                      └─ some could not start in time ─▶ carried ── a later drain ──▶ settled
 //
 // Tasks run by drain(), in the time that it is lent: before the answer, after it, in a later invocation or at shutdown.
 import { PostInvokeError, quote } from '../errors.ts'
@@ -112,12 +112,12 @@ export type Invocation = {
   /**
    * The response has left. Resolves, and never rejects, when the invocation has settled.
    *
-   * @param isGuessed - Whether the client has not told the end. A later `defer()` then runs its task instead of throwing.
+   * @param isGuessed - Whether hooks may still be running. A later `defer()` then runs its task instead of throwing.
    */
   leave(isGuessed?: boolean): Promise<void>
   /** Runs tasks in the time of another: those that wait from a deadline before, or all, at shutdown. */
   drainWithin(time: Time, isShutdown: boolean): Promise<void>
-  /** Drops the oldest of its carried tasks, and has the others run in the order in which it deferred them. @returns how many. */
+  /** Drops the oldest of its carried tasks, and puts the others back as they were deferred. @returns how many were dropped. */
   dropOldest(count: number): number
   /** How many tasks wait. */
   size(): number
@@ -128,13 +128,19 @@ export type Invocation = {
 }
 
 /** The names of tasks, at most {@link MAX_NAMES}, and for log lines: `"audit", "analytics" and 3 more`. */
-export type TaskList = { readonly names: readonly string[]; readonly text: string }
+type TaskList = { readonly names: readonly string[]; readonly text: string }
 
-/** The companions let go this long before the function's deadline: past it a good answer would become a timeout. */
+/**
+ * The companions let go this long before the function's deadline: past it a good answer would become a timeout. As `margin` in
+ * post-invoke.sh, and the least `deadlineMargin`.
+ */
 const RELEASE_MARGIN_MS = 100
 
 /** How many tasks a line of log names. */
 const MAX_NAMES = 50
+
+/** How many failures of tasks that were deferred too late `onTaskError` is told of. */
+const MAX_LATE_FAILURES = 50
 
 /** No invocation lasts longer: https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html */
 const LONGEST_INVOCATION_MS = 900_000
@@ -151,7 +157,7 @@ export function createInvocation(
   const deadline = now() + remainingTime
   const companion = tell(() => Date.now() + Math.min(deadline - now(), LONGEST_INVOCATION_MS))
   const running = new Set<DeferredTask>()
-  /** What time was up for before it could start. */
+  /** What could not start in time. */
   let unstarted: DeferredTask[] = []
   const stack = createTaskStack({ order: options.order, concurrency: options.concurrency, run })
   const ownTime: Time = {
@@ -168,10 +174,10 @@ export function createInvocation(
   }
   /** That in which tasks run. */
   let time = ownTime
-  /** As the last drain began. */
-  let common: RunOptions
+  /** Made as each drain begins. */
+  let runOptions: RunOptions
   let state: 'open' | 'left' | 'carried' | 'settled' = 'open'
-  let openRequests = 1
+  let openRequests = 1 // nested handlers count
   let hasThrown = false
   let isShuttingDown = false
   let shutdownError: PostInvokeError | undefined
@@ -181,15 +187,12 @@ export function createInvocation(
   let leaving: Promise<void> | undefined
   /** Whose carried tasks run in our time. */
   let guest: Invocation | undefined
-  let aborted: PostInvokeError | undefined
+  let isAborted = false
   let timeLimit: NodeJS.Timeout | undefined
-  /** Where nobody else would, of a function that times out. */
+  /** Names them before the deadline, where nobody would after it. */
   let namesAtDeadline: NodeJS.Timeout | undefined
   let lastTold = ''
-  /**
-   * Whether the companion has been told that nothing is left to do. What it names from then on is of the next invocation, also
-   * what that runs of ours.
-   */
+  /** Whether the companion was told that all is done. From then on its file is the next invocation's, even for our carried tasks. */
   let isLetGo = false
 
   const invocation: Invocation = {
@@ -275,7 +278,7 @@ export function createInvocation(
   // --- One task
 
   function run(task: DeferredTask): Promise<unknown> | undefined {
-    const { outcome } = common.facts
+    const { outcome } = runOptions.facts
     const { on } = task.given
     if (on !== 'always' && on !== outcome) {
       host.log.debug(`${titleOf(task)} is not for the outcome ${outcome}`, undefined, about({ task: task.label }))
@@ -283,7 +286,7 @@ export function createInvocation(
       return undefined
     }
     // Timers cannot fire between tasks that never yield, so the time is looked at as well.
-    if (!aborted && now() < time.abortAt) return start(task)
+    if (!isAborted && now() < time.abortAt) return start(task)
     unstarted.push(task, ...stack.takeAll())
     return undefined
   }
@@ -291,7 +294,7 @@ export function createInvocation(
   function start(task: DeferredTask): Promise<unknown> | undefined {
     running.add(task) // first: it may end the process at once, and is to be named then
     time.sums.tasks++
-    return runTask(task, common, end)
+    return runTask(task, runOptions, end)
   }
 
   function end(task: DeferredTask, failure: Failure | undefined): Promise<void> | undefined {
@@ -308,8 +311,8 @@ export function createInvocation(
   /** Never throws, and its promise never rejects. */
   function callOnTaskError(task: DeferredTask, error: unknown): Promise<void> | undefined {
     const { onTaskError } = options
-    // Of what is deferred when time is up no more than this: it could defer again and again.
-    if (!onTaskError || (task.isLate && ++lateFailures > MAX_NAMES)) return undefined
+    // It may defer too, and that fails at once when time is up.
+    if (!onTaskError || (task.isLate && ++lateFailures > MAX_LATE_FAILURES)) return undefined
     const failed = (hookError: unknown) =>
       host.log.error(`onTaskError failed for ${titleOf(task)}:`, hookError, about({ task: task.label }))
     try {
@@ -352,8 +355,8 @@ export function createInvocation(
   /** Runs what waits, in this time. What could not start in it is in `unstarted` afterwards. */
   async function drain(lent: Time): Promise<void> {
     time = lent
-    aborted = undefined
-    setCommon()
+    isAborted = false
+    setRunOptions()
     limitTime()
     try {
       await stack.drain()
@@ -362,9 +365,9 @@ export function createInvocation(
     }
   }
 
-  function setCommon(): void {
+  function setRunOptions(): void {
     const facts = factsNow()
-    common = {
+    runOptions = {
       facts,
       error: facts.outcome === 'error' ? (shutdownError ?? request.error) : undefined,
       taskTimeout: options.taskTimeout,
@@ -380,7 +383,7 @@ export function createInvocation(
     if (!keepsAlive && abortAt === Number.POSITIVE_INFINITY) return
     timeLimit = timer(abortAt - now(), keepsAlive, () => {
       const error = reason()
-      aborted = error
+      isAborted = true
       for (const task of running) abortTask(task, error)
       timeLimit = timer(Math.min(ABORT_GRACE_MS, letGoAt - now()), keepsAlive, () => {
         for (const task of running) abandonTask(task, error)
@@ -396,7 +399,7 @@ export function createInvocation(
   function giveUpUnstarted(): Promise<void> {
     const tasks = unstarted.concat(stack.takeAll())
     unstarted = []
-    setCommon()
+    setRunOptions()
     const waiting = tasks.filter(task => !isDone(task))
     // The work of a settled promise is done: it counts as run, with its own outcome.
     const waits = tasks.filter(isDone).map(task => start(task))
@@ -571,9 +574,9 @@ export function createInvocation(
 }
 
 /** Whether it is a promise whose work is done, and so needs no time any more. */
-const isDone = ({ given }: DeferredTask) => given.promise?.hasSettled
+const isDone = ({ given }: DeferredTask) => given.settlement?.hasSettled
 
-/** A tenant where there is one, or each line had an empty field. */
+/** Without a tenant there is no field for it. */
 const fieldsOf = ({ requestId, tenantId }: Pick<Invocation, 'requestId' | 'tenantId'>): LogFields =>
   tenantId === undefined ? { requestId } : { requestId, tenantId }
 

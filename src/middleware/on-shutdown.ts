@@ -2,7 +2,7 @@
 // import it carry it.
 import { describe, PostInvokeError, quote } from '../errors.ts'
 import { trace } from './channels.ts'
-import { checkOptions, text, wholeNumber } from './options.ts'
+import { checkOptions, text, wholeNumber } from './option-rules.ts'
 import { functionProcess } from './process.ts'
 import type { Hook, HookRunner } from './process-end.ts'
 import { isRelayed, listenForRelay } from './signal-relay.ts'
@@ -15,7 +15,7 @@ export type ShutdownContext = {
    * `PostInvokeError` with code `ERR_SHUTDOWN_TIMEOUT`.
    */
   readonly signal: AbortSignal
-  /** Milliseconds until Lambda ends the process. */
+  /** Milliseconds left for hooks: 50 fewer than Lambda gives. */
   getRemainingTimeInMillis(): number
 }
 
@@ -32,9 +32,9 @@ export type OnShutdownOptions = {
 
 /**
  * Runs a hook when Lambda ends the environment: last in, first out, after the tasks that have not run. Call it at module
- * level: without the layer, what makes Lambda send SIGTERM has to be registered during init.
+ * level: with the gate, what makes Lambda send SIGTERM has to be registered during init.
  *
- * There are 500 ms in all, 300 ms where an external extension is attached (the layer is one). A hook that fails or hangs
+ * There are 450 ms in all, 250 ms where an external extension is attached (the layer is one). A hook that fails or hangs
  * is logged and does not stop the others.
  *
  * @param hook - A function, or anything with `Symbol.asyncDispose` or `Symbol.dispose`.

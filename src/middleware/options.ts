@@ -1,64 +1,108 @@
-// One way to check options: those of postInvoke(), defer(), onShutdown() and resource().
-import { describe, quote } from '../errors.ts'
+// The options of postInvoke() and withPostInvoke(): what each means, its default, and what it must be.
+import { type Logger, logMethods } from '../log.ts'
+import {
+  aBoolean,
+  aFunction,
+  checkOptions,
+  invalidOption,
+  type OptionRule,
+  oneOf,
+  wholeNumber,
+  withMethods,
+} from './option-rules.ts'
+import type { OpenOptions } from './process.ts'
 
-/** What an option must be, in words and as a test. */
-export type OptionRule = readonly [expected: string, isRight: (value: any) => boolean]
+/** How a middleware runs its tasks. All optional. An explicit `undefined` keeps the default. */
+export type Options = {
+  /** Which deferred task runs first: the last (`'lifo'`, the default) or the first (`'fifo'`). */
+  order?: 'lifo' | 'fifo' | undefined
+  /** How many tasks run at a time, at least 1. Default 1. */
+  concurrency?: number | undefined
+  /** Milliseconds after which a task's `signal` is aborted. Default: none but the function's deadline. */
+  taskTimeout?: number | undefined
+  /**
+   * Milliseconds before the function's deadline at which all tasks are aborted, at least 100. Default 250. The companion
+   * lets go 100 ms before the deadline.
+   */
+  deadlineMargin?: number | undefined
+  /**
+   * What becomes of tasks that time was up for before they could start: they run after the next invocation's or at
+   * shutdown (`'carry'`), or are reported and gone (`'drop'`). Default: `'carry'` where the shutdown drain is on.
+   */
+  onDeadline?: 'carry' | 'drop' | undefined
+  /** How many tasks are carried over at the most; of more, the oldest are reported and gone. Default 100. */
+  maxCarried?: number | undefined
+  /**
+   * Called with each failure of a task, after it has been logged: with what the task threw, or a `PostInvokeError` when
+   * its time was up, and with the task's name and request. A promise that it returns is waited for. Default: none.
+   */
+  onTaskError?: ((error: unknown, task: { name: string; awsRequestId: string }) => unknown) | undefined
+  /**
+   * What happens inside Lambda when no companion can hold the environment: tasks are awaited before the answer
+   * (`'await'`, the default), run after it at their own risk (`'detach'`), or the invocation fails (`'throw'`).
+   */
+  withoutCompanion?: 'await' | 'detach' | 'throw' | undefined
+  /**
+   * The shutdown drain. `true`: on, also without an `onShutdown()` or `resource()` at init; what brings SIGTERM is then
+   * registered. `false`: off, tasks and hooks do not run at shutdown. Default: on with the layer and the internal
+   * extension, else from the first `onShutdown()` or `resource()`.
+   */
+  shutdown?: boolean | undefined
+  /**
+   * Lets `waitUntil` of `@vercel/functions`, Next's `after()` and libraries that look in the same places find the invocation.
+   * What they are given is deferred. Default `false`: some libraries take the global that this needs for Vercel itself, and
+   * then wait for nothing. A request context that is there already is never replaced.
+   */
+  waitUntil?: boolean | undefined
+  /**
+   * Where the log lines of this process go: the Logger of Powertools for AWS Lambda, or another. Default: the console, which
+   * also takes a line where it fails. POST_INVOKE_LOG_LEVEL still decides which lines there are.
+   */
+  logger?: Logger | undefined
+}
 
-export const oneOf = (...values: readonly string[]): OptionRule => [
-  values.map(value => `'${value}'`).join(' or '),
-  value => values.includes(value),
-]
+/** Of those that have one. */
+const defaults: Partial<OpenOptions> = {
+  order: 'lifo',
+  concurrency: 1,
+  deadlineMargin: 250,
+  maxCarried: 100,
+  withoutCompanion: 'await',
+}
 
-export const wholeNumber = (least: number): OptionRule => [
-  `a whole number from ${least} up`,
-  value => Number.isInteger(value) && value >= least,
-]
+/** Not made at load: most functions have no options. */
+const rules = (): Readonly<Record<keyof Options, OptionRule>> => ({
+  order: oneOf('lifo', 'fifo'),
+  concurrency: wholeNumber(1),
+  taskTimeout: wholeNumber(1),
+  deadlineMargin: wholeNumber(100), // the companion lets go 100 ms before the deadline
+  onDeadline: oneOf('carry', 'drop'),
+  maxCarried: wholeNumber(1),
+  onTaskError: aFunction,
+  withoutCompanion: oneOf('await', 'detach', 'throw'),
+  shutdown: aBoolean,
+  waitUntil: aBoolean,
+  logger: withMethods(...logMethods),
+})
 
-export const aFunction: OptionRule = ['a function', value => typeof value === 'function']
-export const aBoolean: OptionRule = ['true or false', value => typeof value === 'boolean']
-export const text: OptionRule = ['a string', value => typeof value === 'string']
+const check = (options: unknown): Options =>
+  options === undefined ? {} : checkOptions<Options>('postInvoke()', rules(), options, invalidOption)
 
-/** An object with these methods. */
-export const withMethods = (...names: readonly string[]): OptionRule => [
-  `an object with the methods ${names.join(', ')}`,
-  value => names.every(name => typeof value?.[name] === 'function'),
-]
-
-/** A TypeError with the package in its cause, as Middy's own middlewares throw it. */
-export const invalidOption = (message: string, data: unknown): TypeError =>
-  Object.assign(new TypeError(message, { cause: { package: 'middy-post-invoke', data } }), {
-    code: 'ERR_INVALID_OPTION',
-  })
+/** @throws TypeError (`ERR_INVALID_OPTION`) that names the option and what it must be. */
+export const withDefaults = (options: unknown): OpenOptions & Pick<Options, 'shutdown' | 'waitUntil' | 'logger'> =>
+  ({ ...defaults, ...check(options) }) as OpenOptions
 
 /**
- * @param call - Who was given them, for the message: `defer()`.
- * @param options - `undefined` is none.
- * @param fail - Makes the error of a message.
- * @returns the options, without those that are `undefined`.
- * @throws what `fail` makes, for what is no object, an option that there is not, and one with a wrong value.
+ * Checks options without making a middleware of them, as Middy's own middlewares offer it.
+ *
+ * @param options - As for `postInvoke()`.
+ * @throws TypeError (`ERR_INVALID_OPTION`) that names the option and what it must be.
+ *
+ * @example
+ * ```ts
+ * import { postInvokeValidateOptions } from 'middy-post-invoke'
+ *
+ * postInvokeValidateOptions({ concurrency: 4 })
+ * ```
  */
-export function checkOptions<Options extends object>(
-  call: string,
-  rules: Readonly<Record<keyof Options, OptionRule>>,
-  options: unknown,
-  fail: (message: string, data: unknown) => Error,
-): Options {
-  if (options === undefined) return {} as Options
-  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
-    throw fail(`Expected the options of ${call} to be an object, got ${describe(options)}.`, options)
-  }
-  const checked: Record<string, unknown> = {}
-  for (const [name, value] of Object.entries(options)) {
-    if (value === undefined) continue
-    if (!Object.hasOwn(rules, name)) {
-      const names = Object.keys(rules).join(', ')
-      throw fail(`Expected the options of ${call} to be among ${names}, got ${quote(name)}.`, options)
-    }
-    const [expected, isRight] = rules[name as keyof Options]
-    if (!isRight(value)) {
-      throw fail(`Expected the option ${name} of ${call} to be ${expected}, got ${describe(value)}.`, options)
-    }
-    checked[name] = value
-  }
-  return checked as Options
-}
+export const postInvokeValidateOptions = (options?: Options): void => void check(options)

@@ -1,5 +1,6 @@
 import type middy from '@middy/core'
-import { type Context, createOpener, type Options } from './opener.ts'
+import { type Context, createOpener } from './opener.ts'
+import type { Options } from './options.ts'
 import { OPENED, type OpenedInvocation } from './process.ts'
 
 /**
@@ -51,7 +52,7 @@ const postInvoke = (options?: Options): middy.MiddlewareObj<unknown, any, Error,
   }
 }
 
-/** It takes what is no `instanceof Promise` for a response, and others may have replaced that. */
+/** It awaits only an `instanceof Promise`, which others may have replaced. All else it takes for a response. */
 const asMiddyAwaits = (work: Promise<void> | undefined): Promise<void> | undefined =>
   work === undefined || work instanceof Promise ? work : new Promise(resolve => resolve(work))
 

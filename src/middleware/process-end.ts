@@ -78,7 +78,7 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
   const hooks: Hook[] = []
   let runner: HookRunner | undefined
   let isWatching = false
-  let isArmed = false
+  let isListening = false
   let willCome = false
   let isDisarmed = false
 
@@ -107,8 +107,8 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
   function arm(given?: HookRunner) {
     runner ??= given
     // In a worker thread the hooks bring the relay along.
-    if (isArmed || (!isMainThread && !runner)) return
-    isArmed = true
+    if (isListening || (!isMainThread && !runner)) return
+    isListening = true
     const reason = listen()
     willCome = reason === undefined
     if (reason !== undefined) log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come (${reason})`)
@@ -153,7 +153,7 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
   async function drainTasks(milliseconds: number): Promise<void> {
     const until = now() + milliseconds
     const invocations = [...ending.openInvocations.values(), ...ending.guests, ...ending.carried.splice(0)]
-    // What has ended is not to be named by the companion's process, neither as that of the invocation in whose time it ran.
+    // What has ended goes out of the companion's file, also where another invocation has lent its time.
     const onChange = () => {
       for (const invocation of invocations) invocation.tellUnfinished()
     }

@@ -37,7 +37,7 @@ type LambdaFacts = {
 /** An invocation as one `before` opened it. */
 export type OpenedInvocation = {
   readonly invocation: Invocation
-  /** Whether only the caller knows the end, or has to wait for the tasks. */
+  /** Whether hooks have to tell the end, or the answer has to wait for the tasks. */
   readonly needsEnd: boolean
   /** The handler of this request or a middleware has thrown. Of one within another, that is the other's affair. */
   fail(): void
@@ -101,7 +101,7 @@ export type FunctionProcess = {
   /** The invocation in which the caller runs, if it has not settled. */
   current(): Invocation | undefined
   open(request: OpenRequest, options: OpenOptions): OpenedInvocation
-  /** The invocation of a context of Lambda's, where its handler has not ended or its tasks are under way. Outside Lambda. */
+  /** Outside Lambda: the invocation opened last with this context, settled or not. */
   invocationOf(context: object): Invocation | undefined
   /** Those with tasks that the deadline has kept from starting. */
   readonly carried: Invocation[]
@@ -131,13 +131,13 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
 
   const openInvocations = new Map<string, Invocation>()
   /** Outside Lambda request ids are made up, and may all be the same. */
-  const openContexts = new WeakMap<object, Invocation>()
+  const invocationsByContext = new WeakMap<object, Invocation>()
 
   /** The last one that began with no scope of its own. */
   let unscoped: Invocation | undefined
 
   /** The request that ended with its hooks. The companion knows, so it is not told again where the client tells of it too. */
-  let guessedEnd: string | undefined
+  let endedByHooks: string | undefined
 
   /** The runtime client has posted a response, or a failure, also of invocations that never reached our `before`. */
   function onEnd(requestId: string): Promise<void> | undefined {
@@ -145,8 +145,8 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     const accepted = streams?.accepted(requestId, STREAM_END_MS)
     const invocation = openInvocations.get(requestId)
     const settled = invocation?.leave()
-    const wasGuessed = guessedEnd === requestId
-    guessedEnd = undefined
+    const wasGuessed = endedByHooks === requestId
+    endedByHooks = undefined
     if (!invocation) {
       const forget = () => streams?.forget(requestId)
       void (accepted?.then(forget) ?? forget())
@@ -236,12 +236,14 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
       await turn()
       if (invocation.isInHandler() || !invocation.isOpen()) return
       await invocation.leave(isGuessed)
-      guessedEnd = invocation.requestId
+      endedByHooks = invocation.requestId
     }
     return {
       invocation,
       needsEnd: mustAwait || !willTell,
-      fail: () => joined || invocation.fail(),
+      fail() {
+        if (!joined) invocation.fail()
+      },
       end(isGuessed) {
         const before = mustAwait && !isGuessed ? invocation.drainBeforeAnswer() : undefined
         if (before) return before.then(() => void endRequest())
@@ -254,7 +256,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
   /** The invocation that this is a part of, where a Middy handler calls another one, with its context or one made up. */
   function findOpen(requestId: string, facts: LambdaFacts): Invocation | undefined {
     if (!isLambda) {
-      const found = openContexts.get(facts)
+      const found = invocationsByContext.get(facts)
       return found?.isInHandler() ? found : undefined
     }
     const own = openInvocations.get(requestId)
@@ -284,7 +286,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     const earlier = openInvocations.get(requestId)
     if (earlier) guests.add(earlier)
     if (isLambda && requestId !== '') openInvocations.set(requestId, invocation)
-    else openContexts.set(facts, invocation)
+    else invocationsByContext.set(facts, invocation)
     return invocation
   }
 
@@ -317,7 +319,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
       while (scope?.outer && scope.invocation?.isSettled()) scope = scope.outer
       return scope?.invocation ?? unscoped // where a finder has been loaded since it began
     },
-    invocationOf: context => openContexts.get(context),
+    invocationOf: context => invocationsByContext.get(context),
     carried,
     takePart,
     hasLayer: () => companion.isTheLayer,

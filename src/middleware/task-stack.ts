@@ -4,7 +4,7 @@ import { resolvers } from './waits.ts'
 
 export type Order = 'lifo' | 'fifo'
 
-export type TaskStack<Entry> = {
+type TaskStack<Entry> = {
   push(entry: Entry): void
   /** Runs what is there and what is pushed meanwhile. Resolves when nothing is left and nothing runs. */
   drain(): Promise<void>
@@ -17,7 +17,7 @@ export type TaskStack<Entry> = {
 }
 
 /**
- * @param run - Runs one entry. Must not reject, and its promise must not stay pending for ever: see `Invocation`.
+ * @param run - Runs one entry. Must not reject, and its promise must not stay pending for ever: see runTask().
  */
 export function createTaskStack<Entry>(options: {
   order: Order

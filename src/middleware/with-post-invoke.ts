@@ -1,6 +1,7 @@
 import type { Handler, Context as LambdaContext } from 'aws-lambda'
 import { describe, PostInvokeError } from '../errors.ts'
-import { type Context, createOpener, type Options } from './opener.ts'
+import { type Context, createOpener } from './opener.ts'
+import type { Options } from './options.ts'
 
 /**
  * `postInvoke()` for a handler without Middy: what it defers runs after the response has left. The context gets `defer`.

@@ -175,8 +175,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /named 2 times/,
     {
       file: 'middleware/invocation.ts',
-      text: 'tellUnfinished() // what has been named',
-      by: '// what has been named',
+      text: 'tellUnfinished() // what has been named now is not to be named again\n      time.onChange?.()',
+      by: '',
     },
   ],
   [
@@ -269,7 +269,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /named 0 times/,
     {
       file: 'middleware/process-end.ts',
-      text: 'if (runtimeApi !== undefined && !companion.bringsSigterm) logAll',
+      text: 'if (runtimeApi !== undefined && !companion().bringsSigterm) logAll',
       by: 'if (false) logAll',
     },
     'all',

@@ -133,7 +133,7 @@ describe('docs: what they say of the code', () => {
 
   it('have a row for every option', () => {
     const options = [
-      ...optionsOf(read('src/middleware/opener.ts'), 'Options'),
+      ...optionsOf(read('src/middleware/options.ts'), 'Options'),
       ...optionsOf(read('src/middleware/defer-input.ts'), 'DeferOptions'),
     ]
     expect(options.length).toBeGreaterThan(6)

@@ -1,0 +1,64 @@
+// One way to check options: those of postInvoke(), defer(), onShutdown() and resource().
+import { describe, quote } from '../errors.ts'
+
+/** What an option must be, in words and as a test. */
+export type OptionRule = readonly [expected: string, isRight: (value: any) => boolean]
+
+export const oneOf = (...values: readonly string[]): OptionRule => [
+  values.map(value => `'${value}'`).join(' or '),
+  value => values.includes(value),
+]
+
+export const wholeNumber = (least: number): OptionRule => [
+  `a whole number from ${least} up`,
+  value => Number.isInteger(value) && value >= least,
+]
+
+export const aFunction: OptionRule = ['a function', value => typeof value === 'function']
+export const aBoolean: OptionRule = ['true or false', value => typeof value === 'boolean']
+export const text: OptionRule = ['a string', value => typeof value === 'string']
+
+/** An object with these methods. */
+export const withMethods = (...names: readonly string[]): OptionRule => [
+  `an object with the methods ${names.join(', ')}`,
+  value => names.every(name => typeof value?.[name] === 'function'),
+]
+
+/** A TypeError with the package in its cause, as Middy's own middlewares throw it. */
+export const invalidOption = (message: string, data: unknown): TypeError =>
+  Object.assign(new TypeError(message, { cause: { package: 'middy-post-invoke', data } }), {
+    code: 'ERR_INVALID_OPTION',
+  })
+
+/**
+ * @param call - Who was given them, for the message: `defer()`.
+ * @param options - `undefined` is none.
+ * @param fail - Makes the error of a message.
+ * @returns the options, without those that are `undefined`.
+ * @throws what `fail` makes, for what is no object, an option that there is not, and one with a wrong value.
+ */
+export function checkOptions<Options extends object>(
+  call: string,
+  rules: Readonly<Record<keyof Options, OptionRule>>,
+  options: unknown,
+  fail: (message: string, data: unknown) => Error,
+): Options {
+  if (options === undefined) return {} as Options
+  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
+    throw fail(`Expected the options of ${call} to be an object, got ${describe(options)}.`, options)
+  }
+  const checked: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(options)) {
+    if (value === undefined) continue
+    if (!Object.hasOwn(rules, name)) {
+      const names = Object.keys(rules).join(', ')
+      throw fail(`Expected the options of ${call} to be among ${names}, got ${quote(name)}.`, options)
+    }
+    const [expected, isRight] = rules[name as keyof Options]
+    if (!isRight(value)) {
+      throw fail(`Expected the option ${name} of ${call} to be ${expected}, got ${describe(value)}.`, options)
+    }
+    checked[name] = value
+  }
+  return checked as Options
+}
