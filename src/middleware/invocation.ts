@@ -209,7 +209,7 @@ export function createInvocation(
     },
     close() {
       if (--openRequests > 0) return false
-      tellUnfinished(true)
+      if (hasMany()) tellUnfinished(true)
       return true
     },
     fail() {
@@ -558,9 +558,13 @@ export function createInvocation(
     return toList(started > 0 ? [...running, ...unstarted, ...waiting] : waiting, started + stack.size())
   }
 
+  /** Whether a line names only some of them: then they are not told of one by one. */
+  function hasMany(): boolean {
+    return running.size + stack.size() > MAX_NAMES
+  }
+
   function tellUnfinished(evenOfMany = false): void {
-    if (!companion || isLetGo) return
-    if (!evenOfMany && running.size + stack.size() > MAX_NAMES) return
+    if (!companion || isLetGo || (!evenOfMany && hasMany())) return
     let { names, text } = unfinished()
     if (guest) {
       const others = guest.unfinished()
