@@ -174,8 +174,8 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
   let takesPart = false
   function takePart() {
     if (takesPart) return
-    takesPart = true
     companion = chooseCompanion({ mode, log, client, variables, isMainThread })
+    takesPart = true
     if (HANDED_OFF in globalThis) companion.expectHandedOff()
     log.debug(`companion: ${companion.name}`)
   }

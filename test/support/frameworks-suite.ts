@@ -130,7 +130,7 @@ export const describeFrameworks = ({ client, companion }: { client: RuntimeClien
         const { added, inTask } = (await run.invoke({})).body() // the second one sees what the first one's task saw, too
         const pipe = companion === 'gate' ? [] : ['Symbol(middy-post-invoke/companion)']
         expect(added).toEqual({
-          globals: [...pipe, `Symbol(middy-post-invoke/${version})`],
+          globals: [`Symbol(middy-post-invoke/${version}/finder)`, ...pipe, `Symbol(middy-post-invoke/${version})`],
           variables: ['POST_INVOKE_PID'],
         })
         expect(inTask).toEqual(added)
