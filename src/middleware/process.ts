@@ -178,7 +178,8 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     takesPart = true
     if (HANDED_OFF in globalThis) companion.expectHandedOff()
     // In the middle of an invocation: its end may never be told, and is not waited for.
-    if (client.tellsEnds && client.firstUsedIn !== undefined) companion.invocation(client.firstUsedIn, Date.now)?.settle()
+    if (client.tellsEnds && client.firstUsedIn !== undefined)
+      companion.invocation(client.firstUsedIn, Date.now)?.settle()
     log.debug(`companion: ${companion.name}`)
   }
   // With another client only hooks of ours tell of an end. Without a handler that has them a companion would wait in vain.

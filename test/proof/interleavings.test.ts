@@ -279,8 +279,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /named 2 times|has ended well and is named/,
     {
       file: 'middleware/invocation.ts',
-      text: 'if (!companion || isLetGo) return',
-      by: "if (!companion || state === 'settled') return",
+      text: '!companion || isLetGo || ',
+      by: "!companion || state === 'settled' || ",
     },
     'all',
   ],
