@@ -1,5 +1,5 @@
 // A proxy before the sandbox's APIs, as an environment sees them: it passes everything on but what a rule refuses.
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -109,6 +109,7 @@ export const startProxy = async (
     server.close()
     server.closeAllConnections()
     agent.destroy()
+    killAllWith(`AWS_LAMBDA_RUNTIME_API=${address}`)
   })
 
   const address = `127.0.0.1:${(server.address() as AddressInfo).port}`
@@ -122,5 +123,15 @@ export const startProxy = async (
     cutPolls() {
       for (const response of polls) response.destroy()
     },
+  }
+}
+
+/** The sandbox knows its processes by the address that it has given them: it does not find a frozen one that outlives its parent. */
+const killAllWith = (variable: string) => {
+  for (const name of readdirSync('/proc')) {
+    try {
+      const variables = readFileSync(`/proc/${Number(name)}/environ`, 'latin1').split('\0')
+      if (variables.includes(variable)) process.kill(Number(name), 'SIGKILL')
+    } catch {} // it has ended meanwhile, or is no process
   }
 }

@@ -432,12 +432,14 @@ describe('an early return', () => {
 describe('a handler that Middy ends early for its time', () => {
   it('gets an error where it goes on to defer after its invocation has settled', async () => {
     let later: unknown
+    let hasAnswered = false
     const ran: string[] = []
     const handler = middy<Event, any>({ timeoutEarlyInMillis: 10, timeoutEarlyResponse: () => 'timed out' })
       .use(postInvoke())
       .handler(async (_event, context) => {
         context.defer(() => void ran.push('task'))
-        await pause(100)
+        await until(() => hasAnswered)
+        await turns(20)
         later = thrownBy(() => context.defer(() => void ran.push('too late'))) ?? 'nothing'
       })
     expect(
@@ -446,6 +448,7 @@ describe('a handler that Middy ends early for its time', () => {
         lambdaContext('r1', () => 30),
       ),
     ).toBe('timed out')
+    hasAnswered = true
     await until(() => later !== undefined)
     expect(later).toMatchObject({ code: 'ERR_NO_INVOCATION' })
     await turns(20)
