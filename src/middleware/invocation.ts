@@ -187,7 +187,7 @@ export function createInvocation(
   let leaving: Promise<void> | undefined
   /** Whose carried tasks run in our time. */
   let guest: Invocation | undefined
-  let isAborted = false
+  let isAborted: boolean
   let timeLimit: NodeJS.Timeout | undefined
   /** Names them before the deadline, where nobody would after it. */
   let namesAtDeadline: NodeJS.Timeout | undefined

@@ -579,6 +579,15 @@ describe('the deadline', () => {
     expect(log.of('error')).toEqual([`tasks of request r1 could not start before the function's deadline: "late"`])
   })
 
+  it('lets nothing start once its timer has struck, even where that was early', async () => {
+    const { invocation } = create({ facts: { remainingTime: 1_000 } })
+    const task = jest.fn()
+    invocation.defer(task)
+    invocation.defer(({ signal }) => onAbort(signal).finally(() => jest.setSystemTime(Date.now() - 5)))
+    await leave(invocation)
+    expect(task).not.toHaveBeenCalled()
+  })
+
   it('that has passed already lets nothing start, and all is reported', async () => {
     const { invocation, log } = create({ facts: { remainingTime: -5 } })
     const task = jest.fn()
