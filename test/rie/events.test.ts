@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from '@jest/globals'
 import { createSandbox, type SandboxEvent } from '../../dist/sandbox/index.js'
 import { realClient } from '../support/require-runtime-clients.ts'
+import { eventually } from '../support/run.ts'
 import { type RuntimeClient, startEmulator } from './rie.ts'
 
 const taskRoot = fileURLToPath(new URL('../fixtures/rie', import.meta.url))
@@ -59,9 +60,14 @@ const inTheEmulator = async (given: Case, events: object[]): Promise<string[]> =
     environment: { ...variables(given), AWS_LAMBDA_FUNCTION_TIMEOUT: String(timeoutOf(events) / 1_000) },
   })
   try {
-    for (const event of events) {
+    for (const [index, event] of events.entries()) {
       const { statusCode, body } = await emulator.invoke(event)
-      if (statusCode !== 200 || typeof body === 'string') await sleep(RESET_MS)
+      if (statusCode === 200 && typeof body !== 'string') continue
+      await eventually(
+        () => emulator.log.split('execute finished').length > index + 1,
+        'the emulator has ended the invocation',
+      )
+      await sleep(RESET_MS)
     }
     await emulator.stop()
   } finally {
