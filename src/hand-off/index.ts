@@ -79,8 +79,6 @@ export type HandOff<Module extends Jobs = Record<string, (payload?: JsonValue) =
   <Name extends JobName<Module>>(job: Name, ...payload: JobArguments<Module[Name]>): void
 }
 
-const currentInvocation = /* @__PURE__ */ invocationFinder()
-
 /** What the middleware adds to the context. */
 export type HandOffContext<Module extends Jobs = Record<string, (payload?: JsonValue) => unknown>> = {
   handOff: HandOff<Module>
@@ -97,6 +95,8 @@ export type HandOffMiddleware<Module extends Jobs> = {
     internal: Record<never, unknown>
   }) => void
 }
+
+const currentInvocation = /* @__PURE__ */ invocationFinder()
 
 /**
  * `context.handOff()` for code that has no context at hand. It belongs to the invocation in which it is called.

@@ -311,7 +311,7 @@ export function createInvocation(
   /** Never throws, and its promise never rejects. */
   function callOnTaskError(task: DeferredTask, error: unknown): Promise<void> | undefined {
     const { onTaskError } = options
-    // It may defer too, and that fails at once when time is up.
+    // It may defer again, and what it defers fails at once when time is up: that needs a bound.
     if (!onTaskError || (task.isLate && ++lateFailures > MAX_LATE_FAILURES)) return undefined
     const failed = (hookError: unknown) =>
       host.log.error(`onTaskError failed for ${titleOf(task)}:`, hookError, about({ task: task.label }))

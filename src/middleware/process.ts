@@ -133,7 +133,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
   /** Outside Lambda request ids are made up, and may all be the same. */
   const invocationsByContext = new WeakMap<object, Invocation>()
 
-  /** The last one that began with no scope of its own. */
+  /** The last one that began with no scope of its own: see `needsNoScope`. */
   let unscoped: Invocation | undefined
 
   /** The request that ended with its hooks. The companion knows, so it is not told again where the client tells of it too. */
@@ -170,6 +170,11 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
         onBrokenGate: () => log.warnOnce('WARN_GATE', 'the runtime client does not wait for InvokeStore.run'),
       })) ??
     silentClient
+  /**
+   * Whether the invocation that began last is the one, with no AsyncLocalStorage. RIC 4 has one in use anyway. Where no end is
+   * told, one invocation may be taken for the next.
+   */
+  const needsNoScope = isAlone && client.tellsEnds && !client.hasGate
   let companion: Companion = noCompanion()
   let takesPart = false
   function takePart() {
@@ -182,7 +187,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
       companion.invocation(client.firstUsedIn, Date.now)?.settle()
     log.debug(`companion: ${companion.name}`)
   }
-  // With another client only hooks of ours tell of an end. Without a handler that has them a companion would wait in vain.
+  // With another client only the middleware tells the end of an invocation: without one a companion would wait in vain.
   if (client.tellsEnds) takePart()
 
   const carried: Invocation[] = []
@@ -295,8 +300,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
 
   /** Binds what the handler calls from here on to this invocation. */
   function enterScope(requestId: string, invocation: Invocation): void {
-    // RIC 4 has an AsyncLocalStorage in use anyway. Without an end that is told, one invocation may be taken for the next.
-    if (isAlone && client.tellsEnds && !client.hasGate && !(FINDER in globalThis)) {
+    if (needsNoScope && !(FINDER in globalThis)) {
       unscoped = invocation
       return
     }
