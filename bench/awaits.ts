@@ -24,7 +24,7 @@ export const measureAwaits = async (settings: Settings): Promise<Section> => {
   }
   return {
     title: 'Awaits in the function’s own code',
-    text: 'Microseconds that one of the first hundred awaits of an async call takes in a process. On `nodejs22.x` a bundle without `defer()`, `waitUntil()`, `withExecutionContext()` and `handOff()` of its own has no AsyncLocalStorage in use.',
+    text: 'Microseconds for each of the first hundred awaits of a process, the call of an async function included. On `nodejs22.x` a bundle has no AsyncLocalStorage of ours in use unless it has `defer()`, `waitUntil()`, `withExecutionContext()` or `handOff()` by import, or the option `waitUntil`.',
     tables: [
       {
         columns: ['', 'no AsyncLocalStorage in use, µs', 'one in use, µs', 'ratio'],
