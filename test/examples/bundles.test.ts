@@ -137,7 +137,7 @@ describe.each(everyBundle.filter(({ minify }) => minify).map(options => [nameOf(
     const fixture = (name: string) => join(root, 'test/fixtures/bundles', name)
 
     it(
-      'has Node.js track no promises, unless what is imported has to find the invocation in which it is called',
+      'has Node.js track no promises, unless what is imported, early or late, has to find its invocation: never a later one',
       async () => {
         using without = await bundle(fixture('without-finder.mjs'), options)
         using withIt = await bundle(fixture('with-finder.mjs'), options)
@@ -148,18 +148,7 @@ describe.each(everyBundle.filter(({ minify }) => minify).map(options => [nameOf(
           })
           const { answers } = await invokeTwice(setup, withIt.folder)
           expect(answers).toEqual([{ isTracked: true }, { isTracked: true }])
-        }
-      },
-      TEST_MS,
-    )
-
-    it(
-      'finds the invocation for what is loaded in its middle, too, and never a later one',
-      async () => {
-        using without = await bundle(fixture('without-finder.mjs'), options)
-        using late = await bundle(fixture('with-finder.mjs'), options)
-        for (const setup of ric3) {
-          const { marks } = await invokeTwice(setup, without.folder, { late: late.file })
+          const { marks } = await invokeTwice(setup, without.folder, { late: withIt.file })
           expect(marks).toEqual([
             ...['imported task of r1', 'inner task of r1', 'task of r1'],
             ...['ERR_NO_INVOCATION', 'imported task of r2', 'inner task of r2', 'task of r2'],

@@ -5,7 +5,6 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from '@jest/globals'
 import { createSandbox, type SandboxEvent } from '../../dist/sandbox/index.js'
 import { realClient } from '../support/require-runtime-clients.ts'
-import { eventually } from '../support/run.ts'
 import { type RuntimeClient, startEmulator } from './rie.ts'
 
 const taskRoot = fileURLToPath(new URL('../fixtures/rie', import.meta.url))
@@ -63,10 +62,7 @@ const inTheEmulator = async (given: Case, events: object[]): Promise<string[]> =
     for (const [index, event] of events.entries()) {
       const { statusCode, body } = await emulator.invoke(event)
       if (statusCode === 200 && typeof body !== 'string') continue
-      await eventually(
-        () => emulator.log.split('execute finished').length > index + 1,
-        'the emulator has ended the invocation',
-      )
+      await emulator.ended(index + 1)
       await sleep(RESET_MS)
     }
     await emulator.stop()

@@ -94,10 +94,19 @@ export class Emulator {
   }
 
   /** Until the runtime has asked for an invocation so often. */
-  async asked(times: number): Promise<void> {
+  asked(times: number): Promise<void> {
+    return this.#logged('url=/2018-06-01/runtime/invocation/next', times, 'has no runtime')
+  }
+
+  /** Until so many invocations have ended, with the reset after one that failed. */
+  ended(times: number): Promise<void> {
+    return this.#logged('execute finished', times, 'has not ended an invocation')
+  }
+
+  async #logged(text: string, times: number, otherwise: string): Promise<void> {
     const deadline = Date.now() + START_MS
-    while (this.log.split('url=/2018-06-01/runtime/invocation/next').length <= times) {
-      if (this.#hasEnded || Date.now() > deadline) throw this.#error('has no runtime')
+    while (this.log.split(text).length <= times) {
+      if (this.#hasEnded || Date.now() > deadline) throw this.#error(otherwise)
       await sleep(20)
     }
   }
