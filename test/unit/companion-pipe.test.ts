@@ -340,7 +340,7 @@ describe("the companion as this process' own child", () => {
     ['is missing', '/nowhere/bash', [], 'bash cannot be started'],
     ['ends at once', '/bin/true', [], 'bash ended'],
     ['never answers', '/bin/sleep', ['60'], 'no answer within 2000 ms'],
-    ['says something else', '/bin/sh', ['-c', 'echo no >&3; echo ready >&3; sleep 60'], 'no'],
+    ['says something else', '/bin/sh', ['-c', 'echo no >&3; echo ready >&3; exec sleep 60'], 'no'],
   ])('whose bash %s says so, and leaves no process and no file open', async (_, program, args, expected) => {
     await begin()
     expect(start('"INVOKE"', program, args)).toBe(expected)
@@ -351,7 +351,7 @@ describe("the companion as this process' own child", () => {
 
   it('whose answer comes in pieces is waited for', async () => {
     await begin()
-    const args = ['-c', 'printf rea >&3; sleep 0.1; echo dy >&3; sleep 60']
+    const args = ['-c', 'printf rea >&3; sleep 0.1; echo dy >&3; exec sleep 60']
     expect(typeof start('"INVOKE"', '/bin/sh', args)).toBe('object')
   })
 
