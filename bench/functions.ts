@@ -81,6 +81,8 @@ export type FunctionSetup = {
   /** Whose extension is in these. */
   readonly beside?: Peer
   readonly wrapper?: Peer
+  /** For its Node.js, as NODE_OPTIONS has them. */
+  readonly nodeOptions?: string
 }
 
 export const startFunction = async (
@@ -88,7 +90,7 @@ export const startFunction = async (
   setup: FunctionSetup,
   onEvent?: (event: SandboxEvent) => void,
 ): Promise<Sandbox> => {
-  const { companion, wrapper } = setup
+  const { companion, wrapper, nodeOptions } = setup
   const { runtimeClient, ...client } = realClient(setup.client).options(`${setup.function}.handler`)
   const command = runtimeClient as readonly string[]
   return createSandbox({
@@ -100,6 +102,7 @@ export const startFunction = async (
     environment: {
       ...(companion && { POST_INVOKE_COMPANION: companion === 'gate' ? 'embedded' : companion }),
       ...(wrapper && { AWS_LAMBDA_POST_RUNNER_COMMAND: 'true' }),
+      ...(nodeOptions && { NODE_OPTIONS: nodeOptions }),
     },
     ...(onEvent && { onEvent }),
   })
