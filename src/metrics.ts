@@ -39,7 +39,7 @@ export type MetricsOptions = {
 export const writeHoldMetrics = (options: MetricsOptions = {}): (() => void) => {
   const { namespace = 'middy-post-invoke', dimensions = defaultDimensions() } = checkOptions<MetricsOptions>(
     'writeHoldMetrics()',
-    rules,
+    () => rules,
     options,
     invalidOption,
   )

@@ -243,6 +243,6 @@ function ownName(hook: { name?: unknown }): string | undefined {
 }
 
 const check = (call: string, options: unknown) =>
-  checkOptions<OnShutdownOptions>(call, { name: text, timeout: wholeNumber(1) }, options, invalidHook)
+  checkOptions<OnShutdownOptions>(call, () => ({ name: text, timeout: wholeNumber(1) }), options, invalidHook)
 
 const invalidHook = (message: string, data: unknown) => new PostInvokeError('ERR_INVALID_HOOK', message, data)

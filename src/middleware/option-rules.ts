@@ -32,6 +32,7 @@ export const invalidOption = (message: string, data: unknown): TypeError =>
 
 /**
  * @param call - Who was given them, for the message: `defer()`.
+ * @param rulesOf - Gives the rules. Most calls have no options, and need none.
  * @param options - `undefined` is none.
  * @param fail - Makes the error of a message.
  * @returns the options, without those that are `undefined`.
@@ -39,11 +40,20 @@ export const invalidOption = (message: string, data: unknown): TypeError =>
  */
 export function checkOptions<Options extends object>(
   call: string,
+  rulesOf: () => Readonly<Record<keyof Options, OptionRule>>,
+  options: unknown,
+  fail: (message: string, data: unknown) => Error,
+): Options {
+  return options === undefined ? ({} as Options) : checkGiven(call, rulesOf(), options, fail)
+}
+
+/** By itself: most functions give no options, and then V8 has nothing of this to compile. */
+function checkGiven<Options extends object>(
+  call: string,
   rules: Readonly<Record<keyof Options, OptionRule>>,
   options: unknown,
   fail: (message: string, data: unknown) => Error,
 ): Options {
-  if (options === undefined) return {} as Options
   if (options === null || typeof options !== 'object' || Array.isArray(options)) {
     throw fail(`Expected the options of ${call} to be an object, got ${describe(options)}.`, options)
   }

@@ -70,7 +70,6 @@ const defaults: Partial<OpenOptions> = {
   withoutCompanion: 'await',
 }
 
-/** Not made at load: most functions have no options. */
 const rules = (): Readonly<Record<keyof Options, OptionRule>> => ({
   order: oneOf('lifo', 'fifo'),
   concurrency: wholeNumber(1),
@@ -85,8 +84,7 @@ const rules = (): Readonly<Record<keyof Options, OptionRule>> => ({
   logger: withMethods(...logMethods),
 })
 
-const check = (options: unknown): Options =>
-  options === undefined ? {} : checkOptions<Options>('postInvoke()', rules(), options, invalidOption)
+const check = (options: unknown): Options => checkOptions<Options>('postInvoke()', rules, options, invalidOption)
 
 /** @throws TypeError (`ERR_INVALID_OPTION`) that names the option and what it must be. */
 export const withDefaults = (options: unknown): OpenOptions & Pick<Options, 'shutdown' | 'waitUntil' | 'logger'> =>
