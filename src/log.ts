@@ -59,7 +59,8 @@ export function finishedLines(): (text: string, fields: LogFields) => string {
   const isJson = isJsonFormat()
   if (isLevel('POST_INVOKE_LOG_LEVEL', 'SILENT') || (isJson && isLevel('AWS_LAMBDA_LOG_LEVEL', 'FATAL')))
     return () => ''
-  return (text, fields) => {
+  return lineOf
+  function lineOf(text: string, fields: LogFields) {
     const message = `middy-post-invoke: ${text}`
     return `${isJson ? JSON.stringify({ level: 'ERROR', message, ...fields }) : message.replaceAll('\n', ' ')}\n`
   }
@@ -114,9 +115,13 @@ export function createLog(
     debug(message, error, fields) {
       if (least === 0) write('debug', message, error, fields) // at init V8 has less to compile without it
     },
-    warn: (message, error, fields) => write('warn', message, error, fields),
-    error: (message, error, fields) => write('error', message, error, fields),
-    warnOnce: (code, message) => {
+    warn(message, error, fields) {
+      write('warn', message, error, fields)
+    },
+    error(message, error, fields) {
+      write('error', message, error, fields)
+    },
+    warnOnce(code, message) {
       if (said.has(code)) return
       said.add(code)
       write('warn', `${code}, ${message}`)

@@ -166,7 +166,8 @@ export function createLastWords(path: string, onFailure: (reason: string) => voi
     unlinkSync(path) // of a process before this one
   } catch {}
 
-  return text => {
+  return write
+  function write(text: string) {
     if (hasFailed || (text === '' && isEmpty)) return
     try {
       file ??= openOwn(path, constants.O_RDWR | constants.O_CREAT, stats => stats.isFile())

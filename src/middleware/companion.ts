@@ -60,10 +60,7 @@ export function chooseCompanion(choice: CompanionChoice): Companion {
   }
   if (mode === 'off') return noCompanion()
   if (!isMainThread) {
-    return companionOf(() => {
-      log.warnOnce('WARN_WORKER_THREAD', 'a worker thread has no companion')
-      return false
-    })
+    return companionOf(holdsInWorker)
   }
   if (mode === 'auto' || mode === 'layer') {
     const layer = useLayer(choice)
@@ -75,10 +72,16 @@ export function chooseCompanion(choice: CompanionChoice): Companion {
     const internal = process.env.POST_INVOKE_COMPANION === 'layer' ? undefined : startInternalExtension(choice)
     return internal ?? noCompanion()
   }
-  return companionOf(isGated => {
+  return companionOf(holdsByGate, true)
+
+  function holdsInWorker() {
+    log.warnOnce('WARN_WORKER_THREAD', 'a worker thread has no companion')
+    return false
+  }
+  function holdsByGate(isGated: boolean) {
     if (!isGated) log.warnOnce('WARN_GATE', 'this invocation runs outside InvokeStore.run')
     return isGated
-  }, true)
+  }
 }
 
 const noop = () => {}

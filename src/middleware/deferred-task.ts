@@ -91,10 +91,6 @@ export function runTask(task: DeferredTask, options: RunOptions, onEnd: OnEnd): 
   } catch (error) {
     failure = { error }
   }
-  const end = (failure?: Failure, status: TaskMessage['status'] = failure ? 'failed' : 'completed') => {
-    traced?.end({ status, ...failure })
-    return onEnd(task, failure)
-  }
   if (!work) return end(failure)
   const { promise, resolve } = resolvers<unknown>()
   const { timeout = taskTimeout } = given
@@ -113,17 +109,21 @@ export function runTask(task: DeferredTask, options: RunOptions, onEnd: OnEnd): 
     error => task.finish?.({ error }),
   )
   // It may have ended already, by a thenable that calls back at once.
-  if (timeout !== undefined && task.finish !== undefined) {
-    timeLimit = timer(timeout, keepsAlive, () => {
-      const reason = new PostInvokeError(
-        'ERR_TASK_TIMEOUT',
-        `Expected the task ${quote(task.label)} to end within its timeout of ${timeout} ms.`,
-      )
-      abortTask(task, reason)
-      timeLimit = timer(ABORT_GRACE_MS, keepsAlive, () => abandonTask(task, reason))
-    })
-  }
+  if (timeout !== undefined && task.finish !== undefined) timeLimit = timer(timeout, keepsAlive, abort)
   return promise
+
+  function abort() {
+    const reason = new PostInvokeError(
+      'ERR_TASK_TIMEOUT',
+      `Expected the task ${quote(task.label)} to end within its timeout of ${timeout} ms.`,
+    )
+    abortTask(task, reason)
+    timeLimit = timer(ABORT_GRACE_MS, keepsAlive, () => abandonTask(task, reason))
+  }
+  function end(failure?: Failure, status: TaskMessage['status'] = failure ? 'failed' : 'completed') {
+    traced?.end({ status, ...failure })
+    return onEnd(task, failure)
+  }
 }
 
 export function abortTask(task: DeferredTask, reason: PostInvokeError): void {

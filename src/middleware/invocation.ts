@@ -44,10 +44,10 @@ export type InvocationStart = {
   readonly remainingTime: number
   /** Whether the environment is held for the tasks, so that they can run after the response. */
   readonly isHeld: boolean
-  /** Whether nothing but our promise keeps the process alive meanwhile, with no `next` of the client pending. */
-  readonly isGated: boolean
-  /** What has to be told, where a companion's process holds the environment. */
-  companion(deadline: () => number): HeldInvocation | undefined
+  /** Whether it is held by the gate: with no `next` of the client pending, nothing but a timer keeps the process alive. */
+  readonly isHeldByGate: boolean
+  /** @returns what tells a companion's process of it, where there is one. */
+  toCompanion(deadline: () => number): HeldInvocation | undefined
 }
 
 /** What there is once in a process. */
@@ -150,12 +150,12 @@ const LONGEST_INVOCATION_MS = 900_000
  */
 export function createInvocation(
   request: { readonly error?: unknown },
-  { requestId, tenantId, remainingTime, isHeld, isGated, companion: tell }: InvocationStart,
+  { requestId, tenantId, remainingTime, isHeld, isHeldByGate, toCompanion: tell }: InvocationStart,
   options: InvocationOptions,
   host: InvocationHost,
 ): Invocation {
   const deadline = now() + remainingTime
-  const companion = tell(() => Date.now() + Math.min(deadline - now(), LONGEST_INVOCATION_MS))
+  const toCompanion = tell(() => Date.now() + Math.min(deadline - now(), LONGEST_INVOCATION_MS))
   const running = new Set<DeferredTask>()
   /** What could not start in time. */
   let unstarted: DeferredTask[] = []
@@ -165,11 +165,12 @@ export function createInvocation(
     letGoAt: deadline - RELEASE_MARGIN_MS,
     deadline,
     keepsAlive: true, // before the answer
-    reason: () =>
-      new PostInvokeError(
+    reason() {
+      return new PostInvokeError(
         'ERR_TASK_DEADLINE',
         `Expected the tasks of request ${requestId} to end ${options.deadlineMargin} ms before the function's deadline.`,
-      ),
+      )
+    },
     sums: { tasks: 0, failed: 0, carried: 0 },
   }
   /** That in which tasks run. */
@@ -269,7 +270,7 @@ export function createInvocation(
     host.onDefer()
     // Where the function times out, a companion's process names the tasks after that, or this one does at SIGTERM. Without
     // either, this one names them before.
-    if (companion || host.canCarry() || !Number.isFinite(deadline) || state !== 'open') return
+    if (toCompanion || host.canCarry() || !Number.isFinite(deadline) || state !== 'open') return
     namesAtDeadline = timer(ownTime.letGoAt - now(), false, () => {
       logUnfinished(host.log, 'the function is about to time out', invocation)
     })
@@ -381,14 +382,16 @@ export function createInvocation(
     clearTimeout(timeLimit)
     // Without a deadline there is one all the same where nothing else keeps the process alive.
     if (!keepsAlive && abortAt === Number.POSITIVE_INFINITY) return
-    timeLimit = timer(abortAt - now(), keepsAlive, () => {
+    timeLimit = timer(abortAt - now(), keepsAlive, abortAll)
+
+    function abortAll() {
       const error = reason()
       isAborted = true
       for (const task of running) abortTask(task, error)
       timeLimit = timer(Math.min(ABORT_GRACE_MS, letGoAt - now()), keepsAlive, () => {
         for (const task of running) abandonTask(task, error)
       })
-    })
+    }
   }
 
   /**
@@ -473,7 +476,7 @@ export function createInvocation(
     try {
       state = 'left'
       isLetGo = false
-      ownTime.keepsAlive = isGated
+      ownTime.keepsAlive = isHeldByGate
       const stream = host.streaming(requestId)
       if (stream) await inTime(stream)
       await runTasks()
@@ -496,7 +499,7 @@ export function createInvocation(
     if (givenUp) await givenUp
     endHold?.()
     isLetGo = true
-    companion?.settle()
+    toCompanion?.settle()
     host.afterSettled(invocation)
   }
 
@@ -507,7 +510,7 @@ export function createInvocation(
   async function runAll(): Promise<void> {
     const { carried, guests } = host
     // Lets the client ask for its next invocation first, where it is not us that it waits for.
-    if (!isGated) await turn()
+    if (!isHeldByGate) await turn()
     tellUnfinished()
     await drain(time)
     while (hasGuests() && now() < time.abortAt) {
@@ -534,7 +537,7 @@ export function createInvocation(
   /** @returns what ends it; `undefined` where nothing holds. */
   function hold(): (() => void) | undefined {
     if (!isHeld) return undefined
-    companion?.hold()
+    toCompanion?.hold()
     const start = now()
     const traced = trace(
       'hold',
@@ -564,7 +567,7 @@ export function createInvocation(
   }
 
   function tellUnfinished(evenOfMany = false): void {
-    if (!companion || isLetGo || (!evenOfMany && hasMany())) return
+    if (!toCompanion || isLetGo || (!evenOfMany && hasMany())) return
     let { names, text } = unfinished()
     if (guest) {
       const others = guest.unfinished()
@@ -573,7 +576,7 @@ export function createInvocation(
     }
     if (text === lastTold) return
     lastTold = text
-    companion.wouldLose(names, text)
+    toCompanion.wouldLose(names, text)
   }
 }
 

@@ -19,7 +19,8 @@ export function createOpener(options?: Options): (request: OpenRequest) => Opene
   if (shutdown === true) host.end.arm()
   if (shutdown === false) host.end.disarm()
   if (waitUntil) provideVercelContext()
-  return request => {
+  return open
+  function open(request: OpenRequest): OpenedInvocation {
     const opened = host.open(request, settings)
     const { defer } = opened.invocation
     try {

@@ -36,11 +36,12 @@ const postInvoke = (options?: Options): middy.MiddlewareObj<unknown, any, Error,
     if (opened.needsEnd) watchEnd(request, opened)
   }
 
-  const postInvokeMiddlewareAfter = (request: Request): Promise<void> | undefined =>
-    asMiddyAwaits(carrierOf(request)[OPENED]?.end())
+  function postInvokeMiddlewareAfter(request: Request): Promise<void> | undefined {
+    return asMiddyAwaits(carrierOf(request)[OPENED]?.end())
+  }
 
   // It runs also when a `before` ahead of ours threw: then nothing is open.
-  const postInvokeMiddlewareOnError = (request: Request): Promise<void> | undefined => {
+  function postInvokeMiddlewareOnError(request: Request): Promise<void> | undefined {
     carrierOf(request)[OPENED]?.fail()
     return postInvokeMiddlewareAfter(request)
   }

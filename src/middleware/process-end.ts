@@ -85,21 +85,26 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
   function watch() {
     if (isWatching || runtimeApi === undefined) return
     isWatching = true
-    process.on('exit', () => {
-      logAll('the process ends')
-      if (isAlone && client.isBusy() === false) endProcess()
-    })
+    process.on('exit', onExit)
     if (client.mayCrash) {
-      // The client's own listeners, which come next, end the process. These handle nothing.
-      const warn = () => logAll('an uncaught error is about to end the process')
-      process.on('uncaughtExceptionMonitor', warn)
-      if (process.listenerCount('unhandledRejection') > 0) process.prependListener('unhandledRejection', warn)
+      // The client's own listeners, which come next, end the process. Ours handles nothing.
+      process.on('uncaughtExceptionMonitor', onUncaught)
+      if (process.listenerCount('unhandledRejection') > 0) process.prependListener('unhandledRejection', onUncaught)
     }
     // A function that times out is ended by SIGTERM too, where it comes by itself.
     if (companion().bringsSigterm && !isDisarmed) arm()
   }
 
-  const logAll = (what: string, to: Pick<Log, 'error'> = writeSynchronously) => {
+  function onExit() {
+    logAll('the process ends')
+    if (isAlone && client.isBusy() === false) endProcess()
+  }
+
+  function onUncaught() {
+    logAll('an uncaught error is about to end the process')
+  }
+
+  function logAll(what: string, to: Pick<Log, 'error'> = writeSynchronously) {
     for (const invocation of [...ending.openInvocations.values(), ...ending.guests, ...ending.carried])
       logUnfinished(to, what, invocation)
   }
@@ -117,20 +122,21 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
   /** @returns why SIGTERM will not come. */
   function listen(): string | undefined {
     if (!isMainThread) return runner?.relay(() => drain())
-    // Before all others: a `once` listener that has been called would be missing from the count below.
-    process.prependOnceListener('SIGTERM', () => {
-      // Others who listen have their own end in mind, and may not be done: then Lambda ends the process.
-      const isLast = process.listenerCount('SIGTERM') === 0
-      drain().finally(() => {
-        if (!isLast) return
-        if (isAlone) endProcess()
-        if (runtimeApi === undefined) process.kill(process.pid, 'SIGTERM')
-      })
-    })
+    // Before all others: a `once` listener that has been called would be missing from the count in ours.
+    process.prependOnceListener('SIGTERM', onSigterm)
     // Lambda sends it beside an extension only.
     if (runtimeApi === undefined || companion().bringsSigterm || hasExternalExtension()) return undefined
     if (end.hasBegun) return 'asked for after init'
     return process.env.POST_INVOKE_COMPANION === 'layer' ? 'the layer is not there' : registerForSigterm(runtimeApi)
+  }
+
+  async function onSigterm() {
+    // Others who listen have their own end in mind, and may not be done: then Lambda ends the process.
+    const isLast = process.listenerCount('SIGTERM') === 0
+    await drain()
+    if (!isLast) return
+    if (isAlone) endProcess()
+    if (runtimeApi === undefined) process.kill(process.pid, 'SIGTERM')
   }
 
   async function drain(keepsHooks = false): Promise<void> {

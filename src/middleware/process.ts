@@ -96,8 +96,8 @@ export function invocationFinder(): () => Invocation | undefined {
 export type FunctionProcess = {
   readonly log: ReturnType<typeof createLog>
   readonly end: ProcessEnd
-  /** In which invocation anything runs. */
-  readonly scopes: AsyncLocalStorage<Scope>
+  /** In which invocation anything runs. Made when it is first asked for: on nodejs22.x it may never be. */
+  scopes(): AsyncLocalStorage<Scope>
   /** The invocation in which the caller runs, if it has not settled. */
   current(): Invocation | undefined
   open(request: OpenRequest, options: OpenOptions): OpenedInvocation
@@ -119,11 +119,14 @@ const STREAM_END_MS = 1_000
 function createProcess(logger: Logger | undefined): FunctionProcess {
   const log = createLog()
   if (logger) log.use(logger) // there may be something to say at once
-  const { AsyncLocalStorage } = builtIn('node:async_hooks')
-  const scopes: AsyncLocalStorage<Scope> = new AsyncLocalStorage()
+  let storage: AsyncLocalStorage<Scope> | undefined
+  function scopes() {
+    storage ??= new (builtIn('node:async_hooks').AsyncLocalStorage)()
+    return storage
+  }
   const isMainThread = isInMainThread()
-  const variables = isChildProcess(isMainThread) ? {} : process.env
-  const isLambda = variables.AWS_LAMBDA_RUNTIME_API !== undefined
+  const isLambda = process.env.AWS_LAMBDA_RUNTIME_API !== undefined && !isChildProcess(isMainThread)
+  const variables = isLambda ? process.env : {}
   /** Whether this process takes one invocation at a time, on its main thread. */
   const isAlone = isLambda && isMainThread && !isManagedInstances(variables)
   const mode = readCompanionMode()
@@ -133,7 +136,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
   /** Outside Lambda request ids are made up, and may all be the same. */
   const invocationsByContext = new WeakMap<object, Invocation>()
 
-  /** The last one that began with no scope of its own: see `needsNoScope`. */
+  /** The last one that began with no scope of its own: see `needsScope`. */
   let unscoped: Invocation | undefined
 
   /** The request that ended with its hooks. The companion knows, so it is not told again where the client tells of it too. */
@@ -167,14 +170,18 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
         streams,
         variables,
         onEnd,
-        onBrokenGate: () => log.warnOnce('WARN_GATE', 'the runtime client does not wait for InvokeStore.run'),
+        onBrokenGate() {
+          log.warnOnce('WARN_GATE', 'the runtime client does not wait for InvokeStore.run')
+        },
       })) ??
     silentClient
   /**
-   * Whether the invocation that began last is the one, with no AsyncLocalStorage. RIC 4 has one in use anyway. Where no end is
-   * told, one invocation may be taken for the next.
+   * Without one, the invocation that began last is the one: not where others run beside it or where no end is told, which
+   * might be taken for the next. RIC 4 makes one for each invocation.
    */
-  const needsNoScope = isAlone && client.tellsEnds && !client.hasGate
+  function needsScope() {
+    return !isAlone || !client.tellsEnds || client.hasGate || FINDER in globalThis
+  }
   let companion: Companion = noCompanion()
   let takesPart = false
   function takePart() {
@@ -201,11 +208,11 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     isAlone,
     openInvocations,
     onDefer: () => end.watch(),
-    handedOff: (deadline, invocation) =>
+    handedOff(deadline, invocation) {
       // The layer's companion runs it when this invocation has settled, or the environment ends.
-      companion.isTheLayer && invocation?.isHeld !== false
-        ? undefined
-        : (globalThis as Shared)[HANDED_OFF]?.run(log, deadline, !invocation, invocation),
+      if (companion.isTheLayer && invocation?.isHeld !== false) return undefined
+      return (globalThis as Shared)[HANDED_OFF]?.run(log, deadline, !invocation, invocation)
+    },
     afterSettled(invocation) {
       const { requestId } = invocation
       if (openInvocations.get(requestId) === invocation) openInvocations.delete(requestId)
@@ -270,7 +277,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     const own = openInvocations.get(requestId)
     if (own?.isOpen()) return own
     // Where others run beside it, only what the client itself has set around an invocation tells whose it is.
-    const scope = scopes.getStore()
+    const scope = needsScope() ? scopes().getStore() : undefined
     const current = isAlone || scope?.isRun ? (scope?.invocation ?? unscoped) : undefined
     return current?.isOpen() ? current : undefined
   }
@@ -286,8 +293,8 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
       tenantId: facts.tenantId,
       remainingTime: remainingTimeOf(facts),
       isHeld,
-      isGated: isGated && companion.isGate,
-      companion: (deadline: () => number) => companion.invocation(requestId, deadline, facts.tenantId),
+      isHeldByGate: isGated && companion.isGate,
+      toCompanion: (deadline: () => number) => companion.invocation(requestId, deadline, facts.tenantId),
     }
     const invocation = createInvocation(request, start, options, host)
     // The same id again, of a retry, while the tasks of the failed one are still under way: these are named all the same.
@@ -300,18 +307,18 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
 
   /** Binds what the handler calls from here on to this invocation. */
   function enterScope(requestId: string, invocation: Invocation): void {
-    if (needsNoScope && !(FINDER in globalThis)) {
+    if (!needsScope()) {
       unscoped = invocation
       return
     }
-    const scope = scopes.getStore()
+    const scope = scopes().getStore()
     // The scope of the InvokeStore.run around this invocation; any other is left over from an earlier one.
     if (scope && scope.requestId === requestId && scope.invocation === undefined) scope.invocation = invocation
     else if (scope?.invocation !== invocation) {
       // Within Lambda an inner handler joins the invocation, whatever its context is.
       let outer = isLambda ? undefined : scope
       while (outer && !outer.invocation?.isInHandler()) outer = outer.outer
-      scopes.enterWith({ requestId, invocation, outer })
+      scopes().enterWith({ requestId, invocation, outer })
     }
   }
 
@@ -321,7 +328,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     open,
     scopes,
     current() {
-      let scope = scopes.getStore()
+      let scope = scopes().getStore()
       // The outer handler goes on in the scope that an inner one has entered, also when that one is over.
       while (scope?.outer && scope.invocation?.isSettled()) scope = scope.outer
       return scope?.invocation ?? unscoped // where a finder has been loaded since it began

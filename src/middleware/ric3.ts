@@ -28,28 +28,24 @@ export function observeRic3({ streams, onEnd }: RuntimeClientOptions): RuntimeCl
     requestId = undefined
     onEnd(ended)
   }
-  const endAfterEmptyLoop = () => {
+  function endAfterEmptyLoop() {
     listener = idle
     end()
   }
-  const otherListener = watchProperty<(() => void) | undefined>(
-    global,
-    BEFORE_EXIT,
-    () => listener,
-    next => {
-      if (next === idle || typeof next !== 'function') {
-        listener = next
-        setImmediate(end) // the post follows in this same turn of the event loop
-        return
-      }
-      requestId = global[REQUEST_ID]
-      listener = () => {
-        const act = otherListener() ?? next
-        act() // the event loop has run empty: a callback's response is posted in the next turn
-        setImmediate(() => setImmediate(endAfterEmptyLoop))
-      }
-    },
-  )
+  const otherListener = watchProperty<(() => void) | undefined>(global, BEFORE_EXIT, () => listener, onChange)
+  function onChange(next: (() => void) | undefined) {
+    if (next === idle || typeof next !== 'function') {
+      listener = next
+      setImmediate(end) // the post follows in this same turn of the event loop
+      return
+    }
+    requestId = global[REQUEST_ID]
+    listener = () => {
+      const act = otherListener() ?? next
+      act() // the event loop has run empty: a callback's response is posted in the next turn
+      setImmediate(() => setImmediate(endAfterEmptyLoop))
+    }
+  }
 
   return {
     ...client,

@@ -19,7 +19,8 @@ export const isRic4 = (): boolean => typeof awsLambda()?.streamifyResponse === '
 const awsLambda = () => (globalThis as AwsLambdaGlobal).awslambda
 
 export function observeRic4(options: RuntimeClientOptions): RuntimeClient {
-  const { scopes, onEnd } = options
+  const { onEnd } = options
+  const scopes = options.scopes()
   const global = awsLambda() as AwsLambda
   /** By request id, the invocations whose `run` has not ended. */
   const running = new Set<string | undefined>()
@@ -33,12 +34,22 @@ export function observeRic4(options: RuntimeClientOptions): RuntimeClient {
 
   function observe(store: InvokeStore | undefined) {
     if (typeof store?.run !== 'function') return
+    const observed = store
     const { run } = store
     store.run = function (context, fn) {
       // A run inside a run is the user's own. Were it to wait for the tasks, the handler would wait for itself.
       if (scopes.getStore() !== undefined) return run.call(this, context, fn)
       const scope: Scope = { requestId: undefined, invocation: undefined, isRun: true }
       unfinished++
+      function begin() {
+        const requestId = requestIdIn(observed)
+        // A second one for the same id is the user's own too, from a callback that has lost its context.
+        if (requestId !== undefined && !running.has(requestId)) {
+          running.add(requestId)
+          scope.requestId = requestId
+        }
+        return fn()
+      }
       async function end() {
         try {
           if (scope.requestId !== undefined) await onEnd(scope.requestId)
@@ -48,17 +59,7 @@ export function observeRic4(options: RuntimeClientOptions): RuntimeClient {
       }
       let result: unknown
       try {
-        result = scopes.run(scope, () =>
-          run.call(this, context, () => {
-            const requestId = requestIdIn(store)
-            // A second one for the same id is the user's own too, from a callback that has lost its context.
-            if (requestId !== undefined && !running.has(requestId)) {
-              running.add(requestId)
-              scope.requestId = requestId
-            }
-            return fn()
-          }),
-        )
+        result = scopes.run(scope, () => run.call(this, context, begin))
       } finally {
         if (!isThenable(result)) forget(scope) // no client's: theirs is asynchronous
       }
@@ -86,7 +87,7 @@ export function observeRic4(options: RuntimeClientOptions): RuntimeClient {
     },
   )
 
-  const isInside = (requestId: string) => {
+  function isInside(requestId: string) {
     const scope = scopes.getStore()
     return scope?.isRun === true && scope.requestId === requestId
   }

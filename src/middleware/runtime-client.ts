@@ -35,7 +35,7 @@ export type RuntimeClient = {
 }
 
 export type RuntimeClientOptions = {
-  readonly scopes: AsyncLocalStorage<Scope>
+  scopes(): AsyncLocalStorage<Scope>
   readonly streams: Pick<ResponseStreams, 'has'>
   readonly variables: Readonly<Record<string, string | undefined>>
   /**

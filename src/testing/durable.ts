@@ -29,7 +29,7 @@ export const durablePlugin = (end: (invocation: Invocation) => void): DurablePlu
       if (!running || process.env.AWS_LAMBDA_RUNTIME_API !== undefined) return run()
       const scope: Scope = { requestId, invocation: undefined }
       try {
-        return await running.scopes.run(scope, run)
+        return await running.scopes().run(scope, run)
       } finally {
         void departed(scope)
       }

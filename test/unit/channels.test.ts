@@ -47,7 +47,7 @@ const create = (
 ) =>
   createInvocation(
     {},
-    { requestId: 'r1', remainingTime, isHeld, isGated: true, companion: () => undefined },
+    { requestId: 'r1', remainingTime, isHeld, isHeldByGate: true, toCompanion: () => undefined },
     {
       order: 'fifo',
       concurrency: 1,

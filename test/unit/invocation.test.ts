@@ -48,8 +48,8 @@ const create = ({ options, facts, request = {}, host }: Setup = {}) => {
       requestId: 'r1',
       remainingTime: Number.POSITIVE_INFINITY,
       isHeld: true,
-      isGated: false,
-      companion: () => (hasCompanion ? companion : undefined),
+      isHeldByGate: false,
+      toCompanion: () => (hasCompanion ? companion : undefined),
       ...start,
     },
     {
@@ -958,11 +958,11 @@ describe('the response has left: the invocation', () => {
   })
 
   it('lets the client go on first, unless it waits for us', async () => {
-    for (const [isGated, expected] of [
+    for (const [isHeldByGate, expected] of [
       [false, 0],
       [true, 1],
     ] as const) {
-      const { invocation } = create({ facts: { isGated } })
+      const { invocation } = create({ facts: { isHeldByGate } })
       const task = jest.fn()
       invocation.defer(task)
       const settled = invocation.leave()
@@ -1111,9 +1111,9 @@ describe('an invocation', () => {
 
   it('tells the companion its deadline, and where it has none that of the longest', () => {
     const deadlineOf = (remainingTime: number) => {
-      const companion = jest.fn<InvocationStart['companion']>()
-      create({ facts: { remainingTime, companion } })
-      return companion.mock.calls[0]?.[0] as () => number
+      const toCompanion = jest.fn<InvocationStart['toCompanion']>()
+      create({ facts: { remainingTime, toCompanion } })
+      return toCompanion.mock.calls[0]?.[0] as () => number
     }
     const begin = Date.now()
     const deadline = deadlineOf(5_000)
@@ -1273,7 +1273,7 @@ describe('timers', () => {
   })
 
   it.each<[string, Setup['facts'], (invocation: Invocation) => Promise<unknown> | undefined]>([
-    ['the client waits for us', { isGated: true }, invocation => invocation.leave()],
+    ['the client waits for us', { isHeldByGate: true }, invocation => invocation.leave()],
     ['the answer waits', { isHeld: false }, invocation => invocation.drainBeforeAnswer()],
   ])('keep it running while %s, also where there is no deadline', async (_, facts, run) => {
     const { invocation } = create({ facts: { ...facts } })
@@ -1309,7 +1309,7 @@ describe('timers', () => {
   })
 
   it.each<[string, Setup['facts'], (invocation: Invocation) => Promise<unknown>]>([
-    ['the client waits for us', { isGated: true }, invocation => invocation.leave()],
+    ['the client waits for us', { isHeldByGate: true }, invocation => invocation.leave()],
     ['the answer waits', { isHeld: false }, invocation => invocation.drainBeforeAnswer() as Promise<void>],
   ])('keep it running while %s', async (_, facts, run) => {
     const refs = await timersOf(facts, run)
@@ -1368,7 +1368,7 @@ describe('for any mixture of tasks', () => {
     concurrency: fc.integer({ min: 1, max: 3 }),
     taskTimeout: fc.option(fc.integer({ min: 1, max: 400 }), { nil: undefined }),
     onTaskError: fc.constantFrom('none' as const, 'returns' as const, 'throws' as const, 'never' as const),
-    isGated: fc.boolean(),
+    isHeldByGate: fc.boolean(),
     beforeAnswer: fc.integer({ min: 0, max: 2 }),
   })
 
@@ -1395,7 +1395,11 @@ describe('for any mixture of tasks', () => {
                     return given.onTaskError === 'never' ? never() : undefined
                   },
           },
-          facts: { remainingTime: given.remainingTime, isGated: given.isGated, isHeld: given.beforeAnswer === 0 },
+          facts: {
+            remainingTime: given.remainingTime,
+            isHeldByGate: given.isHeldByGate,
+            isHeld: given.beforeAnswer === 0,
+          },
           request: given.outcome === 'error' ? { error: new Error('handler') } : {},
         })
         const { invocation, log } = made
@@ -1584,8 +1588,8 @@ describe('tasks that the deadline has kept from starting', () => {
   )
 
   it.each([
-    ["a companion's process", { isGated: false, hasCompanion: true }],
-    ['the gate', { isGated: true, hasCompanion: false }],
+    ["a companion's process", { isHeldByGate: false, hasCompanion: true }],
+    ['the gate', { isHeldByGate: true, hasCompanion: false }],
   ])('are carried over alike where %s holds', async (_, facts) => {
     const { run, ran } = createProcess()
     const { log } = await run('r1', TOO_LATE, ['a'], facts)
@@ -1725,7 +1729,7 @@ describe('tasks that the deadline has kept from starting', () => {
 
 describe('before the deadline of a function that has not answered', () => {
   const handler = (facts: Setup['facts'], host: Setup['host'] = {}) => {
-    const made = create({ host, facts: { remainingTime: 1_000, isGated: true, hasCompanion: false, ...facts } })
+    const made = create({ host, facts: { remainingTime: 1_000, isHeldByGate: true, hasCompanion: false, ...facts } })
     made.invocation.defer(() => {}, { name: 'a' })
     made.invocation.defer(() => {}, { name: 'b' })
     return made
@@ -1746,7 +1750,7 @@ describe('before the deadline of a function that has not answered', () => {
   })
 
   it("nothing is said where a companion's process would name them, SIGTERM comes, or there is no deadline", async () => {
-    const witnessed = handler({ isGated: false, hasCompanion: true })
+    const witnessed = handler({ isHeldByGate: false, hasCompanion: true })
     const drained = handler({}, { canCarry: () => true })
     const endless = handler({ remainingTime: Number.POSITIVE_INFINITY })
     expect(jest.getTimerCount()).toBe(0)
@@ -1762,7 +1766,7 @@ describe('before the deadline of a function that has not answered', () => {
   })
 
   it('nothing is said where all have run before the answer', async () => {
-    const { invocation, log } = handler({ isHeld: false, isGated: false })
+    const { invocation, log } = handler({ isHeld: false, isHeldByGate: false })
     await passTimeUntil(invocation.drainBeforeAnswer() as Promise<void>)
     await jest.advanceTimersByTimeAsync(2_000)
     expect(log.lines).toEqual([])

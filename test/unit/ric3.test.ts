@@ -19,7 +19,7 @@ afterEach(reset)
 const observe = (streams: string[] = []) => {
   const ended: string[] = []
   const client = observeRic3({
-    scopes: new AsyncLocalStorage<Scope>(),
+    scopes: () => new AsyncLocalStorage<Scope>(),
     variables: { AWS_LAMBDA_RUNTIME_API: '127.0.0.1:9001' },
     streams: { has: id => streams.includes(id) },
     onEnd: requestId => {

@@ -22,7 +22,7 @@ const observe = (variables: Record<string, string> = LAMBDA) => {
   const waits = new Map<string, Promise<void>>()
   const onBrokenGate = jest.fn()
   const client = observeRic4({
-    scopes,
+    scopes: () => scopes,
     variables,
     streams: { has: () => false },
     onEnd: requestId => {
