@@ -158,12 +158,13 @@ function createPipe(fd: number, isOpen: () => boolean, onBroken: () => void): Co
  * @returns writes what stands there from now on. The empty text: nothing would be lost.
  */
 export function createLastWords(path: string, onFailure: (reason: string) => void): (text: string) => void {
-  const { constants, unlinkSync, writeSync } = fs() // once: it takes as long as to write, and that is before the answer
+  const { constants, lstatSync, unlinkSync, writeSync } = fs() // once: it takes as long as to write, before the answer
   let file: number | undefined
   let isEmpty = true
   let hasFailed = false
   try {
-    unlinkSync(path) // of a process before this one
+    // Of a process before this one. Looked for first: an error takes longer to make than a look, at each cold start.
+    if (lstatSync(path, { throwIfNoEntry: false })) unlinkSync(path)
   } catch {}
 
   return write
