@@ -2,6 +2,7 @@
 // costs the companion.
 import { spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import type { Sandbox } from 'middy-post-invoke/sandbox'
 import { bareCompanion, bashExtension, type FunctionSetup, layerOf, startFunction } from './functions.ts'
 import { digits, type Section, type Target } from './page.ts'
@@ -15,11 +16,17 @@ const BARE = 'RIC 4, beside an extension in bare bash'
 /** Our function, and a companion that does nothing but what it is told. */
 const BARE_COMPANION = 'RIC 4, bare companion'
 
+const collector = fileURLToPath(new URL('./programs/collect-garbage.cjs', import.meta.url))
+
 /**
- * V8 enlarges its young generation by megabytes, at moments of its own: of two equal functions one has grown by the end and the
- * other has not. Held at its least size, what grows is what is kept.
+ * V8 enlarges its young generation by megabytes, at moments of its own, and collects the old one when it likes: of two equal
+ * functions one has grown by the end and the other has not. With the young one at its least size and garbage collected before
+ * each reading, what grows is what is kept.
  */
-const FIXED_YOUNG_GENERATION = '--max-semi-space-size=1'
+const NODE_OPTIONS = `--max-semi-space-size=1 --expose-gc --require=${collector}`
+
+/** How long the functions, one after the other, take at the most to collect their garbage. */
+const COLLECTION_MS = 2_000
 
 type Reading = { at: number; process: 'function' | 'companion'; memory: Memory; cpu: number }
 
@@ -48,7 +55,9 @@ export const measureMemory = async (folder: string, settings: Settings): Promise
   const steps = [0, invocations / 10, invocations / 2, invocations]
   const readings = new Map<string, Reading[]>(names.map(name => [name, []]))
   const sandboxes = new Map<string, Sandbox>()
-  const read = (at: number) => {
+  const read = async (at: number) => {
+    for (const { runtimePid } of sandboxes.values()) process.kill(runtimePid as number, 'SIGUSR2')
+    await sleep(COLLECTION_MS)
     for (const [name, sandbox] of sandboxes) {
       const pid = sandbox.runtimePid as number
       const companions =
@@ -64,18 +73,18 @@ export const measureMemory = async (folder: string, settings: Settings): Promise
   let bash: Memory
   try {
     for (const name of names) {
-      const setup = { ...(setups[name] as FunctionSetup), nodeOptions: FIXED_YOUNG_GENERATION }
+      const setup = { ...(setups[name] as FunctionSetup), nodeOptions: NODE_OPTIONS }
       sandboxes.set(name, await startFunction(folder, setup))
     }
-    read(0)
+    await read(0)
     bash = await idleBash()
     for (const [index, step] of steps.entries()) {
       if (index === 0) continue
       await sideBySide(names, step - (steps[index - 1] as number), name => sandboxes.get(name)?.invoke({ work: 1 }))
-      read(step)
+      await read(step)
     }
     await sideBySide(names, idle, name => sandboxes.get(name)?.invoke({ work: 0 }))
-    read(invocations + idle)
+    await read(invocations + idle)
   } finally {
     for (const sandbox of sandboxes.values()) await sandbox[Symbol.asyncDispose]()
   }
@@ -160,7 +169,7 @@ export const measureMemory = async (folder: string, settings: Settings): Promise
   }
   return {
     title: 'Memory',
-    text: 'V8 enlarges its young generation by megabytes, at moments of its own; here it has its least size in every function (`--max-semi-space-size=1`), so that what grows is what is kept. MB of memory that is a process’ own (shared with no other), after Init and after so many invocations with one task each; and its proportional (PSS) and resident (RSS) memory, first and last. PSS divides what is shared among all processes that share it, so it depends on how many of a kind run on the machine.',
+    text: 'V8 enlarges its young generation by megabytes, at moments of its own, and collects the old one when it likes. Here the young one has its least size in every function (`--max-semi-space-size=1`) and all garbage is collected before each reading, so that what grows is what is kept. MB of memory that is a process’ own (shared with no other), after Init and after so many invocations with one task each; and its proportional (PSS) and resident (RSS) memory, first and last. PSS divides what is shared among all processes that share it, so it depends on how many of a kind run on the machine.',
     tables: [
       {
         columns: ['Own memory, MB', ...steps.map(step => step.toLocaleString('en')), 'PSS, MB', 'RSS, MB'],
