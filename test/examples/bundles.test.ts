@@ -137,7 +137,7 @@ describe.each(everyBundle.filter(({ minify }) => minify).map(options => [nameOf(
     const fixture = (name: string) => join(root, 'test/fixtures/bundles', name)
 
     it(
-      'has Node.js track no promises, unless what is imported, early or late, has to find its invocation: never a later one',
+      'has Node.js track promises only where an import, early or late, has to find its invocation',
       async () => {
         using without = await bundle(fixture('without-finder.mjs'), options)
         using withIt = await bundle(fixture('with-finder.mjs'), options)

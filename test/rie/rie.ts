@@ -95,16 +95,16 @@ export class Emulator {
 
   /** Until the runtime has asked for an invocation so often. */
   asked(times: number): Promise<void> {
-    return this.#logged('url=/2018-06-01/runtime/invocation/next', times, 'has no runtime')
+    return this.#logged('url=/2018-06-01/runtime/invocation/next', times, START_MS, 'has no runtime')
   }
 
-  /** Until so many invocations have ended, with the reset after one that failed. */
+  /** Until so many invocations have ended. The reset after one that failed may follow. */
   ended(times: number): Promise<void> {
-    return this.#logged('execute finished', times, 'has not ended an invocation')
+    return this.#logged('execute finished', times, INVOCATION_MS, 'has not ended an invocation')
   }
 
-  async #logged(text: string, times: number, otherwise: string): Promise<void> {
-    const deadline = Date.now() + START_MS
+  async #logged(text: string, times: number, limit: number, otherwise: string): Promise<void> {
+    const deadline = Date.now() + limit
     while (this.log.split(text).length <= times) {
       if (this.#hasEnded || Date.now() > deadline) throw this.#error(otherwise)
       await sleep(20)

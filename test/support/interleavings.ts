@@ -320,9 +320,7 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
     },
     fstatSync: (fd: number) => ({ isFIFO: () => fd === FIFO, isFile: () => fd === FILE, uid: 0 }),
     closeSync() {},
-    unlinkSync() {
-      throw broken('ENOENT')
-    },
+    lstatSync: () => undefined,
     readSync(_fd: number, buffer: Buffer) {
       return buffer.write('ready\n')
     },

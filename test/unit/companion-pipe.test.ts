@@ -260,7 +260,9 @@ describe("the companion as this process' own child", () => {
     process.env.POST_INVOKE_FOLDER = folder
   }
   afterEach(async () => {
-    child?.kill('SIGKILL')
+    try {
+      process.kill(-(child?.pid as number), 'SIGKILL') // its whole group: a shell may have a child
+    } catch {}
     child = undefined
     delete process.env.POST_INVOKE_FOLDER
     delete process.env.SECRET
@@ -340,7 +342,7 @@ describe("the companion as this process' own child", () => {
     ['is missing', '/nowhere/bash', [], 'bash cannot be started'],
     ['ends at once', '/bin/true', [], 'bash ended'],
     ['never answers', '/bin/sleep', ['60'], 'no answer within 2000 ms'],
-    ['says something else', '/bin/sh', ['-c', 'echo no >&3; echo ready >&3; exec sleep 60'], 'no'],
+    ['says something else', '/bin/sh', ['-c', 'echo no >&3; echo ready >&3; sleep 60'], 'no'],
   ])('whose bash %s says so, and leaves no process and no file open', async (_, program, args, expected) => {
     await begin()
     expect(start('"INVOKE"', program, args)).toBe(expected)
