@@ -120,15 +120,16 @@ export function trace<Name extends Traced>(
   const message = describe()
   let scope: AsyncContext | undefined
   return {
-    run: fn =>
-      channel.start.runStores(message, () => {
+    run(fn) {
+      return channel.start.runStores(message, () => {
         scope = asyncContext()
         try {
           return fn()
         } finally {
           channel.end.publish(message)
         }
-      }),
+      })
+    },
     end(result) {
       scope?.runInAsyncScope(() => {
         Object.assign(message, result)

@@ -158,7 +158,7 @@ function createPipe(fd: number, isOpen: () => boolean, onBroken: () => void): Co
  * @returns writes what stands there from now on. The empty text: nothing would be lost.
  */
 export function createLastWords(path: string, onFailure: (reason: string) => void): (text: string) => void {
-  const { constants, lstatSync, unlinkSync, writeSync } = fs() // once: it takes as long as to write, before the answer
+  const { constants, lstatSync, unlinkSync, writeSync } = fs() // once: to ask for it takes as long as to write
   let file: number | undefined
   let isEmpty = true
   let hasFailed = false

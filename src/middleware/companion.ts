@@ -23,13 +23,13 @@ export type Companion = {
    * @param tenantId - Of the request, for the log, where the function isolates tenants.
    * @returns `undefined` for the gate and without a companion: there is no process to write to.
    */
-  invocation(requestId: string, deadline: () => number, tenantId?: string): HeldInvocation | undefined
+  reporter(requestId: string, deadline: () => number, tenantId?: string): Reporter | undefined
   /** This function hands work off. */
   expectHandedOff(): void
 }
 
-/** One invocation as a companion is told of it. */
-export type HeldInvocation = {
+/** Reports one invocation to the companion's process. */
+export type Reporter = {
   /** What would be lost if this process were killed now. Before the response has left, too. */
   wouldLose(names: readonly string[], list: string): void
   /** The response has left, and tasks begin to run. */
@@ -59,9 +59,7 @@ export function chooseCompanion(choice: CompanionChoice): Companion {
     return companionOf(() => true) // never frozen: tasks run after the response all by themselves
   }
   if (mode === 'off') return noCompanion()
-  if (!isMainThread) {
-    return companionOf(holdsInWorker)
-  }
+  if (!isMainThread) return companionOf(holdsInWorker)
   if (mode === 'auto' || mode === 'layer') {
     const layer = useLayer(choice)
     if (layer) return layer
@@ -93,7 +91,7 @@ const companionOf = (holds: Companion['holds'], isGate = false): Companion => ({
   isGate,
   isTheLayer: false,
   holds,
-  invocation: noop as () => undefined,
+  reporter: noop as () => undefined,
   expectHandedOff: noop,
 })
 
@@ -188,10 +186,10 @@ function tellingBy(pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
     isTheLayer: isLayer,
     holds: () => !pipe.isBroken(),
     expectHandedOff: () => isLayer && pipe.write('work\n'),
-    invocation(requestId, deadline, tenantId) {
+    reporter(requestId, deadline, tenantId) {
       let number: number | undefined
       // Numbered at their first line: the script ignores what is not above the last number released.
-      const itsNumber = () => {
+      function itsNumber() {
         number ??= ++count
         return number
       }
@@ -207,7 +205,9 @@ function tellingBy(pipe: CompanionPipe, choice: CompanionChoice, isLayer: boolea
                 line(`released request ${requestId} before its deadline; unfinished: ${list}`, fields),
           )
         },
-        hold: () => pipe.write(`hold ${itsNumber()} ${Math.round(deadline())}\n`),
+        hold() {
+          pipe.write(`hold ${itsNumber()} ${Math.round(deadline())}\n`)
+        },
         settle() {
           if (author <= order) lastWords('')
           pipe.write(`settled ${itsNumber()} ${/[\w-]{0,8}/.exec(requestId)}\n`)

@@ -63,7 +63,7 @@ export type ValidTask = {
 
 /** Made once: each call with options needs them. */
 let rules: Record<keyof DeferOptions, OptionRule> | undefined
-function rulesOfDefer(): Record<keyof DeferOptions, OptionRule> {
+function deferRules(): Record<keyof DeferOptions, OptionRule> {
   rules ??= { name: text, on: oneOf('success', 'error', 'always'), timeout: wholeNumber(1) }
   return rules
 }
@@ -73,7 +73,7 @@ const MAX_NAME_LENGTH = 100
 
 /** Checks what `defer` was given, at the call: later nobody knows any more who gave it. */
 export function validateTask(task: unknown, options: unknown): ValidTask {
-  const { name, on = 'always', timeout } = checkOptions<DeferOptions>('defer()', rulesOfDefer, options, invalidTask)
+  const { name, on = 'always', timeout } = checkOptions<DeferOptions>('defer()', deferRules, options, invalidTask)
   const isPromise = isThenable(task)
   if (isPromise && on !== 'always') throw invalidTask(`Expected a function for \`on: '${on}'\`, got a promise.`, task)
   if (!isPromise && (typeof task !== 'function' || isGenerator(task))) {
@@ -114,7 +114,7 @@ const isGenerator = (task: object) => {
 /** Cut first, then without what would break a line of log or turn its direction. */
 const printable = (name: string): string | undefined => {
   const cut = name.length > MAX_NAME_LENGTH ? name.slice(0, MAX_NAME_LENGTH) : name
-  // Most are ASCII, and to look for that takes a quarter of the time.
+  // Most have nothing but ASCII, from space to tilde: to look for that takes a quarter of the time of what follows.
   if (!/[^ -~]/.test(cut)) return cut || undefined
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   return cut.replace(/[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, '\ufffd')

@@ -8,7 +8,7 @@ import { PostInvokeError, quote } from '../errors.ts'
 import type { Log, LogFields } from '../log.ts'
 import { asyncContext } from './async-context.ts'
 import { type HoldMessage, tellUnstarted, trace, type UnstartedTaskMessage } from './channels.ts'
-import type { HeldInvocation } from './companion.ts'
+import type { Reporter } from './companion.ts'
 import { type Defer, validateTask } from './defer-input.ts'
 import {
   ABORT_GRACE_MS,
@@ -46,8 +46,11 @@ export type InvocationStart = {
   readonly isHeld: boolean
   /** Whether it is held by the gate: with no `next` of the client pending, nothing but a timer keeps the process alive. */
   readonly isHeldByGate: boolean
-  /** @returns what tells a companion's process of it, where there is one. */
-  toCompanion(deadline: () => number): HeldInvocation | undefined
+  /**
+   * @param deadline - Gives the function's, in milliseconds since the epoch.
+   * @returns what reports it to the companion's process, where there is one.
+   */
+  createReporter(deadline: () => number): Reporter | undefined
 }
 
 /** What there is once in a process. */
@@ -150,12 +153,12 @@ const LONGEST_INVOCATION_MS = 900_000
  */
 export function createInvocation(
   request: { readonly error?: unknown },
-  { requestId, tenantId, remainingTime, isHeld, isHeldByGate, toCompanion: tell }: InvocationStart,
+  { requestId, tenantId, remainingTime, isHeld, isHeldByGate, createReporter }: InvocationStart,
   options: InvocationOptions,
   host: InvocationHost,
 ): Invocation {
   const deadline = now() + remainingTime
-  const toCompanion = tell(() => Date.now() + Math.min(deadline - now(), LONGEST_INVOCATION_MS))
+  const reporter = createReporter(() => Date.now() + Math.min(deadline - now(), LONGEST_INVOCATION_MS))
   const running = new Set<DeferredTask>()
   /** What could not start in time. */
   let unstarted: DeferredTask[] = []
@@ -270,7 +273,7 @@ export function createInvocation(
     host.onDefer()
     // Where the function times out, a companion's process names the tasks after that, or this one does at SIGTERM. Without
     // either, this one names them before.
-    if (toCompanion || host.canCarry() || !Number.isFinite(deadline) || state !== 'open') return
+    if (reporter || host.canCarry() || !Number.isFinite(deadline) || state !== 'open') return
     namesAtDeadline = timer(ownTime.letGoAt - now(), false, () => {
       logUnfinished(host.log, 'the function is about to time out', invocation)
     })
@@ -499,7 +502,7 @@ export function createInvocation(
     if (givenUp) await givenUp
     endHold?.()
     isLetGo = true
-    toCompanion?.settle()
+    reporter?.settle()
     host.afterSettled(invocation)
   }
 
@@ -537,7 +540,7 @@ export function createInvocation(
   /** @returns what ends it; `undefined` where nothing holds. */
   function hold(): (() => void) | undefined {
     if (!isHeld) return undefined
-    toCompanion?.hold()
+    reporter?.hold()
     const start = now()
     const traced = trace(
       'hold',
@@ -567,7 +570,7 @@ export function createInvocation(
   }
 
   function tellUnfinished(evenOfMany = false): void {
-    if (!toCompanion || isLetGo || (!evenOfMany && hasMany())) return
+    if (!reporter || isLetGo || (!evenOfMany && hasMany())) return
     let { names, text } = unfinished()
     if (guest) {
       const others = guest.unfinished()
@@ -576,7 +579,7 @@ export function createInvocation(
     }
     if (text === lastTold) return
     lastTold = text
-    toCompanion.wouldLose(names, text)
+    reporter.wouldLose(names, text)
   }
 }
 

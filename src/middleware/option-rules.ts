@@ -32,7 +32,7 @@ export const invalidOption = (message: string, data: unknown): TypeError =>
 
 /**
  * @param call - Who was given them, for the message: `defer()`.
- * @param rulesOf - Gives the rules. Most calls have no options, and need none.
+ * @param getRules - Gives the rules. Most calls have no options, and need none.
  * @param options - `undefined` is none.
  * @param fail - Makes the error of a message.
  * @returns the options, without those that are `undefined`.
@@ -40,11 +40,11 @@ export const invalidOption = (message: string, data: unknown): TypeError =>
  */
 export function checkOptions<Options extends object>(
   call: string,
-  rulesOf: () => Readonly<Record<keyof Options, OptionRule>>,
+  getRules: () => Readonly<Record<keyof Options, OptionRule>>,
   options: unknown,
   fail: (message: string, data: unknown) => Error,
 ): Options {
-  return options === undefined ? ({} as Options) : checkGiven(call, rulesOf(), options, fail)
+  return options === undefined ? ({} as Options) : checkGiven(call, getRules(), options, fail)
 }
 
 /** By itself: most functions give no options, and then V8 has nothing of this to compile. */

@@ -133,10 +133,12 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
   async function onSigterm() {
     // Others who listen have their own end in mind, and may not be done: then Lambda ends the process.
     const isLast = process.listenerCount('SIGTERM') === 0
-    await drain()
-    if (!isLast) return
-    if (isAlone) endProcess()
-    if (runtimeApi === undefined) process.kill(process.pid, 'SIGTERM')
+    try {
+      await drain()
+    } finally {
+      if (isLast && isAlone) endProcess()
+      if (isLast && runtimeApi === undefined) process.kill(process.pid, 'SIGTERM')
+    }
   }
 
   async function drain(keepsHooks = false): Promise<void> {

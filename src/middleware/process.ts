@@ -125,6 +125,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     return storage
   }
   const isMainThread = isInMainThread()
+  // A child process has inherited Lambda's variables, and is to see none.
   const isLambda = process.env.AWS_LAMBDA_RUNTIME_API !== undefined && !isChildProcess(isMainThread)
   const variables = isLambda ? process.env : {}
   /** Whether this process takes one invocation at a time, on its main thread. */
@@ -153,7 +154,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     if (!invocation) {
       const forget = () => streams?.forget(requestId)
       void (accepted?.then(forget) ?? forget())
-      if (!wasGuessed) companion.invocation(requestId, Date.now)?.settle()
+      if (!wasGuessed) companion.reporter(requestId, Date.now)?.settle()
     }
     if (settled && companion.isGate) return settled
     // RIC 4 does not wait for a stream that its handler broke off. Did it ask for `next` before that has arrived, Lambda
@@ -176,8 +177,8 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
       })) ??
     silentClient
   /**
-   * Without one, the invocation that began last is the one: not where others run beside it or where no end is told, which
-   * might be taken for the next. RIC 4 makes one for each invocation.
+   * Whether an invocation is found by a scope. Where they come one at a time and the end of each is told, it is the one that
+   * began last. But a late call to a finder must not be taken for the next invocation's; and RIC 4 has scopes anyway.
    */
   function needsScope() {
     return !isAlone || !client.tellsEnds || client.hasGate || FINDER in globalThis
@@ -190,8 +191,7 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
     takesPart = true
     if (HANDED_OFF in globalThis) companion.expectHandedOff()
     // In the middle of an invocation: its end may never be told, and is not waited for.
-    if (client.tellsEnds && client.firstUsedIn !== undefined)
-      companion.invocation(client.firstUsedIn, Date.now)?.settle()
+    if (client.tellsEnds && client.firstUsedIn !== undefined) companion.reporter(client.firstUsedIn, Date.now)?.settle()
     log.debug(`companion: ${companion.name}`)
   }
   // With another client only the middleware tells the end of an invocation: without one a companion would wait in vain.
@@ -294,7 +294,9 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
       remainingTime: remainingTimeOf(facts),
       isHeld,
       isHeldByGate: isGated && companion.isGate,
-      toCompanion: (deadline: () => number) => companion.invocation(requestId, deadline, facts.tenantId),
+      createReporter(deadline: () => number) {
+        return companion.reporter(requestId, deadline, facts.tenantId)
+      },
     }
     const invocation = createInvocation(request, start, options, host)
     // The same id again, of a retry, while the tasks of the failed one are still under way: these are named all the same.

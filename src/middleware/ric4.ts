@@ -34,7 +34,7 @@ export function observeRic4(options: RuntimeClientOptions): RuntimeClient {
 
   function observe(store: InvokeStore | undefined) {
     if (typeof store?.run !== 'function') return
-    const observed = store
+    const observed = store // for TypeScript: declared functions do not know that it has been looked at
     const { run } = store
     store.run = function (context, fn) {
       // A run inside a run is the user's own. Were it to wait for the tasks, the handler would wait for itself.

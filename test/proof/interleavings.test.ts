@@ -102,7 +102,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
   [
     'settled is told as the response leaves',
     /unfinished, of which nobody has told|before the answer/,
-    { file: 'middleware/invocation.ts', text: "state = 'left'\n", by: "state = 'left'; toCompanion?.settle()\n" },
+    { file: 'middleware/invocation.ts', text: "state = 'left'\n", by: "state = 'left'; reporter?.settle()\n" },
   ],
   [
     'the gate does not wait for tasks',
@@ -112,7 +112,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
   [
     'settled is not told',
     /held with nothing left to do|never over/,
-    { file: 'middleware/invocation.ts', text: '    toCompanion?.settle()\n', by: '' },
+    { file: 'middleware/invocation.ts', text: '    reporter?.settle()\n', by: '' },
   ],
   [
     'invocations are not counted',
@@ -198,8 +198,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /runs in frozen time/,
     {
       file: 'middleware/invocation.ts',
-      text: '    toCompanion?.settle()\n',
-      by: "    toCompanion?.settle()\n    if (state === 'carried') void turn().then(turn).then(() => drain({ ...ownTime, abortAt: Infinity, letGoAt: Infinity }))\n",
+      text: '    reporter?.settle()\n',
+      by: "    reporter?.settle()\n    if (state === 'carried') void turn().then(turn).then(() => drain({ ...ownTime, abortAt: Infinity, letGoAt: Infinity }))\n",
     },
   ],
   [
@@ -279,8 +279,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /named 2 times|has ended well and is named/,
     {
       file: 'middleware/invocation.ts',
-      text: '!toCompanion || isLetGo || ',
-      by: "!toCompanion || state === 'settled' || ",
+      text: '!reporter || isLetGo || ',
+      by: "!reporter || state === 'settled' || ",
     },
     'all',
   ],

@@ -64,7 +64,7 @@ const attachLayer = () => {
 }
 
 const tell = (companion: Companion, requestId: string, deadline = 1_234.5, tenantId?: string) => {
-  const invocation = companion.invocation(requestId, () => deadline, tenantId)
+  const invocation = companion.reporter(requestId, () => deadline, tenantId)
   if (!invocation) throw new Error('It need be told nothing')
   return invocation
 }
@@ -82,7 +82,7 @@ describe('without a need for one', () => {
     const { companion, log } = choose(given)
     expect(companion).toMatchObject({ name: 'none', bringsSigterm: false, isGate: false, isTheLayer: false })
     expect(companion.holds(false)).toBe(true)
-    expect(companion.invocation('r1', () => 0)).toBeUndefined()
+    expect(companion.reporter('r1', () => 0)).toBeUndefined()
     expect(layer?.lines()).toEqual([])
     expect(log.lines).toEqual([])
   })
@@ -127,7 +127,7 @@ describe('the gate', () => {
     const { companion, log } = choose({ mode, hasGate: true })
     expect(companion).toMatchObject({ name: 'gate', bringsSigterm: false, isGate: true, isTheLayer: false })
     expect(companion.holds(true)).toBe(true)
-    expect(companion.invocation('r1', () => 0)).toBeUndefined()
+    expect(companion.reporter('r1', () => 0)).toBeUndefined()
     expect(log.lines).toEqual([])
   })
 

@@ -49,7 +49,7 @@ const create = ({ options, facts, request = {}, host }: Setup = {}) => {
       remainingTime: Number.POSITIVE_INFINITY,
       isHeld: true,
       isHeldByGate: false,
-      toCompanion: () => (hasCompanion ? companion : undefined),
+      createReporter: () => (hasCompanion ? companion : undefined),
       ...start,
     },
     {
@@ -1111,9 +1111,9 @@ describe('an invocation', () => {
 
   it('tells the companion its deadline, and where it has none that of the longest', () => {
     const deadlineOf = (remainingTime: number) => {
-      const toCompanion = jest.fn<InvocationStart['toCompanion']>()
-      create({ facts: { remainingTime, toCompanion } })
-      return toCompanion.mock.calls[0]?.[0] as () => number
+      const createReporter = jest.fn<InvocationStart['createReporter']>()
+      create({ facts: { remainingTime, createReporter } })
+      return createReporter.mock.calls[0]?.[0] as () => number
     }
     const begin = Date.now()
     const deadline = deadlineOf(5_000)

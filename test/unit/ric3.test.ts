@@ -1,8 +1,6 @@
 // What the runtime client of nodejs22.x does to its global, played here; the real one is run elsewhere.
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
 import { isRic3, observeRic3 } from '../../src/middleware/ric3.ts'
-import type { Scope } from '../../src/middleware/runtime-client.ts'
 import { turn, turns } from './helpers.ts'
 
 const BEFORE_EXIT = Symbol.for('aws.lambda.beforeExit')
@@ -19,7 +17,9 @@ afterEach(reset)
 const observe = (streams: string[] = []) => {
   const ended: string[] = []
   const client = observeRic3({
-    scopes: () => new AsyncLocalStorage<Scope>(),
+    scopes() {
+      throw new Error('Expected no AsyncLocalStorage to be made.')
+    },
     variables: { AWS_LAMBDA_RUNTIME_API: '127.0.0.1:9001' },
     streams: { has: id => streams.includes(id) },
     onEnd: requestId => {
