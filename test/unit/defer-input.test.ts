@@ -237,6 +237,7 @@ describe('a name', () => {
     ['the end of an isolate', '\u2069'],
   ])('is without what breaks a line or turns its direction: %s', (_, character) => {
     expect(nameOf(`ma${character}il${character}`)).toBe('ma\ufffdil\ufffd')
+    expect(nameOf(character)).toBe('\ufffd')
   })
 
   it.each(['Grüße an 東京 🚀', 'a "quoted" \\ name', 'مهمة'])('keeps what can be read: %s', name => {
