@@ -25,7 +25,7 @@ const collector = fileURLToPath(new URL('./programs/collect-garbage.cjs', import
  */
 const NODE_OPTIONS = `--max-semi-space-size=1 --expose-gc --require=${collector}`
 
-/** How long the functions, one after the other, take at the most to collect their garbage. */
+/** How long the functions are given to collect their garbage. */
 const COLLECTION_MS = 2_000
 
 type Reading = { at: number; process: 'function' | 'companion'; memory: Memory; cpu: number }
@@ -169,7 +169,7 @@ export const measureMemory = async (folder: string, settings: Settings): Promise
   }
   return {
     title: 'Memory',
-    text: 'V8 enlarges its young generation by megabytes, at moments of its own, and collects the old one when it likes. Here the young one has its least size in every function (`--max-semi-space-size=1`) and all garbage is collected before each reading, so that what grows is what is kept. MB of memory that is a process’ own (shared with no other), after Init and after so many invocations with one task each; and its proportional (PSS) and resident (RSS) memory, first and last. PSS divides what is shared among all processes that share it, so it depends on how many of a kind run on the machine.',
+    text: 'MB of memory that is a process’ own (shared with no other), after Init and after so many invocations with one task each; and its proportional (PSS) and resident (RSS) memory, first and last. PSS divides what is shared among all processes that share it, so it depends on how many of a kind run on the machine. V8 enlarges its young generation by megabytes at moments of its own, and collects the old one when it likes. So in every function the young one has its least size (`--max-semi-space-size=1`), and all garbage is collected before each reading: what grows is what is kept.',
     tables: [
       {
         columns: ['Own memory, MB', ...steps.map(step => step.toLocaleString('en')), 'PSS, MB', 'RSS, MB'],

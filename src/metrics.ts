@@ -39,7 +39,7 @@ export type MetricsOptions = {
 export const writeHoldMetrics = (options: MetricsOptions = {}): (() => void) => {
   const { namespace = 'middy-post-invoke', dimensions = defaultDimensions() } = checkOptions<MetricsOptions>(
     'writeHoldMetrics()',
-    () => rules,
+    rules,
     options,
     invalidOption,
   )
@@ -93,7 +93,7 @@ const areDimensions = (value: unknown): boolean => {
   )
 }
 
-const rules: Readonly<Record<keyof MetricsOptions, OptionRule>> = {
+const rules = (): Readonly<Record<keyof MetricsOptions, OptionRule>> => ({
   namespace: ['text of 1 to 255 characters that does not begin with a colon', value => isText(value, 255)],
   dimensions: ['1 to 30 names with their values, as CloudWatch takes them', areDimensions],
-}
+})

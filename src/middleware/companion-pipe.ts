@@ -163,7 +163,7 @@ export function createLastWords(path: string, onFailure: (reason: string) => voi
   let isEmpty = true
   let hasFailed = false
   try {
-    // Of a process before this one. Looked for first: an error takes longer to make than a look, at each cold start.
+    // A process before this one may have left it. At a cold start there is none, and the error takes longer than the look.
     if (lstatSync(path, { throwIfNoEntry: false })) unlinkSync(path)
   } catch {}
 

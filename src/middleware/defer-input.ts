@@ -114,7 +114,7 @@ const isGenerator = (task: object) => {
 /** Cut first, then without what would break a line of log or turn its direction. */
 const printable = (name: string): string | undefined => {
   const cut = name.length > MAX_NAME_LENGTH ? name.slice(0, MAX_NAME_LENGTH) : name
-  // Most have nothing but ASCII, from space to tilde: to look for that takes a quarter of the time of what follows.
+  // Most names are printable ASCII. To look for anything else takes a quarter of the time of the replacement below.
   if (!/[^ -~]/.test(cut)) return cut || undefined
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   return cut.replace(/[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, '\ufffd')

@@ -136,8 +136,10 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
     try {
       await drain()
     } finally {
-      if (isLast && isAlone) endProcess()
-      if (isLast && runtimeApi === undefined) process.kill(process.pid, 'SIGTERM')
+      if (isLast) {
+        if (isAlone) endProcess()
+        if (runtimeApi === undefined) process.kill(process.pid, 'SIGTERM')
+      }
     }
   }
 
