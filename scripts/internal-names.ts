@@ -51,6 +51,7 @@ export const names = [
   'leave',
   'letGoAt',
   'mayCrash',
+  'mayStart',
   'needsEnd',
   'onBrokenGate',
   'onChange',

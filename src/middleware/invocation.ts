@@ -160,9 +160,7 @@ export function createInvocation(
   const deadline = now() + remainingTime
   const reporter = createReporter(() => Date.now() + Math.min(deadline - now(), LONGEST_INVOCATION_MS))
   const running = new Set<DeferredTask>()
-  /** What could not start in time. */
-  let unstarted: DeferredTask[] = []
-  const stack = createTaskStack({ order: options.order, concurrency: options.concurrency, run })
+  const stack = createTaskStack({ order: options.order, concurrency: options.concurrency, mayStart, run })
   const ownTime: Time = {
     abortAt: deadline - options.deadlineMargin,
     letGoAt: deadline - RELEASE_MARGIN_MS,
@@ -191,7 +189,7 @@ export function createInvocation(
   let leaving: Promise<void> | undefined
   /** Whose carried tasks run in our time. */
   let guest: Invocation | undefined
-  let isAborted: boolean
+  let isAborted = false
   let timeLimit: NodeJS.Timeout | undefined
   /** Names them before the deadline, where nobody would after it. */
   let namesAtDeadline: NodeJS.Timeout | undefined
@@ -281,18 +279,23 @@ export function createInvocation(
 
   // --- One task
 
+  /** Timers cannot fire between tasks that never yield, so the time is looked at as well. */
+  function mayStart(): boolean {
+    return !isAborted && now() < time.abortAt
+  }
+
   function run(task: DeferredTask): Promise<unknown> | undefined {
+    return isForOutcome(task) ? start(task) : undefined
+  }
+
+  /** Or it is skipped. */
+  function isForOutcome(task: DeferredTask): boolean {
     const { outcome } = runOptions.facts
     const { on } = task.given
-    if (on !== 'always' && on !== outcome) {
-      host.log.debug(`${titleOf(task)} is not for the outcome ${outcome}`, undefined, about({ task: task.label }))
-      tellOf(task, 'skipped')
-      return undefined
-    }
-    // Timers cannot fire between tasks that never yield, so the time is looked at as well.
-    if (!isAborted && now() < time.abortAt) return start(task)
-    unstarted.push(task, ...stack.takeAll())
-    return undefined
+    if (on === 'always' || on === outcome) return true
+    host.log.debug(`${titleOf(task)} is not for the outcome ${outcome}`, undefined, about({ task: task.label }))
+    tellOf(task, 'skipped')
+    return false
   }
 
   function start(task: DeferredTask): Promise<unknown> | undefined {
@@ -356,7 +359,7 @@ export function createInvocation(
 
   // --- All tasks
 
-  /** Runs what waits, in this time. What could not start in it is in `unstarted` afterwards. */
+  /** Runs what waits, in this time. What could not start in it still waits afterwards. */
   async function drain(lent: Time): Promise<void> {
     time = lent
     isAborted = false
@@ -403,9 +406,8 @@ export function createInvocation(
    * @returns what else has to be waited for.
    */
   function giveUpUnstarted(): Promise<void> {
-    const tasks = unstarted.concat(stack.takeAll())
-    unstarted = []
     setRunOptions()
+    const tasks = stack.takeAll().filter(isForOutcome)
     const waiting = tasks.filter(task => !isDone(task))
     // The work of a settled promise is done: it counts as run, with its own outcome.
     const waits = tasks.filter(isDone).map(task => start(task))
@@ -471,7 +473,7 @@ export function createInvocation(
     clearTimeout(namesAtDeadline)
     let endHold: (() => void) | undefined
     async function runTasks() {
-      while (now() < time.abortAt && (stack.size() > 0 || hasGuests())) {
+      while (mayStart() && (stack.size() > 0 || hasGuests())) {
         endHold ??= hold()
         await runAll()
       }
@@ -494,7 +496,7 @@ export function createInvocation(
     }
     // In one go: what is deferred from here on is refused.
     let givenUp: Promise<void> | undefined
-    if (stack.size() + unstarted.length > 0) {
+    if (stack.size() > 0) {
       endHold ??= hold()
       givenUp = giveUpUnstarted()
     }
@@ -516,7 +518,7 @@ export function createInvocation(
     if (!isHeldByGate) await turn()
     tellUnfinished()
     await drain(time)
-    while (hasGuests() && now() < time.abortAt) {
+    while (hasGuests() && mayStart()) {
       guest = carried.shift() as Invocation
       guests.add(guest)
       tellUnfinished()
@@ -560,8 +562,7 @@ export function createInvocation(
 
   function unfinished(): TaskList {
     const waiting = stack.next(MAX_NAMES)
-    const started = running.size + unstarted.length
-    return toList(started > 0 ? [...running, ...unstarted, ...waiting] : waiting, started + stack.size())
+    return toList(running.size > 0 ? [...running, ...waiting] : waiting, running.size + stack.size())
   }
 
   /** Whether a line names only some of them: then they are not told of one by one. */

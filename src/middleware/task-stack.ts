@@ -6,7 +6,7 @@ export type Order = 'lifo' | 'fifo'
 
 type TaskStack<Entry> = {
   push(entry: Entry): void
-  /** Runs what is there and what is pushed meanwhile. Resolves when nothing is left and nothing runs. */
+  /** Runs what is there and what is pushed meanwhile. Resolves when nothing is left, or may start, and nothing runs. */
   drain(): Promise<void>
   /** Takes out, without running it, what has not been started. */
   takeAll(): Entry[]
@@ -17,11 +17,13 @@ type TaskStack<Entry> = {
 }
 
 /**
+ * @param mayStart - Asked before each entry: with `false` it stays where it is, and so do those behind it.
  * @param run - Runs one entry. Must not reject, and its promise must not stay pending for ever: see runTask().
  */
 export function createTaskStack<Entry>(options: {
   order: Order
   concurrency: number
+  mayStart: () => boolean
   run: (entry: Entry) => Promise<unknown> | undefined
 }): TaskStack<Entry> {
   const entries: Entry[] = []
@@ -45,7 +47,9 @@ export function createTaskStack<Entry>(options: {
   async function work() {
     workers++
     await undefined // no task starts inside the call that defers it
-    for (let entry = take(); entry !== undefined; entry = take()) {
+    while (options.mayStart()) {
+      const entry = take()
+      if (entry === undefined) break
       const running = options.run(entry)
       if (running) await running
     }

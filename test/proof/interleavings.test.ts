@@ -166,9 +166,13 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     },
   ],
   [
-    'what time was up for is forgotten by the last words',
+    'what has not started is forgotten by the last words',
     /named 0 times/,
-    { file: 'middleware/invocation.ts', text: '...unstarted, ', by: '' },
+    {
+      file: 'middleware/invocation.ts',
+      text: 'const waiting = stack.next(MAX_NAMES)',
+      by: 'const waiting = stack.next(0)',
+    },
   ],
   [
     'what has been dropped stays in the last words',

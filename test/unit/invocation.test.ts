@@ -588,6 +588,15 @@ describe('the deadline', () => {
     expect(task).not.toHaveBeenCalled()
   })
 
+  it('takes nothing for lost that is not for the outcome', async () => {
+    const { invocation, log } = create({ facts: { remainingTime: 0 } })
+    invocation.defer(() => {}, { name: 'wanted', on: 'success' })
+    invocation.defer(() => {}, { name: 'skipped', on: 'error' })
+    await leave(invocation)
+    expect(log.of('error')).toEqual([`tasks of request r1 could not start before the function's deadline: "wanted"`])
+    expect(log.of('debug')).toEqual(['task "skipped" of request r1 is not for the outcome success'])
+  })
+
   it('that has passed already lets nothing start, and all is reported', async () => {
     const { invocation, log } = create({ facts: { remainingTime: -5 } })
     const task = jest.fn()

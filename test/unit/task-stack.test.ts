@@ -4,6 +4,8 @@ import { createTaskStack } from '../../src/middleware/task-stack.ts'
 import { randomRuns } from '../support/random-runs.ts'
 import { turn } from './helpers.ts'
 
+const always = () => true
+
 /** Runs entries by name and records starts and ends, and how many were running at most. */
 const recorder = (options: { order?: 'lifo' | 'fifo'; concurrency?: number; turns?: number } = {}) => {
   const { order = 'lifo', concurrency = 1, turns = 1 } = options
@@ -11,6 +13,7 @@ const recorder = (options: { order?: 'lifo' | 'fifo'; concurrency?: number; turn
   const ended: string[] = []
   let most = 0
   const stack = createTaskStack<string>({
+    mayStart: always,
     order,
     concurrency,
     run: async entry => {
@@ -50,6 +53,7 @@ describe('order', () => {
   ] as const)('puts what is pushed meanwhile where %s has it', async (order, expected) => {
     const started: string[] = []
     const stack = createTaskStack<string>({
+      mayStart: always,
       order,
       concurrency: 1,
       run: async entry => {
@@ -133,6 +137,7 @@ describe('drain', () => {
   it('resolves only once the last entry has ended, also one that another pushed', async () => {
     let left = 3
     const stack = createTaskStack<number>({
+      mayStart: always,
       order: 'lifo',
       concurrency: 2,
       run: async depth => {
@@ -179,6 +184,7 @@ describe('100,000 entries', () => {
     let runs = 0
     let sum = 0
     const stack = createTaskStack<{ index: number }>({
+      mayStart: always,
       order,
       concurrency: 4,
       run: ({ index }) => {
@@ -200,6 +206,7 @@ describe('100,000 entries', () => {
   it.each(['lifo', 'fifo'] as const)('run %s as a chain, each pushing the next', async order => {
     let runs = 0
     const stack = createTaskStack<{ index: number }>({
+      mayStart: always,
       order,
       concurrency: 1,
       run: ({ index }) => {
@@ -235,6 +242,37 @@ describe('what waits', () => {
     expect(stack.next(100)).toHaveLength(2)
     await drained
     expect(stack.next(100)).toEqual([])
+  })
+})
+
+describe('when no more may start', () => {
+  it.each([
+    ['lifo', ['d', 'c'], ['b', 'a']],
+    ['fifo', ['a', 'b'], ['c', 'd']],
+  ] as const)('resolves with what has started, and leaves the others where they are, %s', async (order, runs, left) => {
+    const started: string[] = []
+    let ended = 0
+    let most = 2
+    const stack = createTaskStack<string>({
+      order,
+      concurrency: 2,
+      mayStart: () => started.length < most,
+      run: async entry => {
+        started.push(entry)
+        await turn()
+        ended++
+      },
+    })
+    for (const entry of ['a', 'b', 'c', 'd']) stack.push(entry)
+    await stack.drain()
+    expect(ended).toBe(2)
+    expect(started).toEqual(runs)
+    expect(stack.next(4)).toEqual(left)
+    await stack.drain()
+    expect(stack.size()).toBe(2)
+    most = 4
+    await stack.drain()
+    expect(started).toEqual([...runs, ...left])
   })
 })
 
@@ -274,6 +312,7 @@ describe('for any interleaving', () => {
             if (entry.kind === 'rejecting') throw new Error('rejected')
           }
           const stack = createTaskStack<Node>({
+            mayStart: always,
             order,
             concurrency,
             // As in Invocation: what a task throws stops here.
