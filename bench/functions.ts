@@ -8,10 +8,9 @@ import { createSandbox, type Sandbox, type SandboxEvent } from 'middy-post-invok
 import { type RuntimeClient, runtimeClients } from '../test/support/runtime-clients.ts'
 import type { Peer } from './settings.ts'
 
-export type FunctionName = 'plain' | 'hooks' | 'least' | 'imported' | 'deferred' | 'awaited' | 'streamed'
+const FUNCTIONS = ['plain', 'hooks', 'least', 'least-gate', 'imported', 'deferred', 'awaited', 'streamed'] as const
+export type FunctionName = (typeof FUNCTIONS)[number]
 export type CompanionName = 'gate' | 'internal' | 'layer'
-
-const FUNCTIONS: readonly FunctionName[] = ['plain', 'hooks', 'least', 'imported', 'deferred', 'awaited', 'streamed']
 
 const source = (name: FunctionName) => fileURLToPath(new URL(`./functions/${name}.mjs`, import.meta.url))
 
