@@ -1,7 +1,8 @@
-// What users give to defer(): a task and its options, and what the task is handed when it runs. Checked at the call.
+// What users give to defer(): a task and its options, checked at the call, and what the task is handed when it runs.
 import { describe, PostInvokeError } from '../errors.ts'
+import { type AsyncContext, asyncContext } from './async-context.ts'
 import { checkOptions, type OptionRule, oneOf, text, wholeNumber } from './option-rules.ts'
-import { isThenable, resolvers, whenSettled } from './waits.ts'
+import { type Failure, isThenable, outcomeOf } from './waits.ts'
 
 /** What a task is called with. */
 export type TaskContext = {
@@ -52,13 +53,28 @@ export type Defer = {
   (task: Task, options?: DeferOptions & { on?: 'always' | undefined }): void
 }
 
-export type ValidTask = {
-  readonly task: (context: TaskContext) => unknown
-  readonly name: string | undefined
+/** A task from its defer() to its end. */
+export type DeferredTask = {
+  /** What was given, as a function also where it is a promise. */
+  task: (context: TaskContext) => unknown
+  /** Its name in log lines. */
+  readonly label: string
   readonly on: 'success' | 'error' | 'always'
   readonly timeout: number | undefined
-  /** Of a promise: whether it has settled, and so needs no time any more. */
-  readonly settlement: { hasSettled: boolean } | undefined
+  /** Its place among the tasks of its invocation, from 1. */
+  readonly index: number
+  /** Whether time was up already when it was deferred. */
+  readonly isLate: boolean
+  /** That in which it was deferred. */
+  readonly asyncContext: AsyncContext
+  /** Whether it is a promise that has settled, and so needs no time any more. */
+  hasSettled: boolean
+  /** Made when the task asks for its signal. */
+  controller: AbortController | undefined
+  /** Why it has been aborted, if it has. */
+  abortReason: PostInvokeError | undefined
+  /** Ends the wait for its promise. There while it runs. */
+  finish: ((failure?: Failure, status?: 'abandoned') => void) | undefined
 }
 
 /** Made once: each call with options needs them. */
@@ -72,37 +88,41 @@ function deferRules(): Record<keyof DeferOptions, OptionRule> {
 const MAX_NAME_LENGTH = 100
 
 /** Checks what `defer` was given, at the call: later nobody knows any more who gave it. */
-export function validateTask(task: unknown, options: unknown): ValidTask {
+export function createTask(given: unknown, options: unknown, index: number, isLate: boolean): DeferredTask {
   const { name, on = 'always', timeout } = checkOptions<DeferOptions>('defer()', deferRules, options, invalidTask)
-  const isPromise = isThenable(task)
-  if (isPromise && on !== 'always') throw invalidTask(`Expected a function for \`on: '${on}'\`, got a promise.`, task)
-  if (!isPromise && (typeof task !== 'function' || isGenerator(task))) {
-    const given = typeof task === 'function' ? 'a generator function' : describe(task)
-    throw invalidTask(`Expected a function or a promise to defer, got ${given}.`, task)
+  const isPromise = isThenable(given)
+  if (isPromise && on !== 'always') throw invalidTask(`Expected a function for \`on: '${on}'\`, got a promise.`, given)
+  if (!isPromise && (typeof given !== 'function' || isGenerator(given))) {
+    const what = typeof given === 'function' ? 'a generator function' : describe(given)
+    throw invalidTask(`Expected a function or a promise to defer, got ${what}.`, given)
   }
-  const label = printable(name ?? (isPromise ? '' : task.name))
-  if (!isPromise) return { task: task as ValidTask['task'], name: label, on, timeout, settlement: undefined }
-  return { ...follow(task), name: label, on, timeout }
+  const task: DeferredTask = {
+    task: given as DeferredTask['task'],
+    label: printable(name ?? (isPromise ? '' : given.name)) || `task ${index}`,
+    on,
+    timeout,
+    index,
+    isLate,
+    asyncContext: asyncContext(),
+    hasSettled: false,
+    controller: undefined,
+    abortReason: undefined,
+    finish: undefined,
+  }
+  if (isPromise) follow(task, given)
+  return task
 }
 
 /** Handled from now on: it may reject long before it is its turn. */
-function follow(given: PromiseLike<unknown>): Pick<ValidTask, 'task' | 'settlement'> {
-  const settlement = { hasSettled: false }
-  const { promise: settled, resolve } = resolvers<{ error: unknown } | undefined>()
-  const settle = (failure?: { error: unknown }) => {
-    settlement.hasSettled = true
-    resolve(failure)
-  }
-  whenSettled(
-    given,
-    () => settle(),
-    error => settle({ error }),
-  )
-  const task = async () => {
-    const failure = await settled
+function follow(task: DeferredTask, promise: PromiseLike<unknown>): void {
+  const outcome = outcomeOf(promise, () => {
+    task.hasSettled = true
+  })
+  task.task = awaited
+  async function awaited() {
+    const failure = await outcome
     if (failure) throw failure.error
   }
-  return { task, settlement }
 }
 
 /** It would make an iterator, and never run. */
@@ -112,10 +132,10 @@ const isGenerator = (task: object) => {
 }
 
 /** Cut first, then without what would break a line of log or turn its direction. */
-const printable = (name: string): string | undefined => {
+const printable = (name: string): string => {
   const cut = name.length > MAX_NAME_LENGTH ? name.slice(0, MAX_NAME_LENGTH) : name
   // Most names are printable ASCII. To look for anything else takes a quarter of the time of the replacement below.
-  if (!/[^ -~]/.test(cut)) return cut || undefined
+  if (!/[^ -~]/.test(cut)) return cut
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   return cut.replace(/[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, '\ufffd')
 }

@@ -1,9 +1,8 @@
-// One task from its defer() to its end: what it is given, when it is aborted, and when it is no longer waited for.
+// The run of one task: what it is given, when it is aborted, and when it is no longer waited for.
 import { PostInvokeError, quote } from '../errors.ts'
-import type { AsyncContext } from './async-context.ts'
 import { type TaskMessage, trace } from './channels.ts'
-import type { TaskContext, ValidTask } from './defer-input.ts'
-import { clearTimeout, isThenable, resolvers, timer, whenSettled } from './waits.ts'
+import type { DeferredTask, TaskContext } from './defer-input.ts'
+import { clearTimeout, type Failure, isThenable, resolvers, timer, whenSettled } from './waits.ts'
 
 /** An aborted task has this long to clean up. Then it is reported and no longer waited for. */
 export const ABORT_GRACE_MS = 100
@@ -26,43 +25,7 @@ export type RunOptions = {
   readonly getRemainingTimeInMillis: () => number
 }
 
-export type Failure = { readonly error: unknown }
-
 type OnEnd = (task: DeferredTask, failure: Failure | undefined) => Promise<void> | undefined
-
-export type DeferredTask = {
-  /** Its name in log lines. */
-  readonly label: string
-  /** Its place among the tasks of its invocation, from 1. */
-  readonly index: number
-  /** Whether time was up already when it was deferred. */
-  readonly isLate: boolean
-  /** That in which it was deferred. */
-  readonly asyncContext: AsyncContext
-  readonly given: ValidTask
-  /** Made when the task asks for its signal. */
-  controller: AbortController | undefined
-  /** Why it has been aborted, if it has. */
-  abortReason: PostInvokeError | undefined
-  /** Ends the wait for its promise. There while it runs. */
-  finish: ((failure?: Failure, status?: 'abandoned') => void) | undefined
-}
-
-export const deferredTask = (
-  given: ValidTask,
-  index: number,
-  isLate: boolean,
-  asyncContext: AsyncContext,
-): DeferredTask => ({
-  label: given.name ?? `task ${index}`,
-  index,
-  isLate,
-  asyncContext,
-  given,
-  controller: undefined,
-  abortReason: undefined,
-  finish: undefined,
-})
 
 /** As subscribers to the channels are told of it. */
 export const messageOf = ({ label, index }: DeferredTask, facts: InvocationFacts): TaskMessage => ({
@@ -77,7 +40,7 @@ export const messageOf = ({ label, index }: DeferredTask, facts: InvocationFacts
  * @param onEnd - Called once, when the task has ended or is abandoned. What it returns is waited for.
  */
 export function runTask(task: DeferredTask, options: RunOptions, onEnd: OnEnd): Promise<unknown> | undefined {
-  const { asyncContext, given } = task
+  const { asyncContext } = task
   const { keepsAlive, taskTimeout } = options
   const context = new GivenContext(task, options)
   const traced = trace('task', () => messageOf(task, options.facts))
@@ -85,15 +48,15 @@ export function runTask(task: DeferredTask, options: RunOptions, onEnd: OnEnd): 
   let work: PromiseLike<unknown> | undefined
   try {
     const result = traced
-      ? asyncContext.runInAsyncScope(() => traced.run(() => given.task(context)))
-      : asyncContext.runInAsyncScope(given.task, undefined, context)
+      ? asyncContext.runInAsyncScope(() => traced.run(() => task.task(context)))
+      : asyncContext.runInAsyncScope(task.task, undefined, context)
     if (isThenable(result)) work = result
   } catch (error) {
     failure = { error }
   }
   if (!work) return end(failure)
   const { promise, resolve } = resolvers<unknown>()
-  const { timeout = taskTimeout } = given
+  const { timeout = taskTimeout } = task
   let timeLimit: NodeJS.Timeout | undefined
   // Not `task.finish = () => …`: V8 puts a function that is written there into its old generation, and all that hangs off it,
   // the whole invocation, then lives on until the whole heap is collected.
@@ -117,8 +80,7 @@ export function runTask(task: DeferredTask, options: RunOptions, onEnd: OnEnd): 
       'ERR_TASK_TIMEOUT',
       `Expected the task ${quote(task.label)} to end within its timeout of ${timeout} ms.`,
     )
-    abortTask(task, reason)
-    timeLimit = timer(ABORT_GRACE_MS, keepsAlive, () => abandonTask(task, reason))
+    timeLimit = abortTasks([task], reason, ABORT_GRACE_MS, keepsAlive)
   }
   function end(failure?: Failure, status: TaskMessage['status'] = failure ? 'failed' : 'completed') {
     traced?.end({ status, ...failure })
@@ -126,14 +88,23 @@ export function runTask(task: DeferredTask, options: RunOptions, onEnd: OnEnd): 
   }
 }
 
-export function abortTask(task: DeferredTask, reason: PostInvokeError): void {
-  task.abortReason ??= reason
-  task.controller?.abort(task.abortReason)
-}
-
-/** Ends the wait for a task. It may go on, but nobody hears of its end any more. */
-export function abandonTask({ finish, abortReason }: DeferredTask, reason: PostInvokeError): void {
-  finish?.({ error: abortReason ?? reason }, 'abandoned')
+/**
+ * Aborts tasks, and after a time of grace ends the wait for those that still run. They may go on, but nobody hears of their
+ * end any more.
+ */
+export function abortTasks(
+  tasks: Iterable<DeferredTask>,
+  reason: PostInvokeError,
+  grace: number,
+  keepsAlive: boolean,
+): NodeJS.Timeout {
+  for (const task of tasks) {
+    task.abortReason ??= reason
+    task.controller?.abort(task.abortReason)
+  }
+  return timer(grace, keepsAlive, () => {
+    for (const { finish, abortReason } of tasks) finish?.({ error: abortReason ?? reason }, 'abandoned')
+  })
 }
 
 /** A class for its one getter: an object literal with a getter is made several times slower. */

@@ -6,24 +6,19 @@
 // Tasks run by drain(), in the time that it is lent: before the answer, after it, in a later invocation or at shutdown.
 import { PostInvokeError, quote } from '../errors.ts'
 import type { Log, LogFields } from '../log.ts'
-import { asyncContext } from './async-context.ts'
 import { type HoldMessage, tellUnstarted, trace, type UnstartedTaskMessage } from './channels.ts'
 import type { Reporter } from './companion.ts'
-import { type Defer, validateTask } from './defer-input.ts'
+import { createTask, type Defer, type DeferredTask } from './defer-input.ts'
 import {
   ABORT_GRACE_MS,
-  abandonTask,
-  abortTask,
-  type DeferredTask,
-  deferredTask,
-  type Failure,
+  abortTasks,
   type InvocationFacts,
   messageOf,
   type RunOptions,
   runTask,
 } from './deferred-task.ts'
 import { createTaskStack, type Order } from './task-stack.ts'
-import { all, clearTimeout, isThenable, now, resolvers, timer, turn, whenSettled, withLimit } from './waits.ts'
+import { all, clearTimeout, type Failure, isThenable, now, outcomeOf, timer, turn, withLimit } from './waits.ts'
 
 export type InvocationOptions = {
   order: Order
@@ -251,7 +246,7 @@ export function createInvocation(
   // --- What is deferred
 
   function defer(given: unknown, taskOptions?: unknown): void {
-    const valid = validateTask(given, taskOptions)
+    const task = createTask(given, taskOptions, deferred + 1, now() >= time.abortAt)
     if (state === 'settled' && !isGuessed) {
       throw new PostInvokeError(
         'ERR_NO_INVOCATION',
@@ -259,7 +254,7 @@ export function createInvocation(
       )
     }
     if (deferred++ === 0) expectTasks()
-    stack.push(deferredTask(valid, deferred, now() >= time.abortAt, asyncContext()))
+    stack.push(task)
     tellUnfinished() // now: a process that is killed tells nothing any more
     if (state === 'settled') {
       leaving = undefined
@@ -291,7 +286,7 @@ export function createInvocation(
   /** Or it is skipped. */
   function isForOutcome(task: DeferredTask): boolean {
     const { outcome } = runOptions.facts
-    const { on } = task.given
+    const { on } = task
     if (on === 'always' || on === outcome) return true
     host.log.debug(`${titleOf(task)} is not for the outcome ${outcome}`, undefined, about({ task: task.label }))
     tellOf(task, 'skipped')
@@ -326,13 +321,9 @@ export function createInvocation(
       const given = { name: task.label, awsRequestId: requestId }
       const result: unknown = task.asyncContext.runInAsyncScope(onTaskError, undefined, error, given)
       if (!isThenable(result)) return undefined
-      const { promise, resolve } = resolvers()
-      whenSettled(result, resolve, hookError => {
-        failed(hookError)
-        resolve()
-      })
+      const told = outcomeOf(result).then(failure => failure && failed(failure.error))
       const left = time.letGoAt - now()
-      return left > 0 ? withLimit(left, time.keepsAlive, promise) : undefined
+      return left > 0 ? withLimit(left, time.keepsAlive, told) : undefined
     } catch (hookError) {
       failed(hookError)
       return undefined
@@ -391,12 +382,8 @@ export function createInvocation(
     timeLimit = timer(abortAt - now(), keepsAlive, abortAll)
 
     function abortAll() {
-      const error = reason()
       isAborted = true
-      for (const task of running) abortTask(task, error)
-      timeLimit = timer(Math.min(ABORT_GRACE_MS, letGoAt - now()), keepsAlive, () => {
-        for (const task of running) abandonTask(task, error)
-      })
+      timeLimit = abortTasks(running, reason(), Math.min(ABORT_GRACE_MS, letGoAt - now()), keepsAlive)
     }
   }
 
@@ -408,9 +395,9 @@ export function createInvocation(
   function giveUpUnstarted(): Promise<void> {
     setRunOptions()
     const tasks = stack.takeAll().filter(isForOutcome)
-    const waiting = tasks.filter(task => !isDone(task))
+    const waiting = tasks.filter(task => !task.hasSettled)
     // The work of a settled promise is done: it counts as run, with its own outcome.
-    const waits = tasks.filter(isDone).map(task => start(task))
+    const waits = tasks.filter(task => task.hasSettled).map(task => start(task))
     if (waiting.length > 0) {
       const { onDeadline = host.canCarry() && 'carry' } = options
       const isFirst = state === 'left' && isHeld && !isShuttingDown
@@ -583,9 +570,6 @@ export function createInvocation(
     reporter.wouldLose(names, text)
   }
 }
-
-/** Whether it is a promise whose work is done, and so needs no time any more. */
-const isDone = ({ given }: DeferredTask) => given.settlement?.hasSettled
 
 /** Without a tenant there is no field for it. */
 const fieldsOf = ({ requestId, tenantId }: Pick<Invocation, 'requestId' | 'tenantId'>): LogFields =>

@@ -48,6 +48,27 @@ export async function withLimit(milliseconds: number, keepsAlive: boolean, work:
 export const isThenable = (value: any): value is PromiseLike<unknown> =>
   value !== null && (typeof value === 'object' || typeof value === 'function') && typeof value.then === 'function'
 
+/** Why a promise failed: anything can be thrown, `undefined` too. */
+export type Failure = { readonly error: unknown }
+
+/**
+ * @param onSettled - Called as it settles.
+ * @returns how `result` ends; a promise that never rejects.
+ */
+export function outcomeOf(result: PromiseLike<unknown>, onSettled?: () => void): Promise<Failure | undefined> {
+  const { promise, resolve } = resolvers<Failure | undefined>()
+  function settle(failure?: Failure) {
+    onSettled?.()
+    resolve(failure)
+  }
+  whenSettled(
+    result,
+    () => settle(),
+    error => settle({ error }),
+  )
+  return promise
+}
+
 /** Calls back when a promise has settled. A plain one needs no other around it; any other `then` may do anything. */
 export function whenSettled(
   result: PromiseLike<unknown>,

@@ -85,8 +85,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /has run twice/,
     {
       file: 'middleware/deferred-task.ts',
-      text: ': asyncContext.runInAsyncScope(given.task, undefined, context)',
-      by: ': (asyncContext.runInAsyncScope(given.task, undefined, context), given.task(context))',
+      text: ': asyncContext.runInAsyncScope(task.task, undefined, context)',
+      by: ': (asyncContext.runInAsyncScope(task.task, undefined, context), task.task(context))',
     },
   ],
   [
@@ -136,7 +136,11 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
   [
     'a task that does not end is waited for',
     /never over|named 0 times|held/,
-    { file: 'middleware/invocation.ts', text: 'for (const task of running) abandonTask(task, error)', by: '' },
+    {
+      file: 'middleware/deferred-task.ts',
+      text: "for (const { finish, abortReason } of tasks) finish?.({ error: abortReason ?? reason }, 'abandoned')",
+      by: '',
+    },
   ],
   [
     'the answer is another',

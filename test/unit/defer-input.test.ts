@@ -4,7 +4,7 @@ import middy from '@middy/core'
 import fc from 'fast-check'
 import { describe as describeValue, PostInvokeError } from '../../src/errors.ts'
 import postInvoke, { type Context, defer } from '../../src/index.ts'
-import { validateTask } from '../../src/middleware/defer-input.ts'
+import { createTask } from '../../src/middleware/defer-input.ts'
 import { lambdaContext, thrownBy } from './helpers.ts'
 
 /** Both ways to defer, of an invocation that stays open. */
@@ -168,50 +168,52 @@ describe.each(['context.defer()', 'the imported defer()'])('%s refuses', way => 
 
 describe('defer() takes', () => {
   it.each<[string, any, any, Record<string, unknown>]>([
-    ['a function', function mail() {}, undefined, { name: 'mail', on: 'always', timeout: undefined }],
-    ['a function without a name', (() => () => {})(), undefined, { name: undefined, on: 'always' }],
-    ['an async function', async function mail() {}, undefined, { name: 'mail' }],
-    ['a class, which fails when it runs', class Mail {}, undefined, { name: 'Mail' }],
-    ['a promise', Promise.resolve(), undefined, { name: undefined, on: 'always' }],
+    ['a function', function mail() {}, undefined, { label: 'mail', on: 'always', timeout: undefined }],
+    ['a function without a name', (() => () => {})(), undefined, { label: 'task 1', on: 'always' }],
+    ['an async function', async function mail() {}, undefined, { label: 'mail' }],
+    ['a class, which fails when it runs', class Mail {}, undefined, { label: 'Mail' }],
+    ['a promise', Promise.resolve(), undefined, { label: 'task 1', on: 'always' }],
     ['a promise for every outcome', Promise.resolve(), { on: 'always' }, { on: 'always' }],
     // biome-ignore lint/suspicious/noThenProperty: a promise of another library
-    ['a thenable', { then() {} }, { name: 'foreign' }, { name: 'foreign' }],
+    ['a thenable', { then() {} }, { name: 'foreign' }, { label: 'foreign' }],
     ['no options', () => {}, undefined, { on: 'always', timeout: undefined }],
     ['empty options', () => {}, {}, { on: 'always', timeout: undefined }],
     [
       'explicit undefined',
       function mail() {},
       { name: undefined, on: undefined, timeout: undefined },
-      { name: 'mail', on: 'always', timeout: undefined },
+      { label: 'mail', on: 'always', timeout: undefined },
     ],
-    ['all options', () => {}, { name: 'a', on: 'error', timeout: 1 }, { name: 'a', on: 'error', timeout: 1 }],
-    ['options without a prototype', () => {}, Object.assign(Object.create(null), { name: 'a' }), { name: 'a' }],
+    ['all options', () => {}, { name: 'a', on: 'error', timeout: 1 }, { label: 'a', on: 'error', timeout: 1 }],
+    ['options without a prototype', () => {}, Object.assign(Object.create(null), { name: 'a' }), { label: 'a' }],
     ['frozen options', () => {}, Object.freeze({ on: 'success' }), { on: 'success' }],
-    ['an empty name, which is none', () => {}, { name: '' }, { name: undefined }],
+    ['an empty name, which is none', () => {}, { name: '' }, { label: 'task 1' }],
   ])('%s', (_, task, options, expected) => {
-    expect(validateTask(task, options)).toMatchObject({ task: expect.any(Function), ...expected })
+    expect(createTask(task, options, 1, false)).toMatchObject({ task: expect.any(Function), ...expected })
   })
 
   it('no later change of the options', () => {
     const options: { name: string; timeout?: number } = { name: 'a' }
-    const valid = validateTask(() => {}, options)
+    const valid = createTask(() => {}, options, 1, false)
     options.name = 'b'
     options.timeout = 5
-    expect(valid).toMatchObject({ name: 'a', timeout: undefined })
+    expect(valid).toMatchObject({ label: 'a', timeout: undefined })
   })
 })
 
 describe('a name', () => {
-  const nameOf = (name: string) => validateTask(() => {}, { name }).name
+  const nameOf = (name: string) => createTask(() => {}, { name }, 1, false).label
 
   it('is cut before anything is done with it', () => {
     const long = 'x'.repeat(200_000)
     expect(nameOf(long)).toBe('x'.repeat(100))
     expect(
-      validateTask(
+      createTask(
         Object.defineProperty(() => {}, 'name', { value: long }),
         undefined,
-      ).name,
+        1,
+        false,
+      ).label,
     ).toBe('x'.repeat(100))
     // Text that counts what is asked of it: nothing but its beginning is.
     const test = jest.spyOn(RegExp.prototype, 'test')
