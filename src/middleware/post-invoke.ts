@@ -29,20 +29,19 @@ const postInvoke = (options?: Options): middy.MiddlewareObj<unknown, any, Error,
   const open = createOpener(options)
 
   function postInvokeMiddlewareBefore(request: Request): void {
-    const carrier = carrierOf(request)
-    if (carrier[OPENED]) return // used twice on one handler: the first is enough
+    if (request.internal[OPENED]) return // used twice on one handler: the first is enough
     const opened = open(request)
-    carrier[OPENED] = opened
+    request.internal[OPENED] = opened
     if (opened.needsEnd) watchEnd(request, opened)
   }
 
   function postInvokeMiddlewareAfter(request: Request): Promise<void> | undefined {
-    return asMiddyAwaits(carrierOf(request)[OPENED]?.end())
+    return asMiddyAwaits(request.internal[OPENED]?.end())
   }
 
   // It runs also when a `before` ahead of ours threw: then nothing is open.
   function postInvokeMiddlewareOnError(request: Request): Promise<void> | undefined {
-    carrierOf(request)[OPENED]?.fail()
+    request.internal[OPENED]?.fail()
     return postInvokeMiddlewareAfter(request)
   }
 
@@ -57,13 +56,11 @@ const postInvoke = (options?: Options): middy.MiddlewareObj<unknown, any, Error,
 const asMiddyAwaits = (work: Promise<void> | undefined): Promise<void> | undefined =>
   work === undefined || work instanceof Promise ? work : new Promise(resolve => resolve(work))
 
-type Request = middy.Request<unknown, any, Error, Context>
-
 /**
  * Invocations run side by side on Managed Instances: nothing of one may stand in the factory. The request carries it, and no
  * WeakMap: all that hangs off one lives on until V8 collects the whole heap.
  */
-const carrierOf = ({ internal }: { internal: object }) => internal as { [OPENED]?: OpenedInvocation }
+type Request = middy.Request<unknown, any, Error, Context, { [OPENED]?: OpenedInvocation }>
 
 /**
  * The ends of a request that reach neither `after` nor `onError` of ours, seen by what Middy assigns. Only where the runtime
@@ -85,8 +82,7 @@ function watchEnd(request: Request, opened: OpenedInvocation): void {
       configurable: true,
       enumerable: true,
       get() {
-        if (readsBeforeAnswer === 0 || !('earlyResponse' in request)) return response
-        if (--readsBeforeAnswer > 0) return response
+        if (!('earlyResponse' in request) || --readsBeforeAnswer !== 0) return response
         const value = response
         const before = opened.end()
         return before ? before.then(() => value) : value
@@ -111,9 +107,7 @@ function watchEnd(request: Request, opened: OpenedInvocation): void {
         if (isInOnError) {
           opened.fail()
           opened.end(true)
-        } else {
-          isInOnError = isReset // Middy resets `response` before it assigns what was thrown
-        }
+        } else isInOnError = isReset // Middy resets `response` before it assigns what was thrown
       },
     },
   })

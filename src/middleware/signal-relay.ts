@@ -28,9 +28,9 @@ export const isRelayed = (): boolean => process.env[VARIABLE] !== undefined
 export function listenForRelay(onShutdown: () => Promise<void>): void {
   const { threadId } = builtIn('node:worker_threads')
   const channel = openChannel(message => {
-    if (message.type === 'shutdown') onShutdown().finally(() => channel.send({ type: 'done', threadId }))
+    if (message.type === 'shutdown') onShutdown().finally(() => channel.postMessage({ type: 'done', threadId }))
   })
-  channel.send({ type: 'listening', threadId })
+  channel.postMessage({ type: 'listening', threadId })
 }
 
 /**
@@ -48,7 +48,7 @@ export function relaySigterm(budget: number): void {
   process.once('SIGTERM', () => {
     if (listening.size === 0) return endProcess()
     setTimeout(endProcess, budget)
-    channel.send({ type: 'shutdown' })
+    channel.postMessage({ type: 'shutdown' })
   })
 }
 
@@ -57,5 +57,5 @@ function openChannel(onMessage: (message: Relayed) => void) {
   channel.onmessage = event => onMessage((event as unknown as { data: Relayed }).data)
   // The channel alone may keep no thread going.
   ;(channel as unknown as { unref(): void }).unref()
-  return { send: (message: Relayed) => channel.postMessage(message) }
+  return channel as { postMessage(message: Relayed): void }
 }

@@ -19,10 +19,5 @@ export function provideVercelContext(): void {
     )
   }
 
-  for (const name of NAMES) {
-    const symbol = Symbol.for(name)
-    if (!(symbol in globalThis)) {
-      Object.defineProperty(globalThis, symbol, { configurable: true, writable: true, value: { get: requestContext } })
-    }
-  }
+  for (const name of NAMES) (globalThis as Record<symbol, unknown>)[Symbol.for(name)] ??= { get: requestContext }
 }
