@@ -204,7 +204,7 @@ function accept(invocation: Invocation, given: unknown, rest: readonly unknown[]
   work.checkRunner()
   work.write(text, laneOf(valid.work), invocation)
   handedOff.get(invocation)?.set(hash, number)
-  existingProcess()?.end.watch()
+  existingProcess()?.onDefer()
 }
 
 /**
@@ -274,7 +274,7 @@ class LocalWork {
 
   /** Where the layer does not run what is handed off, this process has to. */
   checkRunner(): void {
-    if (findRunner() || existingProcess()?.hasLayer() !== false) return
+    if (findRunner() || existingProcess()?.companion.isTheLayer !== false) return
     throw new PostInvokeError(
       'ERR_NO_RUNNER',
       'Expected the layer, or an import of middy-post-invoke/hand-off/embedded, to run handed-off work, got neither.',
@@ -358,4 +358,4 @@ const work = new LocalWork()
 if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) work.configure()
 
 ;(globalThis as { [HANDED_OFF]?: HandedOffWork })[HANDED_OFF] = work
-existingProcess()?.expectHandedOff()
+existingProcess()?.companion.expectHandedOff()

@@ -42,7 +42,7 @@ export type CompanionChoice = {
   mode: CompanionMode
   log: Log
   /** Whether the runtime client's own promise can hold (RIC 4), and whether it tells the end of each invocation. */
-  client: { readonly hasGate: boolean; readonly tellsEnds: boolean }
+  client: { readonly hasGate?: boolean; readonly tellsEnds?: boolean }
   isMainThread: boolean
   variables: Readonly<Record<string, string | undefined>>
 }

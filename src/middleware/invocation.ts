@@ -63,9 +63,8 @@ export type InvocationHost = {
   handedOff(deadline: number, invocation?: Invocation): Promise<void> | undefined
   /** Whether tasks that the deadline has kept from starting can still run at the end of the environment. */
   canCarry(): boolean
-  /** The invocations with such tasks, the oldest first; and those whose run now, in the time of another. */
+  /** The invocations with such tasks, the oldest first. */
   readonly carried: Invocation[]
-  readonly guests: Set<Invocation>
   afterSettled(invocation: Invocation): void
 }
 
@@ -500,17 +499,14 @@ export function createInvocation(
   }
 
   async function runAll(): Promise<void> {
-    const { carried, guests } = host
     // Lets the client ask for its next invocation first, where it is not us that it waits for.
     if (!isHeldByGate) await turn()
     tellUnfinished()
     await drain(time)
     while (hasGuests() && mayStart()) {
-      guest = carried.shift() as Invocation
-      guests.add(guest)
+      guest = host.carried.shift() as Invocation
       tellUnfinished()
       await guest.drainWithin({ ...time, onChange: tellUnfinished }, false)
-      guests.delete(guest)
       guest = undefined
     }
     // A rejection that a task left unhandled ends the process in this turn, while we still hold.

@@ -138,12 +138,12 @@ function disposalOf<Resource>(
   )
 }
 
-const arm = () => functionProcess().end.arm(runner)
+const arm = () => functionProcess().arm(runner)
 
 function add(hook: unknown, options: unknown, isOfResource = false): () => void {
   const { name, timeout } = check('onShutdown()', options)
   const run = runOf(hook)
-  const { hooks } = functionProcess().end
+  const { hooks } = functionProcess()
   const added: Hook = {
     name: name ?? (ownName(hook as object) || `hook ${hooks.length + 1}`),
     run,

@@ -16,19 +16,8 @@ export function createOpener(options?: Options): (request: OpenRequest) => Opene
   const { shutdown, waitUntil, logger, ...settings } = withDefaults(options)
   const host = functionProcess(logger)
   host.takePart()
-  if (shutdown === true) host.end.arm()
-  if (shutdown === false) host.end.disarm()
+  if (shutdown === true) host.arm()
+  if (shutdown === false) host.disarm()
   if (waitUntil) provideVercelContext()
-  return open
-  function open(request: OpenRequest): OpenedInvocation {
-    const opened = host.open(request, settings)
-    const { defer } = opened.invocation
-    try {
-      // Not enumerable: a context is compared in users' tests, and copied.
-      Object.defineProperty(request.context, 'defer', { configurable: true, writable: true, value: defer })
-    } catch {
-      host.log.warnOnce('WARN_FROZEN_CONTEXT', 'the context is frozen and gets no defer()')
-    }
-    return opened
-  }
+  return request => host.open(request, settings)
 }

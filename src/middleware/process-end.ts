@@ -8,6 +8,7 @@ import { type Companion, registerForSigterm } from './companion.ts'
 import { ABORT_GRACE_MS } from './deferred-task.ts'
 import { endProcess } from './end-process.ts'
 import { type Invocation, type InvocationHost, logUnfinished, type Time } from './invocation.ts'
+import { isRic3 } from './ric3.ts'
 import type { RuntimeClient } from './runtime-client.ts'
 import { all, now } from './waits.ts'
 
@@ -34,70 +35,61 @@ export type HookRunner = {
   relay(drain: () => Promise<void>): string | undefined
 }
 
-export type ProcessEnd = {
-  /** Whether an invocation has begun: what has to be registered had to be by then. */
-  hasBegun: boolean
-  /** From the first deferred task on: a process that ends while tasks are unfinished says so. */
-  watch(): void
-  /** Sees to it that SIGTERM comes, and runs the drain then. */
-  arm(runner?: HookRunner): void
-  /** The last one runs first, also of several copies of this package, as bundlers make them. */
-  readonly hooks: Hook[]
-  /** Whether SIGTERM will come and run the drain. */
-  isArmed(): boolean
-  /**
-   * What runs at SIGTERM: tasks, then hooks. It never rejects.
-   *
-   * @param keepsHooks - Whether hooks stay, but those of resources, for another time: in tests.
-   */
-  drain(keepsHooks?: boolean): Promise<void>
-  /** `shutdown: false`: no drain, even with hooks. */
-  disarm(): void
-}
-
-/** What it has to know of the process. */
-export type EndingProcess = Pick<InvocationHost, 'log' | 'carried' | 'guests' | 'handedOff'> & {
-  companion(): Companion
-  readonly client: RuntimeClient
-  readonly variables: Readonly<Record<string, string | undefined>>
-  readonly isMainThread: boolean
-  /** Whether it takes one invocation at a time, on its main thread. */
-  readonly isAlone: boolean
-  readonly openInvocations: ReadonlyMap<string, Invocation>
-}
-
 /** Kept back of the time: for the last log lines, and for a signal that came late. */
 const MARGIN_MS = 50
 
 /** How much of the time tasks may take where hooks wait behind them. */
 const TASKS_SHARE = 0.6
 
-export function createProcessEnd(ending: EndingProcess): ProcessEnd {
-  const { log, companion, client, isMainThread, isAlone } = ending
-  const runtimeApi = ending.variables.AWS_LAMBDA_RUNTIME_API
+export function createProcessEnd(
+  host: Pick<InvocationHost, 'log' | 'carried' | 'handedOff'> & {
+    readonly companion: Companion
+    readonly hasBegun: boolean
+    readonly unsettled: ReadonlyMap<Invocation, object>
+  },
+  client: RuntimeClient,
+  isMainThread: boolean,
+  isAlone: boolean,
+  runtimeApi: string | undefined,
+) {
+  /** The last one runs first, also of several copies of this package, as bundlers make them. */
   const hooks: Hook[] = []
   let runner: HookRunner | undefined
   let isWatching = false
-  let isListening = false
-  let willCome = false
+  /** Why SIGTERM will not come; empty until it was asked for. */
+  let whyNot: string | undefined = ''
   let isDisarmed = false
+  return {
+    hooks,
+    onDefer,
+    arm,
+    drain,
+    /** Whether SIGTERM will come and run the drain. */
+    canCarry: () => whyNot === undefined && !isDisarmed,
+    /** `shutdown: false`: no drain, even with hooks. */
+    disarm() {
+      isDisarmed = true
+    },
+  }
 
-  function watch() {
+  /** From the first deferred task on: a process that ends while tasks are unfinished says so. */
+  function onDefer(): void {
     if (isWatching || runtimeApi === undefined) return
     isWatching = true
     process.on('exit', onExit)
-    if (client.mayCrash) {
-      // The client's own listeners, which come next, end the process. Ours handles nothing.
+    if (isRic3()) {
+      // It posts uncaught errors on the connection on which it waits for the next invocation. That can end the process by
+      // SIGSEGV, with no `exit` event. Its own listeners, which come next, do so; ours handles nothing.
       process.on('uncaughtExceptionMonitor', onUncaught)
       if (process.listenerCount('unhandledRejection') > 0) process.prependListener('unhandledRejection', onUncaught)
     }
     // A function that times out is ended by SIGTERM too, where it comes by itself.
-    if (companion().bringsSigterm && !isDisarmed) arm()
+    if (host.companion.bringsSigterm && !isDisarmed) arm()
   }
 
   function onExit() {
     logAll('the process ends')
-    if (isAlone && client.isBusy() === false) endProcess()
+    if (isAlone && client.isBusy?.() === false) endProcess()
   }
 
   function onUncaught() {
@@ -105,28 +97,25 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
   }
 
   function logAll(what: string, to: Pick<Log, 'error'> = writeSynchronously) {
-    for (const invocation of [...ending.openInvocations.values(), ...ending.guests, ...ending.carried])
-      logUnfinished(to, what, invocation)
+    for (const invocation of host.unsettled.keys()) logUnfinished(to, what, invocation)
   }
 
-  function arm(given?: HookRunner) {
+  /** Sees to it that SIGTERM comes, and runs the drain then. */
+  function arm(given?: HookRunner): void {
     runner ??= given
-    // In a worker thread the hooks bring the relay along.
-    if (isListening || (!isMainThread && !runner)) return
-    isListening = true
-    const reason = listen()
-    willCome = reason === undefined
-    if (reason !== undefined) log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come (${reason})`)
+    if (whyNot !== '') return
+    if (isMainThread) whyNot = listen()
+    else if (runner) whyNot = runner.relay(drain) // which the hooks bring along
+    if (whyNot) host.log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come (${whyNot})`)
   }
 
   /** @returns why SIGTERM will not come. */
   function listen(): string | undefined {
-    if (!isMainThread) return runner?.relay(() => drain())
     // Before all others: a `once` listener that has been called would be missing from the count in ours.
     process.prependOnceListener('SIGTERM', onSigterm)
     // Lambda sends it beside an extension only.
-    if (runtimeApi === undefined || companion().bringsSigterm || hasExternalExtension()) return undefined
-    if (end.hasBegun) return 'asked for after init'
+    if (runtimeApi === undefined || host.companion.bringsSigterm || hasExternalExtension()) return undefined
+    if (host.hasBegun) return 'asked for after init'
     return process.env.POST_INVOKE_COMPANION === 'layer' ? 'the layer is not there' : registerForSigterm(runtimeApi)
   }
 
@@ -143,10 +132,15 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
     }
   }
 
+  /**
+   * What runs at SIGTERM: tasks, then hooks. It never rejects.
+   *
+   * @param keepsHooks - Whether hooks stay, but those of resources, for another time: in tests.
+   */
   async function drain(keepsHooks = false): Promise<void> {
     if (isDisarmed) {
       // The signal comes for the hooks alone then, and no other process is there to name the tasks.
-      if (runtimeApi !== undefined && !companion().bringsSigterm) logAll('the environment ends')
+      if (runtimeApi !== undefined && !host.companion.bringsSigterm) logAll('the environment ends')
       return
     }
     const budget = (hasExternalExtension() ? 300 : 500) - MARGIN_MS
@@ -154,44 +148,29 @@ export function createProcessEnd(ending: EndingProcess): ProcessEnd {
     const left = () => Math.max(0, until - now())
     const traced = trace('shutdown', () => ({ budget, hooks: hooks.length }))
     traced?.run(() => {})
-    await drainTasks(hooks.length > 0 ? left() * TASKS_SHARE : left())
+    const tasksUntil = hooks.length > 0 ? now() + budget * TASKS_SHARE : until
+    const invocations = [...host.unsettled.keys()]
+    host.carried.length = 0 // they are among these
+    const time = { ...timeUntil(tasksUntil), onChange }
+    // What has ended goes out of the companion's file, also where another invocation has lent its time.
+    function onChange() {
+      for (const invocation of invocations) invocation.tellUnfinished()
+    }
+    await all(invocations.map(invocation => invocation.drainWithin(time, true)))
+    await host.handedOff(Date.now() + tasksUntil - now())
     const notRun = (await runner?.run(hooks, left, keepsHooks)) ?? []
-    logAll('the environment ends', log) // also what was deferred while hooks ran
+    logAll('the environment ends', host.log) // also what was deferred while hooks ran
     traced?.end({ notRun })
   }
 
-  async function drainTasks(milliseconds: number): Promise<void> {
-    const until = now() + milliseconds
-    const invocations = [...ending.openInvocations.values(), ...ending.guests, ...ending.carried.splice(0)]
-    // What has ended goes out of the companion's file, also where another invocation has lent its time.
-    const onChange = () => {
-      for (const invocation of invocations) invocation.tellUnfinished()
-    }
-    await all(invocations.map(invocation => invocation.drainWithin({ ...timeUntil(until), onChange }, true)))
-    await ending.handedOff(Date.now() + until - now())
-  }
-
   function hasExternalExtension(): boolean {
-    if (companion().isTheLayer) return true
+    if (host.companion.isTheLayer) return true
     try {
       return builtIn('node:fs').readdirSync('/opt/extensions').length > 0
     } catch {
       return false
     }
   }
-
-  const end: ProcessEnd = {
-    hasBegun: client.firstUsedIn !== undefined,
-    watch,
-    arm,
-    hooks,
-    drain,
-    isArmed: () => willCome && !isDisarmed,
-    disarm() {
-      isDisarmed = true
-    },
-  }
-  return end
 }
 
 /** The time of the shutdown, which belongs to no invocation. */

@@ -2,8 +2,10 @@
 import { isRic3 } from './ric3.ts'
 import { isRic4 } from './ric4.ts'
 
+const pid = String(process.pid)
+
 // Set as the module loads: a child process that is started from here on inherits it.
-if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) process.env.POST_INVOKE_PID ??= String(process.pid)
+if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) process.env.POST_INVOKE_PID ??= pid
 
 /**
  * A child of the function's process inherits Lambda's variables, and would register or write in its parent's name. It is told
@@ -12,20 +14,16 @@ if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) process.env.POST_INVOKE_PI
  */
 export function isChildProcess(isMainThread: boolean): boolean {
   const { POST_INVOKE_PID, AWS_EXECUTION_ENV, AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA } = process.env
-  if ((POST_INVOKE_PID ?? String(process.pid)) !== String(process.pid)) return true
+  if (POST_INVOKE_PID && POST_INVOKE_PID !== pid) return true
   const hasClient = isRic3() || isRic4() || AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA !== undefined
   return isMainThread && !hasClient && AWS_EXECUTION_ENV?.startsWith('AWS_Lambda_nodejs') === true
 }
 
+/** Whether the variable is this process' own. */
+export const hasOwnPid = (): boolean => process.env.POST_INVOKE_PID === pid
+
 /**
- * Asked without node:worker_threads, which takes 2 ms to load where nobody has loaded it: a worker cannot change the
- * directory. https://nodejs.org/api/worker_threads.html#class-worker
+ * Asked without node:worker_threads, which takes 2 ms to load where nobody has loaded it: a worker cannot change the directory,
+ * and Node.js marks what it disables there. https://nodejs.org/api/worker_threads.html#class-worker
  */
-export function isInMainThread(): boolean {
-  try {
-    process.chdir(process.cwd())
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ERR_WORKER_UNSUPPORTED_OPERATION'
-  }
-}
+export const isInMainThread = (): boolean => !(process.chdir as { disabled?: boolean }).disabled

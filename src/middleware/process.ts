@@ -1,5 +1,5 @@
-// What there is once in a function's process: its companion, what its runtime client tells, and the invocations that are
-// open. The middleware opens an invocation here; the client, or the hooks where it tells nothing, end it.
+// What there is once in a function's process: its companion, its runtime client, and the invocations that have not settled. A
+// middleware opens an invocation here. The client's run of the request ends it; where the client tells nothing, the hooks do.
 
 import type { AsyncLocalStorage } from 'node:async_hooks'
 import { builtIn } from '../built-in.ts'
@@ -7,19 +7,17 @@ import { PostInvokeError } from '../errors.ts'
 import { createLog, type Log, type Logger } from '../log.ts'
 import { isManagedInstances, readCompanionMode } from '../variables.ts'
 import { version } from '../version.ts'
-import { type Companion, chooseCompanion, noCompanion } from './companion.ts'
-import { createInvocation, type Invocation, type InvocationHost, type InvocationOptions } from './invocation.ts'
-import { createProcessEnd, type EndingProcess, type ProcessEnd } from './process-end.ts'
-import { isChildProcess, isInMainThread } from './process-role.ts'
-import { observeResponseStreams, type ResponseStreams } from './response-streams.ts'
+import { chooseCompanion, noCompanion } from './companion.ts'
+import { createInvocation, type Invocation, type InvocationOptions } from './invocation.ts'
+import { createProcessEnd } from './process-end.ts'
+import { hasOwnPid, isChildProcess, isInMainThread } from './process-role.ts'
+import { observeResponseStreams } from './response-streams.ts'
 import { isRic3, observeRic3 } from './ric3.ts'
 import { isRic4, observeRic4 } from './ric4.ts'
-import { type RuntimeClient, type Scope, silentClient } from './runtime-client.ts'
+import type { Run, RuntimeClient, Scope } from './runtime-client.ts'
 import { turn } from './waits.ts'
 
-export type WithoutCompanion = 'await' | 'detach' | 'throw'
-
-export type OpenOptions = InvocationOptions & { withoutCompanion: WithoutCompanion }
+export type OpenOptions = InvocationOptions & { withoutCompanion: 'await' | 'detach' | 'throw' }
 
 /** The parts of a Middy request that are read here. */
 export type OpenRequest = {
@@ -35,19 +33,7 @@ type LambdaFacts = {
 }
 
 /** An invocation as one `before` opened it. */
-export type OpenedInvocation = {
-  readonly invocation: Invocation
-  /** Whether hooks have to tell the end, or the answer has to wait for the tasks. */
-  readonly needsEnd: boolean
-  /** The handler of this request or a middleware has thrown. Of one within another, that is the other's affair. */
-  fail(): void
-  /**
-   * The handler of this request has ended. The answer waits for the promise, where nothing holds the environment after it.
-   *
-   * @param isGuessed - Whether hooks may still be running.
-   */
-  end(isGuessed?: boolean): Promise<void> | undefined
-}
+export type OpenedInvocation = ReturnType<FunctionProcess['open']>
 
 /** What the entry `hand-off` offers to the process, where it is loaded. */
 export type HandedOffWork = {
@@ -75,8 +61,9 @@ export const existingProcess = (): FunctionProcess | undefined => (globalThis as
 /** @param logger - Where its lines go from now on. */
 export function functionProcess(logger?: Logger): FunctionProcess {
   const shared = globalThis as Shared
-  if (logger) shared[PROCESS]?.log.use(logger)
-  shared[PROCESS] ??= createProcess(logger)
+  const log = shared[PROCESS]?.log ?? createLog()
+  if (logger) log.use(logger) // first: there may be something to say at once
+  shared[PROCESS] ??= createProcess(log)
   return shared[PROCESS]
 }
 
@@ -93,154 +80,143 @@ export function invocationFinder(): () => Invocation | undefined {
   return () => existingProcess()?.current()
 }
 
-export type FunctionProcess = {
-  readonly log: ReturnType<typeof createLog>
-  readonly end: ProcessEnd
-  /** In which invocation anything runs. Made when it is first asked for: on nodejs22.x it may never be. */
-  scopes(): AsyncLocalStorage<Scope>
-  /** The invocation in which the caller runs, if it has not settled. */
-  current(): Invocation | undefined
-  open(request: OpenRequest, options: OpenOptions): OpenedInvocation
-  /** Outside Lambda: the invocation opened last with this context, settled or not. */
-  invocationOf(context: object): Invocation | undefined
-  /** Those with tasks that the deadline has kept from starting. */
-  readonly carried: Invocation[]
-  /** A handler is wrapped: its invocations will be opened here. */
-  takePart(): void
-  /** Whether the layer runs what is handed off, and not this process. */
-  hasLayer(): boolean
-  /** This function hands work off. The layer looks for it from now on. */
-  expectHandedOff(): void
-}
+export type FunctionProcess = ReturnType<typeof createProcess>
 
 /** How long a stream that its handler broke off may take to arrive. */
 const STREAM_END_MS = 1_000
 
-function createProcess(logger: Logger | undefined): FunctionProcess {
-  const log = createLog()
-  if (logger) log.use(logger) // there may be something to say at once
-  let storage: AsyncLocalStorage<Scope> | undefined
-  function scopes() {
-    storage ??= new (builtIn('node:async_hooks').AsyncLocalStorage)()
-    return storage
-  }
+function createProcess(log: ReturnType<typeof createLog>) {
   const isMainThread = isInMainThread()
   // A child process has inherited Lambda's variables, and is to see none.
-  const isLambda = process.env.AWS_LAMBDA_RUNTIME_API !== undefined && !isChildProcess(isMainThread)
+  const runtimeApi = isChildProcess(isMainThread) ? undefined : process.env.AWS_LAMBDA_RUNTIME_API
+  const isLambda = runtimeApi !== undefined
   const variables = isLambda ? process.env : {}
   /** Whether this process takes one invocation at a time, on its main thread. */
   const isAlone = isLambda && isMainThread && !isManagedInstances(variables)
   const mode = readCompanionMode()
-  const streams: ResponseStreams | undefined = isLambda ? observeResponseStreams() : undefined
-
-  const openInvocations = new Map<string, Invocation>()
-  /** Outside Lambda request ids are made up, and may all be the same. */
-  const invocationsByContext = new WeakMap<object, Invocation>()
-
-  /** The last one that began with no scope of its own: see `needsScope`. */
-  let unscoped: Invocation | undefined
-
-  /** The request that ended with its hooks. The companion knows, so it is not told again where the client tells of it too. */
-  let endedByHooks: string | undefined
-
-  /** The runtime client has posted a response, or a failure, also of invocations that never reached our `before`. */
-  function onEnd(requestId: string): Promise<void> | undefined {
-    end.hasBegun = true
-    const accepted = streams?.accepted(requestId, STREAM_END_MS)
-    const invocation = openInvocations.get(requestId)
-    const settled = invocation?.leave()
-    const wasGuessed = endedByHooks === requestId
-    endedByHooks = undefined
-    if (!invocation) {
-      const forget = () => streams?.forget(requestId)
-      void (accepted?.then(forget) ?? forget())
-      if (!wasGuessed) companion.reporter(requestId, Date.now)?.settle()
-    }
-    if (settled && companion.isGate) return settled
-    // RIC 4 does not wait for a stream that its handler broke off. Did it ask for `next` before that has arrived, Lambda
-    // would give it the same event again.
-    return accepted
-  }
-
-  // Which client runs this function is seen at init by what it has put there by then.
-  const observe = isRic3() ? observeRic3 : isRic4() ? observeRic4 : undefined
+  const streams = isLambda ? observeResponseStreams() : undefined
+  let storage: AsyncLocalStorage<Scope> | undefined
+  /** The last one that was entered without an AsyncLocalStorage. */
+  let lastScope: Scope | undefined
+  /** Which one runs this function is seen at init by what it has put there by then. */
   const client: RuntimeClient =
-    (streams &&
-      observe?.({
-        scopes,
-        streams,
-        variables,
-        onEnd,
-        onBrokenGate() {
-          log.warnOnce('WARN_GATE', 'the runtime client does not wait for InvokeStore.run')
-        },
-      })) ??
-    silentClient
-  /**
-   * Whether an invocation is found by a scope. Where they come one at a time and the end of each is told, it is the one that
-   * began last. But a late call to a finder must not be taken for the next invocation's; and RIC 4 has scopes anyway.
-   */
-  function needsScope() {
-    return !isAlone || !client.tellsEnds || client.hasGate || FINDER in globalThis
-  }
-  let companion: Companion = noCompanion()
+    streams && isRic3()
+      ? observeRic3(streams, onEnd)
+      : streams && isRic4()
+        ? observeRic4(scopes(), onEnd, isAlone, log)
+        : {}
   let takesPart = false
-  function takePart() {
+  const unsettled = new Map<Invocation, object>()
+
+  const base = {
+    log,
+    companion: noCompanion(),
+    /** Whether an invocation has begun: what has to be registered had to be by then. */
+    hasBegun: client.firstUsedIn !== undefined,
+    /** The invocations that have not settled, each with its context. */
+    unsettled,
+    /** Those with tasks that the deadline has kept from starting. */
+    carried: [] as Invocation[],
+    open,
+    scopes,
+    current,
+    takePart,
+    handedOff(deadline: number, invocation?: Invocation) {
+      // The layer's companion runs it when this invocation has settled, or the environment ends.
+      if (host.companion.isTheLayer && invocation?.isHeld !== false) return undefined
+      return (globalThis as Shared)[HANDED_OFF]?.run(log, deadline, !invocation, invocation)
+    },
+    afterSettled() {
+      for (const invocation of unsettled.keys()) if (invocation.isSettled()) unsettled.delete(invocation)
+    },
+    streaming: (requestId: string) => streams?.accepted(requestId),
+  }
+  const host = Object.assign(base, createProcessEnd(base, client, isMainThread, isAlone, runtimeApi))
+  // With another client only the middleware tells the end of an invocation: without one a companion would wait in vain.
+  if (client.tellsEnds) takePart()
+  return host
+
+  /** A handler is wrapped: its invocations will be opened here. */
+  function takePart(): void {
     if (takesPart) return
-    companion = chooseCompanion({ mode, log, client, variables, isMainThread })
+    const companion = chooseCompanion({ mode, log, client, variables, isMainThread })
+    host.companion = companion
     takesPart = true
     if (HANDED_OFF in globalThis) companion.expectHandedOff()
     // In the middle of an invocation: its end may never be told, and is not waited for.
     if (client.tellsEnds && client.firstUsedIn !== undefined) companion.reporter(client.firstUsedIn, Date.now)?.settle()
     log.debug(`companion: ${companion.name}`)
   }
-  // With another client only the middleware tells the end of an invocation: without one a companion would wait in vain.
-  if (client.tellsEnds) takePart()
 
-  const carried: Invocation[] = []
-  const guests = new Set<Invocation>()
-  const host: InvocationHost & EndingProcess = {
-    log,
-    companion: () => companion,
-    client,
-    variables,
-    isMainThread,
-    isAlone,
-    openInvocations,
-    onDefer: () => end.watch(),
-    handedOff(deadline, invocation) {
-      // The layer's companion runs it when this invocation has settled, or the environment ends.
-      if (companion.isTheLayer && invocation?.isHeld !== false) return undefined
-      return (globalThis as Shared)[HANDED_OFF]?.run(log, deadline, !invocation, invocation)
-    },
-    afterSettled(invocation) {
-      const { requestId } = invocation
-      if (openInvocations.get(requestId) === invocation) openInvocations.delete(requestId)
-      if (unscoped === invocation) unscoped = undefined
-      guests.delete(invocation)
-      streams?.forget(requestId)
-    },
-    canCarry: () => end.isArmed(),
-    carried,
-    guests,
-    streaming: requestId => streams?.accepted(requestId),
+  function onEnd({ requestId, invocation }: Run): Promise<void> | undefined {
+    host.hasBegun = true
+    const accepted = streams?.accepted(requestId, STREAM_END_MS)
+    const settled = invocation?.leave()
+    // It has never reached our `before`, or not by its own id.
+    if (invocation?.requestId !== requestId) host.companion.reporter(requestId, Date.now)?.settle()
+    // RIC 4 does not wait for a stream that its handler broke off. Did it ask for `next` before that has arrived, Lambda
+    // would give it the same event again.
+    return (host.companion.isGate && settled) || accepted
   }
-  const end = createProcessEnd(host)
 
-  function open(request: OpenRequest, options: OpenOptions): OpenedInvocation {
-    end.hasBegun = true
-    if (!isLambda && process.env.POST_INVOKE_PID === String(process.pid)) {
+  // --- Where code runs
+
+  /** In which scope anything runs. Made when it is first asked for: on nodejs22.x it may never be. */
+  function scopes(): AsyncLocalStorage<Scope> {
+    storage ??= new (builtIn('node:async_hooks').AsyncLocalStorage)()
+    return storage
+  }
+
+  /** The scope of the caller; it may be left over from an earlier invocation. */
+  function here(): Scope | undefined {
+    return storage?.getStore() ?? lastScope
+  }
+
+  /** The invocation in which the caller runs, or ran. */
+  function current(): Invocation | undefined {
+    let scope = here()
+    // The outer handler goes on in the scope that an inner one has entered, also when that one is over.
+    while (scope?.outer && scope.invocation?.isSettled()) scope = scope.outer
+    return scope?.invocation
+  }
+
+  /** What is called from here on finds this invocation. */
+  function enter(invocation: Invocation): void {
+    let outer = here()
+    if (outer) outer.invocation ??= invocation
+    if (outer?.invocation === invocation) return
+    while (outer && !outer.invocation?.isInHandler()) outer = outer.outer
+    const scope = { invocation, outer }
+    // Where invocations come one at a time and the end of each is told, the scope is the one that was entered last. But a late
+    // call to a finder must not be taken for the next invocation's.
+    if (isAlone && client.tellsEnds && !(FINDER in globalThis)) lastScope = scope
+    else scopes().enterWith(scope)
+  }
+
+  // --- Opening an invocation
+
+  function open(request: OpenRequest, options: OpenOptions) {
+    host.hasBegun = true
+    if (!isLambda && hasOwnPid()) {
       log.warnOnce('WARN_NO_CLIENT', 'this process has no runtime client')
     }
-    const { context } = request
-    const facts = lambdaContextOf(context)
-    const requestId = facts.awsRequestId ?? context.awsRequestId ?? ''
-    const joined = findOpen(requestId, facts)
+    const facts = request.context.lambdaContext ?? request.context
+    const requestId = facts.awsRequestId ?? ''
+    const run = client.runOf?.(requestId)
+    // A handler that another one calls is a part of the same invocation.
+    const joined = findOpen(facts, run ?? here())
     joined?.open()
-    const invocation = joined ?? create(request, facts, requestId, options)
-    enterScope(requestId, invocation)
+    const invocation = joined ?? create()
+    if (run) run.invocation ??= invocation
+    enter(invocation)
+    try {
+      // Not enumerable: a context is compared in users' tests, and copied.
+      Object.defineProperty(request.context, 'defer', { configurable: true, writable: true, value: invocation.defer })
+    } catch {
+      log.warnOnce('WARN_FROZEN_CONTEXT', 'the context is frozen and gets no defer()')
+    }
     const mustAwait = !invocation.isHeld && options.withoutCompanion === 'await'
-    const willTell = client.willTell(invocation.requestId)
+    const willTell = client.runOf?.(invocation.requestId)?.invocation === invocation
     let hasEnded = false
     async function endRequest(isGuessed?: boolean) {
       if (hasEnded) return
@@ -249,103 +225,58 @@ function createProcess(logger: Logger | undefined): FunctionProcess {
       // Where the client tells nothing: it posts within two turns of the event loop after the handler, wrappers apart.
       await turn()
       await turn()
-      if (invocation.isInHandler() || !invocation.isOpen()) return
-      await invocation.leave(isGuessed)
-      endedByHooks = invocation.requestId
+      if (!invocation.isInHandler() && invocation.isOpen()) void invocation.leave(isGuessed)
     }
     return {
       invocation,
+      /** Whether hooks have to tell the end, or the answer has to wait for the tasks. */
       needsEnd: mustAwait || !willTell,
+      /** The handler of this request or a middleware has thrown. Of one within another, that is the other's affair. */
       fail() {
         if (!joined) invocation.fail()
       },
-      end(isGuessed) {
+      /**
+       * The handler of this request has ended. The answer waits for the promise, where nothing holds the environment after it.
+       *
+       * @param isGuessed - Whether hooks may still be running.
+       */
+      end(isGuessed?: boolean): Promise<void> | undefined {
         const before = mustAwait && !isGuessed ? invocation.drainBeforeAnswer() : undefined
         if (before) return before.then(() => void endRequest())
         void endRequest(isGuessed)
         return undefined
       },
     }
-  }
 
-  /** The invocation that this is a part of, where a Middy handler calls another one, with its context or one made up. */
-  function findOpen(requestId: string, facts: LambdaFacts): Invocation | undefined {
-    if (!isLambda) {
-      const found = invocationsByContext.get(facts)
-      return found?.isInHandler() ? found : undefined
-    }
-    const own = openInvocations.get(requestId)
-    if (own?.isOpen()) return own
-    // Where others run beside it, only what the client itself has set around an invocation tells whose it is.
-    const scope = needsScope() ? scopes().getStore() : undefined
-    const current = isAlone || scope?.isRun ? (scope?.invocation ?? unscoped) : undefined
-    return current?.isOpen() ? current : undefined
-  }
-
-  function create(request: OpenRequest, facts: LambdaFacts, requestId: string, options: OpenOptions): Invocation {
-    const isGated = client.isGated(requestId)
-    const isHeld = companion.holds(isGated) && requestId !== client.firstUsedIn
-    if (!isHeld && options.withoutCompanion === 'throw') {
-      throw new PostInvokeError('ERR_NO_COMPANION', 'Expected a companion, got none.')
-    }
-    const start = {
-      requestId,
-      tenantId: facts.tenantId,
-      remainingTime: remainingTimeOf(facts),
-      isHeld,
-      isHeldByGate: isGated && companion.isGate,
-      createReporter(deadline: () => number) {
-        return companion.reporter(requestId, deadline, facts.tenantId)
-      },
-    }
-    const invocation = createInvocation(request, start, options, host)
-    // The same id again, of a retry, while the tasks of the failed one are still under way: these are named all the same.
-    const earlier = openInvocations.get(requestId)
-    if (earlier) guests.add(earlier)
-    if (isLambda && requestId !== '') openInvocations.set(requestId, invocation)
-    else invocationsByContext.set(facts, invocation)
-    return invocation
-  }
-
-  /** Binds what the handler calls from here on to this invocation. */
-  function enterScope(requestId: string, invocation: Invocation): void {
-    if (!needsScope()) {
-      unscoped = invocation
-      return
-    }
-    const scope = scopes().getStore()
-    // The scope of the InvokeStore.run around this invocation; any other is left over from an earlier one.
-    if (scope && scope.requestId === requestId && scope.invocation === undefined) scope.invocation = invocation
-    else if (scope?.invocation !== invocation) {
-      // Within Lambda an inner handler joins the invocation, whatever its context is.
-      let outer = isLambda ? undefined : scope
-      while (outer && !outer.invocation?.isInHandler()) outer = outer.outer
-      scopes().enterWith({ requestId, invocation, outer })
+    function create(): Invocation {
+      const isGated = run !== undefined && !run.invocation && client.isGated?.() === true
+      const isHeld = host.companion.holds(isGated) && requestId !== client.firstUsedIn
+      if (!isHeld && options.withoutCompanion === 'throw') {
+        throw new PostInvokeError('ERR_NO_COMPANION', 'Expected a companion, got none.')
+      }
+      const start = {
+        requestId,
+        tenantId: facts.tenantId,
+        remainingTime: remainingTimeOf(facts),
+        isHeld,
+        isHeldByGate: isGated && host.companion.isGate,
+        createReporter(deadline: () => number) {
+          return host.companion.reporter(requestId, deadline, facts.tenantId)
+        },
+      }
+      const invocation = createInvocation(request, start, options, host)
+      unsettled.set(invocation, facts)
+      return invocation
     }
   }
 
-  return {
-    log,
-    end,
-    open,
-    scopes,
-    current() {
-      let scope = scopes().getStore()
-      // The outer handler goes on in the scope that an inner one has entered, also when that one is over.
-      while (scope?.outer && scope.invocation?.isSettled()) scope = scope.outer
-      return scope?.invocation ?? unscoped // where a finder has been loaded since it began
-    },
-    invocationOf: context => invocationsByContext.get(context),
-    carried,
-    takePart,
-    hasLayer: () => companion.isTheLayer,
-    expectHandedOff: () => companion.expectHandedOff(),
+  /** The one in which a handler is called, with the context of the outer one or one made up. */
+  function findOpen(facts: LambdaFacts, scope: Scope | undefined): Invocation | undefined {
+    for (const [own, context] of unsettled) if (context === facts && own.isInHandler()) return own
+    // Where others run beside it, only the client's own scope tells whose it is: what we have entered goes on in its caller.
+    const around = isAlone || scope?.requestId ? scope?.invocation : undefined
+    return around?.isOpen() ? around : undefined
   }
-}
-
-/** The one that a durable execution was given, where this is its own. */
-function lambdaContextOf(context: OpenRequest['context']): LambdaFacts {
-  return typeof context.lambdaContext === 'object' && context.lambdaContext !== null ? context.lambdaContext : context
 }
 
 /** @returns `Infinity` where there is none, or none to be had. */
@@ -354,5 +285,5 @@ function remainingTimeOf(context: LambdaFacts): number {
     const remaining = context.getRemainingTimeInMillis?.()
     if (Number.isFinite(remaining)) return remaining as number
   } catch {}
-  return Number.POSITIVE_INFINITY
+  return Infinity
 }

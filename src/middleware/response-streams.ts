@@ -4,64 +4,45 @@
 
 import type { ClientRequest } from 'node:http'
 import { builtIn } from '../built-in.ts'
-import { clearTimeout, resolvers, timer } from './waits.ts'
+import { resolvers, withLimit } from './waits.ts'
 
-export type ResponseStreams = {
-  /** Whether the response of this request is, or was, a stream. Until {@link ResponseStreams.forget}. */
-  has(requestId: string): boolean
-  /**
-   * Resolves when the stream has been accepted, has failed, or has taken `limit` milliseconds; `undefined` where there is
-   * none on its way.
-   */
-  accepted(requestId: string, limit?: number): Promise<void> | undefined
-  forget(requestId: string): void
-}
+export type ResponseStreams = ReturnType<typeof observeResponseStreams>
 
-export function observeResponseStreams(): ResponseStreams {
+export function observeResponseStreams() {
   const { subscribe } = builtIn('node:diagnostics_channel')
-  /** By request id: what resolves when the stream has been accepted, `undefined` from then on. */
+  /** By path: what resolves when the stream has been accepted, `undefined` from then on. */
   const streams = new Map<string, PromiseWithResolvers<void> | undefined>()
 
   function begin(message: unknown) {
-    const requestId = requestIdOf(message)
-    if (requestId === undefined || streams.has(requestId) || !isStreamed(message)) return
-    streams.set(requestId, resolvers())
+    const { request } = message as { request: ClientRequest }
+    if (request.method !== 'POST' || request.getHeader('Lambda-Runtime-Function-Response-Mode') !== 'streaming') return
+    for (const [path, stream] of streams) if (!stream) streams.delete(path)
+    if (!streams.has(request.path)) streams.set(request.path, resolvers())
   }
   function finish(message: unknown) {
-    const requestId = requestIdOf(message)
-    if (requestId === undefined || !streams.has(requestId)) return
-    streams.get(requestId)?.resolve()
-    streams.set(requestId, undefined)
+    const { path } = (message as { request: ClientRequest }).request
+    if (!streams.has(path)) return
+    streams.get(path)?.resolve()
+    streams.set(path, undefined)
   }
   subscribe('http.client.request.created', begin)
   subscribe('http.client.response.finish', finish)
   subscribe('http.client.request.error', finish)
 
   return {
-    has: requestId => streams.has(requestId),
-    accepted(requestId, limit) {
-      const stream = streams.get(requestId)
-      if (stream && limit !== undefined) {
-        const timeLimit = timer(limit, false, stream.resolve)
-        void stream.promise.then(() => clearTimeout(timeLimit))
-      }
+    /** Whether the response of this request is, or was, a stream. Until the next one begins. */
+    has: (requestId: string) => streams.has(pathOf(requestId)),
+    /**
+     * Resolves when the stream has been accepted, has failed, or has taken `limit` milliseconds; `undefined` where there is
+     * none on its way.
+     */
+    accepted(requestId: string, limit?: number): Promise<void> | undefined {
+      const stream = streams.get(pathOf(requestId))
+      if (stream && limit) void withLimit(limit, false, stream.promise).then(stream.resolve)
       return stream?.promise
     },
-    forget: requestId => void streams.delete(requestId),
   }
 }
 
-const isStreamed = (message: unknown): boolean =>
-  (message as { request: ClientRequest }).request.getHeader('Lambda-Runtime-Function-Response-Mode') === 'streaming'
-
-function requestIdOf(message: unknown): string | undefined {
-  const { method, path } = (message as { request: ClientRequest }).request
-  if (method !== 'POST') return undefined
-  // https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
-  const encoded = /^\/2018-06-01\/runtime\/invocation\/([^/]+)\/response$/.exec(path)?.[1]
-  try {
-    return encoded === undefined ? undefined : decodeURIComponent(encoded)
-  } catch {
-    return undefined // not the runtime client's: it encodes what it puts there
-  }
-}
+/** https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html */
+const pathOf = (requestId: string) => `/2018-06-01/runtime/invocation/${encodeURIComponent(requestId)}/response`

@@ -1,8 +1,9 @@
 // The runtime client of nodejs24.x. Each invocation is `await awslambda.InvokeStore.run(store, fn)`, and the promise settles
 // once the response is posted. https://github.com/aws/aws-lambda-invoke-store-js
 // It asks for its next invocation when that promise has settled: one that settles later holds the environment (the gate).
-import { isManagedInstances } from '../variables.ts'
-import { type RuntimeClient, type RuntimeClientOptions, type Scope, watchProperty } from './runtime-client.ts'
+import type { AsyncLocalStorage } from 'node:async_hooks'
+import type { Log } from '../log.ts'
+import { type OnEnd, type Run, type RuntimeClient, type Scope, watchProperty } from './runtime-client.ts'
 import { isThenable } from './waits.ts'
 
 type InvokeStore = {
@@ -18,94 +19,71 @@ export const isRic4 = (): boolean => typeof awsLambda()?.streamifyResponse === '
 
 const awsLambda = () => (globalThis as AwsLambdaGlobal).awslambda
 
-export function observeRic4(options: RuntimeClientOptions): RuntimeClient {
-  const { onEnd } = options
-  const scopes = options.scopes()
+/** @param isAlone - Whether it takes one invocation at a time. */
+export function observeRic4(
+  scopes: AsyncLocalStorage<Scope>,
+  onEnd: OnEnd,
+  isAlone: boolean,
+  log: Pick<Log, 'warnOnce'>,
+): RuntimeClient {
   const global = awsLambda() as AwsLambda
-  /** By request id, the invocations whose `run` has not ended. */
-  const running = new Set<string | undefined>()
-  let unfinished = 0
-  let broken = false
+  /** By request id, those whose promise has not settled. */
+  const runs = new Map<string | undefined, Run>()
+  let isBroken = false
 
-  function forget({ requestId }: Scope) {
-    unfinished--
-    running.delete(requestId)
-  }
+  // The store is there already (aws-lambda-ric 4.0 needs it for its logs), or made at the first invocation.
+  let current: InvokeStore | undefined
+  observe(global.InvokeStore)
+  watchProperty(global, 'InvokeStore', () => current, observe)
 
   function observe(store: InvokeStore | undefined) {
+    current = store
     if (typeof store?.run !== 'function') return
-    const observed = store // for TypeScript: declared functions do not know that it has been looked at
     const { run } = store
     store.run = function (context, fn) {
       // A run inside a run is the user's own. Were it to wait for the tasks, the handler would wait for itself.
       if (scopes.getStore() !== undefined) return run.call(this, context, fn)
-      const scope: Scope = { requestId: undefined, invocation: undefined, isRun: true }
-      unfinished++
+      const scope: Scope = {}
       function begin() {
-        const requestId = requestIdIn(observed)
+        const requestId = requestIdIn(store as InvokeStore)
         // A second one for the same id is the user's own too, from a callback that has lost its context.
-        if (requestId !== undefined && !running.has(requestId)) {
-          running.add(requestId)
+        if (requestId !== undefined && !runs.has(requestId)) {
           scope.requestId = requestId
+          runs.set(requestId, scope as Run)
         }
         return fn()
       }
-      async function end() {
+      async function settled(posted: PromiseLike<unknown>) {
         try {
-          if (scope.requestId !== undefined) await onEnd(scope.requestId)
+          return await posted
         } finally {
-          forget(scope)
+          if (scope.requestId !== undefined) await onEnd(scope as Run)
+          runs.delete(scope.requestId)
         }
       }
       let result: unknown
       try {
         result = scopes.run(scope, () => run.call(this, context, begin))
       } finally {
-        if (!isThenable(result)) forget(scope) // no client's: theirs is asynchronous
+        if (!isThenable(result)) runs.delete(scope.requestId) // no client's: theirs is asynchronous
       }
-      if (!isThenable(result)) return result
-      return result.then(
-        value => end().then(() => value),
-        error =>
-          end().then(() => {
-            throw error
-          }),
-      )
+      return isThenable(result) ? settled(result) : result
     }
   }
 
-  // The store is there already (aws-lambda-ric 4.0 needs it for its logs), or made at the first invocation.
-  let current = global.InvokeStore
-  observe(current)
-  watchProperty(
-    global,
-    'InvokeStore',
-    () => current,
-    store => {
-      current = store
-      observe(store)
-    },
-  )
-
-  function isInside(requestId: string) {
-    const scope = scopes.getStore()
-    return scope?.isRun === true && scope.requestId === requestId
-  }
   return {
     hasGate: true,
     tellsEnds: true,
     firstUsedIn: current?.hasContext?.() ? requestIdIn(current) : undefined,
-    mayCrash: false,
-    isBusy: () => unfinished > 0,
-    willTell: isInside,
-    isGated(requestId) {
-      if (!isInside(requestId)) return false
-      // A client that waited for us would not have begun this one.
-      if (running.size > 1 && !broken && !isManagedInstances(options.variables)) {
-        broken = true
-        options.onBrokenGate()
+    runOf: requestId => runs.get(requestId),
+    isBusy: () => runs.size > 0,
+    isGated() {
+      // A client that waited for us would not have begun another one.
+      if (isAlone && runs.size > 1) {
+        isBroken = true
+        log.warnOnce('WARN_GATE', 'the runtime client does not wait for InvokeStore.run')
       }
-      return !broken
+      return !isBroken
     },
   }
 }

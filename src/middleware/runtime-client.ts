@@ -1,50 +1,40 @@
-// What can be observed of Lambda's runtime client (AWS calls it RIC): when the response of an invocation has been posted.
-// Its two generations tell by different things (ric3.ts, ric4.ts), and some tell nothing: then the hooks have to do.
-import type { AsyncLocalStorage } from 'node:async_hooks'
+// What can be observed of Lambda's runtime client (AWS calls it RIC): when an invocation begins, and when its response has
+// been posted. Its two generations tell by different things (ric3.ts, ric4.ts), and some tell nothing: then the hooks have to do.
 import type { Invocation } from './invocation.ts'
-import type { ResponseStreams } from './response-streams.ts'
 
-/** One invocation as the runtime client runs it, the value of our AsyncLocalStorage. */
+/** Where code runs, the value of our AsyncLocalStorage: the client's run of an invocation, or what we have entered. */
 export type Scope = {
-  requestId: string | undefined
-  invocation: Invocation | undefined
-  /** Of the handler in which this one was called, with another context. */
+  /** Of a run: that of its request. */
+  requestId?: string
+  /** The one that was opened in it first. */
+  invocation?: Invocation
+  /** In which we have entered this one. */
   readonly outer?: Scope | undefined
-  /** Whether the runtime client made it, and not we. */
-  readonly isRun?: true
 }
 
+/** An invocation as the runtime client runs it, from the event to the post of the response. */
+export type Run = Scope & { requestId: string }
+
+/**
+ * Called once the response of a run has been posted, or its failure. What it returns keeps the environment awake where the gate
+ * is in use.
+ */
+export type OnEnd = (run: Run) => Promise<void> | undefined
+
+/** What a client does not have here, it does not tell. */
 export type RuntimeClient = {
   /** Whether `InvokeStore.run` can hold the environment. */
-  readonly hasGate: boolean
+  readonly hasGate?: boolean
   /** Whether it tells the end of each invocation, also of those that never reach our `before`. */
-  readonly tellsEnds: boolean
+  readonly tellsEnds?: boolean
   /** The request in which `postInvoke()` was first called, if not during init: the end of that one cannot be observed. */
-  readonly firstUsedIn: string | undefined
-  /**
-   * Whether it posts uncaught errors on the connection on which it waits for the next invocation. That can end the process
-   * by SIGSEGV, with no `exit` event.
-   */
-  readonly mayCrash: boolean
-  /** Whether it is at an invocation and so not waiting for the next one; `undefined` where it does not tell. */
-  isBusy(): boolean | undefined
-  /** Whether the end of this invocation will be told. Asked while its handler runs. */
-  willTell(requestId: string): boolean
-  /** Whether this invocation runs inside an `InvokeStore.run` that waits for our promise. Asked while its handler runs. */
-  isGated(requestId: string): boolean
-}
-
-export type RuntimeClientOptions = {
-  scopes(): AsyncLocalStorage<Scope>
-  readonly streams: Pick<ResponseStreams, 'has'>
-  readonly variables: Readonly<Record<string, string | undefined>>
-  /**
-   * Called once the response of a request has been posted, or its failure. What it returns keeps the environment awake
-   * where the gate is in use.
-   */
-  onEnd(requestId: string): Promise<void> | undefined
-  /** Called when a client that should wait for our promise turns out not to. */
-  onBrokenGate(): void
+  readonly firstUsedIn?: string | undefined
+  /** The run of a request, as long as it is not over. Its end will be told. */
+  runOf?(requestId: string): Run | undefined
+  /** Whether it is at an invocation, and so not waiting for the next one. */
+  isBusy?(): boolean
+  /** Whether its runs wait for the promise of {@link OnEnd}. Asked while a handler runs. */
+  isGated?(): boolean
 }
 
 /**
@@ -70,15 +60,4 @@ export function watchProperty<Value>(
     },
   })
   return () => other?.get?.call(object)
-}
-
-/** One that tells nothing. */
-export const silentClient: RuntimeClient = {
-  hasGate: false,
-  tellsEnds: false,
-  firstUsedIn: undefined,
-  mayCrash: false,
-  isBusy: () => undefined,
-  willTell: () => false,
-  isGated: () => false,
 }

@@ -24,10 +24,10 @@ export const durablePlugin = (end: (invocation: Invocation) => void): DurablePlu
   class PostInvokePlugin implements DurablePlugin {
     // Not `onInvocationEnd`: it runs beside those of other plugins, which the answer waits for too, and tells only the request's
     // id, which outside Lambda is made up and need not be the only one of its kind.
-    async wrapInvocation<Output>({ requestId }: { readonly requestId: string }, run: () => Promise<Output>) {
+    async wrapInvocation<Output>(_info: { readonly requestId: string }, run: () => Promise<Output>) {
       const running = existingProcess()
       if (!running || process.env.AWS_LAMBDA_RUNTIME_API !== undefined) return run()
-      const scope: Scope = { requestId, invocation: undefined }
+      const scope: Scope = {}
       try {
         return await running.scopes().run(scope, run)
       } finally {

@@ -182,7 +182,7 @@ export const send = <Event, Result>(
     }
   }
   const underWay: UnderWay = {
-    invocation: () => existingProcess()?.invocationOf(context),
+    invocation: () => invocationOf(context),
     settled: advancing(advanceTimers, settle()),
   }
   allUnderWay.add(underWay)
@@ -221,7 +221,7 @@ export const shutdown = async (options: FailuresOption & AdvanceTimersOption = {
       allUnderWay.delete(underWay)
       await advancing(advanceTimers, invocation.drainWithin(timeUntil(now() + SHUTDOWN_TASKS_MS), true))
     }
-    await advancing(advanceTimers, existingProcess()?.end.drain(true))
+    await advancing(advanceTimers, existingProcess()?.drain(true))
   } finally {
     watchedTasks.stop()
     watchedHooks.stop()
@@ -252,8 +252,14 @@ export const reset = async (): Promise<void> => {
   const settled = [...allUnderWay].map(underWay => underWay.settled)
   allUnderWay.clear()
   await Promise.allSettled(settled)
-  existingProcess()?.carried.splice(0)
+  const running = existingProcess()
+  running?.carried.splice(0)
+  running?.unsettled.clear()
 }
+
+/** The one that was opened last with it, if that has not settled. */
+const invocationOf = (context: object) =>
+  [...(existingProcess()?.unsettled ?? [])].findLast(([, its]) => its === context)?.[0]
 
 type UnderWay = { invocation(): Invocation | undefined; readonly settled: Promise<unknown> }
 

@@ -107,7 +107,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
   [
     'the gate does not wait for tasks',
     /unfinished, of which nobody has told/,
-    { file: 'middleware/process.ts', text: 'if (settled && companion.isGate) return settled', by: '' },
+    { file: 'middleware/process.ts', text: '(host.companion.isGate && settled) || accepted', by: 'accepted' },
   ],
   [
     'settled is not told',
@@ -251,8 +251,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /the shutdown hook runs before t\d+/,
     {
       file: 'middleware/process-end.ts',
-      text: 'await drainTasks(hooks',
-      by: 'void drainTasks(hooks',
+      text: 'await all(invocations',
+      by: 'void all(invocations',
     },
     'all',
   ],
@@ -269,7 +269,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
   [
     'what is deferred while hooks run is not named',
     /was never run and is named 0 times/,
-    { file: 'middleware/process-end.ts', text: "logAll('the environment ends', log)", by: '' },
+    { file: 'middleware/process-end.ts', text: "logAll('the environment ends', host.log)", by: '' },
     'all',
   ],
   [
@@ -277,7 +277,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /named 0 times/,
     {
       file: 'middleware/process-end.ts',
-      text: 'if (runtimeApi !== undefined && !companion().bringsSigterm) logAll',
+      text: 'if (runtimeApi !== undefined && !host.companion.bringsSigterm) logAll',
       by: 'if (false) logAll',
     },
     'all',

@@ -64,7 +64,6 @@ const create = (
       afterSettled: () => {},
       canCarry: () => false,
       carried: [],
-      guests: new Set(),
       handedOff: () => undefined,
       streaming: () => undefined,
       ...host,
@@ -283,7 +282,7 @@ describe('channels: the shutdown', () => {
     do {
       told.length = 0
       for (const [name, hook] of Object.entries(hooks)) onShutdown(hook, { name })
-      await functionProcess().end.drain()
+      await functionProcess().drain()
     } while (!events(told).includes('hook start'))
     error.mockRestore()
     listen.mockRestore()

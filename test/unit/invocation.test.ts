@@ -71,7 +71,6 @@ const create = ({ options, facts, request = {}, host }: Setup = {}) => {
       },
       canCarry: () => false,
       carried: [],
-      guests: new Set(),
       handedOff: () => undefined,
       streaming: () => undefined,
       ...host,
@@ -452,25 +451,24 @@ describe('the deadline', () => {
   })
 
   it('names a carried task that runs in the time of another, where the process ends', async () => {
-    const guests = new Set<Invocation>()
     const carried: Invocation[] = []
-    const host = { guests, carried, canCarry: () => true }
+    const host = { carried, canCarry: () => true }
     const first = create({ facts: { requestId: 'first', remainingTime: 0 }, host })
     let names: readonly string[] = []
     first.invocation.defer(
       () => {
-        names = [...guests].flatMap(guest => guest.unfinished().names)
+        names = first.invocation.unfinished().names
       },
       { name: 'carried task' },
     )
     await leave(first.invocation)
     expect(carried).toHaveLength(1)
     await leave(create({ facts: { requestId: 'second' }, host }).invocation)
-    expect([names, guests.size, carried]).toEqual([['carried task'], 0, []])
+    expect([names, first.invocation.isSettled(), carried]).toEqual([['carried task'], true, []])
   })
 
   it('takes a carried task that is given up in the time of another out of what that one would lose', async () => {
-    const host = { guests: new Set<Invocation>(), carried: [] as Invocation[], canCarry: () => true }
+    const host = { carried: [] as Invocation[], canCarry: () => true }
     const first = create({ facts: { requestId: 'first', remainingTime: 0 }, host })
     first.invocation.defer(() => {}, { name: 'given up' })
     first.invocation.defer(never, { name: 'endless' })

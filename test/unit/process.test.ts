@@ -1,10 +1,11 @@
 // The function's process as a whole, with RIC 4's globals, which are played here: what its runtime client waits for, and
 // how it ends at SIGTERM.
+import { AsyncLocalStorage } from 'node:async_hooks'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
 import middy from '@middy/core'
-import postInvoke, { type Context, onShutdown } from '../../src/index.ts'
+import postInvoke, { type Context, defer, onShutdown } from '../../src/index.ts'
 import { version } from '../../src/version.ts'
 import { lambdaContext, turns, until } from './helpers.ts'
 import { type PipeReader, startPipeReader } from './pipe-reader.ts'
@@ -83,6 +84,68 @@ describe('the promise that the runtime client awaits before it asks for the next
     task.resolve()
     await until(() => order.length === 2)
     expect(order).toEqual(expected)
+  })
+
+  it.each([
+    ['embedded', ['task', 'next'], []],
+    ['layer', ['next', 'task'], ['open', 'hold 1', 'settled 1 r1']],
+  ])(
+    'is that of the request also where a handler has lost its async context: %s',
+    async (companion, expected, told) => {
+      const outside = AsyncLocalStorage.snapshot()
+      const run = startWith({ POST_INVOKE_COMPANION: companion })
+      const order: string[] = []
+      const handler = middy<any, any>()
+        .use(postInvoke())
+        .handler(async (_event, context) => {
+          ;(context as Context).defer(() => turns(5).then(() => void order.push('task')))
+          defer(() => {}) // which has its own way to the invocation
+        })
+      await run('r1', () => outside(() => handler({}, lambdaContext('r1')))).then(() => order.push('next'))
+      await until(() => order.length === 2)
+      expect(order).toEqual(expected)
+      await turns(10)
+      expect(layer?.lines().map(line => line.replace(/^(hold \d+) \d+$/, '$1')) ?? []).toEqual(told)
+      expect(logged.warn).not.toHaveBeenCalled()
+    },
+  )
+
+  it('does not hold a second run of a request whose first one it should have waited for', async () => {
+    const run = startWith({ POST_INVOKE_COMPANION: 'embedded' })
+    const order: string[] = []
+    const tasks: (() => void)[] = []
+    const handler = middy<any, any>()
+      .use(postInvoke())
+      .handler(async (_event, context) => {
+        ;(context as Context).defer(() => new Promise<void>(resolve => tasks.push(resolve)))
+        return 'answer'
+      })
+    const runs = ['first', 'second'].map(async name => {
+      if (name === 'second') await until(() => tasks.length === 1)
+      await run('r1', () => handler({}, lambdaContext('r1')).finally(() => order.push(`${name} answered`)))
+      order.push(`${name} is over`)
+    })
+    await until(() => tasks.length === 2)
+    expect(order).toEqual(['first answered'])
+    tasks[1]?.()
+    await runs[1]
+    expect(order).toEqual(['first answered', 'second answered', 'second is over'])
+    tasks[0]?.()
+    await runs[0]
+    expect(logged.warn.mock.calls.map(([line]) => String(line).slice(0, 28))).toEqual(['middy-post-invoke: WARN_GATE'])
+  })
+
+  it('is the end of its request for the layer, also where the handler was given another id', async () => {
+    const run = startWith({ POST_INVOKE_COMPANION: 'layer' })
+    const task = jest.fn()
+    const handler = middy<any, any>()
+      .use(postInvoke())
+      .handler(async (_event, context) => void (context as Context).defer(task))
+    await run('r1', () => handler({}, lambdaContext('made-up')))
+    await until(() => task.mock.calls.length === 1)
+    await turns(10)
+    const settled = layer?.lines().filter(line => line.startsWith('settled'))
+    expect(settled?.map(line => line.replace(/ \d+/, '')).sort()).toEqual(['settled made-up', 'settled r1'])
   })
 
   describe('waits for a stream that its handler has left behind', () => {

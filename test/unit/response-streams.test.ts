@@ -5,7 +5,10 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/glo
 import { observeResponseStreams } from '../../src/middleware/response-streams.ts'
 import { turns, until } from './helpers.ts'
 
-const streams = observeResponseStreams()
+let streams: ReturnType<typeof observeResponseStreams>
+beforeEach(() => {
+  streams = observeResponseStreams()
+})
 
 let answer: (response: ServerResponse, body: () => string) => void
 const server = createServer((request, response) => {
@@ -64,8 +67,17 @@ describe('a streamed response', () => {
     await until(isAccepted)
     expect(streams.accepted('r1')).toBeUndefined()
     expect(streams.has('r1')).toBe(true)
-    streams.forget('r1')
-    expect(streams.has('r1')).toBe(false)
+  })
+
+  it('is known until the next one begins, and so none is kept for long', async () => {
+    const [first, second] = [post(RESPONSE('r1')), post(RESPONSE('r2'))]
+    first.end()
+    await until(watch(streams.accepted('r1')))
+    expect([streams.has('r1'), streams.has('r2')]).toEqual([true, true])
+    const third = post(RESPONSE('r3'))
+    expect([streams.has('r1'), streams.has('r2'), streams.has('r3')]).toEqual([false, true, true])
+    for (const request of [second, third]) request.end()
+    await Promise.all([streams.accepted('r2'), streams.accepted('r3')])
   })
 
   it('is waited for by all who ask', async () => {
@@ -74,7 +86,6 @@ describe('a streamed response', () => {
     request.end()
     await Promise.all([first, second])
     expect([first, second]).toEqual([expect.any(Promise), expect.any(Promise)])
-    streams.forget('r1')
   })
 
   it('is one of each request, though they run side by side', async () => {
@@ -87,16 +98,14 @@ describe('a streamed response', () => {
     expect(isFirst()).toBe(false)
     first.end()
     await until(isFirst)
-    for (const id of ['r1', 'r2']) streams.forget(id)
   })
 
   it('has an id that is encoded in the path', () => {
     post(RESPONSE(encodeURIComponent('r 1/ü'))).end()
     expect(streams.has('r 1/ü')).toBe(true)
-    streams.forget('r 1/ü')
   })
 
-  it('that is posted again under the same id counts anew, once it was forgotten', async () => {
+  it('that is posted again under the same id counts anew', async () => {
     for (let time = 0; time < 2; time++) {
       const request = post(RESPONSE('retry'))
       const isAccepted = watch(streams.accepted('retry'))
@@ -104,7 +113,6 @@ describe('a streamed response', () => {
       expect(isAccepted()).toBe(false)
       request.end()
       await until(isAccepted)
-      streams.forget('retry')
     }
   })
 })
@@ -140,7 +148,6 @@ describe('is no longer waited for when', () => {
     end(request)
     await until(isAccepted)
     expect(streams.accepted('r1')).toBeUndefined()
-    streams.forget('r1')
   })
 
   it('nobody is there', async () => {
@@ -148,7 +155,6 @@ describe('is no longer waited for when', () => {
     const isAccepted = watch(streams.accepted('r1'))
     request.end()
     await until(isAccepted)
-    streams.forget('r1')
   })
 })
 
@@ -174,7 +180,6 @@ describe('what is no streamed response', () => {
 
   it('an id that nobody has heard of', () => {
     expect(streams.accepted('unknown')).toBeUndefined()
-    expect(() => streams.forget('unknown')).not.toThrow()
   })
 
   // Requests of the function's own pass through the same channels: nothing that they do may throw there.
@@ -191,7 +196,9 @@ describe('what is no streamed response', () => {
           thrown.push(error)
         }
       })) as typeof process.nextTick
-    channel('http.client.request.created').publish({ request: { method: 'POST', path: RESPONSE('%') } })
+    channel('http.client.request.created').publish({
+      request: { method: 'POST', path: RESPONSE('%'), getHeader: () => 'streaming' },
+    })
     process.nextTick = nextTick
     await turns(5)
     expect(thrown).toEqual([])

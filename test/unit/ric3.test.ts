@@ -16,17 +16,9 @@ afterEach(reset)
 
 const observe = (streams: string[] = []) => {
   const ended: string[] = []
-  const client = observeRic3({
-    scopes() {
-      throw new Error('Expected no AsyncLocalStorage to be made.')
-    },
-    variables: { AWS_LAMBDA_RUNTIME_API: '127.0.0.1:9001' },
-    streams: { has: id => streams.includes(id) },
-    onEnd: requestId => {
-      ended.push(requestId)
-      return undefined
-    },
-    onBrokenGate: () => {},
+  const client = observeRic3({ has: id => streams.includes(id) }, ({ requestId }) => {
+    ended.push(requestId)
+    return undefined
   })
   return { client, ended }
 }
@@ -63,16 +55,16 @@ describe('RIC 3', () => {
     expect(isRic3()).toBe(false)
     const { client } = start()
     expect(isRic3()).toBe(true)
-    expect(client).toMatchObject({ hasGate: false, tellsEnds: true, mayCrash: true, firstUsedIn: undefined })
-    expect([client.isGated('r1'), client.willTell('r1'), client.isBusy()]).toEqual([false, false, false])
+    expect(client).toMatchObject({ tellsEnds: true })
+    expect([client.hasGate, client.firstUsedIn, client.isGated]).toEqual([undefined, undefined, undefined])
+    expect([client.runOf?.('r1'), client.isBusy?.()]).toEqual([undefined, false])
   })
 
   it('looked at for the first time inside an invocation tells no ends: what it sets between two is not known', () => {
     globals[BEFORE_EXIT] = waiting
     globals[REQUEST_ID] = 'r1'
     const { client } = observe()
-    expect(client).toMatchObject({ tellsEnds: false, firstUsedIn: 'r1' })
-    expect([client.willTell('r1'), client.isBusy()]).toEqual([false, undefined])
+    expect(client).toEqual({ firstUsedIn: 'r1' })
     expect(Object.getOwnPropertyDescriptor(globals, BEFORE_EXIT)).toHaveProperty('value', waiting)
   })
 
@@ -104,10 +96,9 @@ describe('RIC 3', () => {
   it('tells the end one turn after it has reset the global', async () => {
     const { client, ended } = start()
     begin('r1')
-    expect([client.willTell('r1'), client.willTell('r2'), client.isGated('r1'), client.isBusy()]).toEqual([
-      true,
-      false,
-      false,
+    expect([client.runOf?.('r1'), client.runOf?.('r2'), client.isBusy?.()]).toEqual([
+      { requestId: 'r1' },
+      undefined,
       true,
     ])
     await turns(5)
@@ -116,18 +107,21 @@ describe('RIC 3', () => {
     expect(ended).toEqual([])
     await turn()
     expect(ended).toEqual(['r1'])
-    expect([client.willTell('r1'), client.isBusy()]).toEqual([false, false])
+    expect([client.runOf?.('r1'), client.isBusy?.()]).toEqual([undefined, false])
   })
 
   it('tells each invocation once, one after the other, also with the same id', async () => {
-    const { ended } = start()
+    const { client, ended } = start()
+    const runs = new Set<unknown>()
     for (const id of ['r1', 'r2', 'r2']) {
       begin(id)
+      runs.add(client.runOf?.(id))
       await turn()
       post()
       await turns(3)
     }
     expect(ended).toEqual(['r1', 'r2', 'r2'])
+    expect(runs.size).toBe(3)
   })
 
   it('resets its global twice, and still tells it once', async () => {
@@ -142,11 +136,12 @@ describe('RIC 3', () => {
   it('sets it again in the same turn for a callback: its end comes after the loop has run empty', async () => {
     const { client, ended } = start()
     begin('r1')
+    const run = client.runOf?.('r1')
     post()
     set(waiting)
     await turns(5)
     expect(ended).toEqual([])
-    expect(client.willTell('r1')).toBe(true)
+    expect(client.runOf?.('r1')).toBe(run)
     runEmpty() // the client posts one turn later
     expect(ended).toEqual([])
     await turns(5)

@@ -2,7 +2,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
 import { isRic4, observeRic4 } from '../../src/middleware/ric4.ts'
-import type { Scope } from '../../src/middleware/runtime-client.ts'
+import type { Run, Scope } from '../../src/middleware/runtime-client.ts'
 import { turn, turns } from './helpers.ts'
 
 const STORE_REQUEST_ID = Symbol.for('_AWS_LAMBDA_REQUEST_ID')
@@ -14,24 +14,20 @@ const reset = () => {
 beforeEach(reset)
 afterEach(reset)
 
-const LAMBDA = { AWS_LAMBDA_RUNTIME_API: '127.0.0.1:9001' }
-
-const observe = (variables: Record<string, string> = LAMBDA) => {
+const observe = (isAlone = true) => {
   const scopes = new AsyncLocalStorage<Scope>()
   const ended: string[] = []
   const waits = new Map<string, Promise<void>>()
-  const onBrokenGate = jest.fn()
-  const client = observeRic4({
-    scopes: () => scopes,
-    variables,
-    streams: { has: () => false },
-    onEnd: requestId => {
-      ended.push(requestId)
-      return waits.get(requestId)
-    },
-    onBrokenGate,
-  })
-  return { client, scopes, ended, waits, onBrokenGate }
+  const log = { warnOnce: jest.fn() }
+  const onEnd = ({ requestId }: Run) => {
+    ended.push(requestId)
+    return waits.get(requestId)
+  }
+  const client = observeRic4(scopes, onEnd, isAlone, log)
+  const isGated = (requestId: string) => client.runOf?.(requestId) !== undefined && client.isGated?.()
+  const isTold = (requestId: string) => client.runOf?.(requestId)?.requestId === requestId
+  const isBusy = () => client.isBusy?.()
+  return { client, isGated, isTold, isBusy, scopes, ended, waits, log }
 }
 
 /** RIC 4's store outside Managed Instances: a plain field. */
@@ -61,9 +57,9 @@ describe('RIC 4 is told', () => {
 })
 
 describe('RIC 4', () => {
-  const start = (variables: Record<string, string> = LAMBDA, store: any = undefined) => {
+  const start = (store: any = undefined, isAlone = true) => {
     globals.awslambda = { streamifyResponse: () => {}, ...(store && { InvokeStore: store }) }
-    return observe(variables)
+    return observe(isAlone)
   }
 
   /** As the client does, one invocation after the other: `await awslambda.InvokeStore.run(store, fn)`. */
@@ -71,19 +67,19 @@ describe('RIC 4', () => {
     globals.awslambda.InvokeStore.run({ [STORE_REQUEST_ID]: requestId }, fn)
 
   it('has a gate', () => {
-    expect(start().client).toMatchObject({ hasGate: true, tellsEnds: true, mayCrash: false })
+    expect(start().client).toMatchObject({ hasGate: true, tellsEnds: true })
   })
 
   it.each([
     ['made at the first invocation', false],
     ['there before', true],
   ])('tells the end of an invocation, with a store %s', async (_, isThere) => {
-    const { client, ended } = start(LAMBDA, isThere ? createStore() : undefined)
+    const { isTold, isGated, isBusy, ended } = start(isThere ? createStore() : undefined)
     if (!isThere) globals.awslambda.InvokeStore = createStore()
     const posted = deferred<string>()
     const seen: unknown[] = []
     const run = invoke('r1', async () => {
-      seen.push(client.willTell('r1'), client.isGated('r1'), client.isGated('other'), client.isBusy())
+      seen.push(isTold('r1'), isGated('r1'), isGated('other'), isBusy())
       return posted.promise
     })
     await turns(3)
@@ -92,12 +88,12 @@ describe('RIC 4', () => {
     posted.resolve('answer')
     expect(await run).toBe('answer')
     expect(ended).toEqual(['r1'])
-    expect(client.isBusy()).toBe(false)
-    expect([client.willTell('r1'), client.isGated('r1')]).toEqual([false, false])
+    expect(isBusy()).toBe(false)
+    expect([isTold('r1'), isGated('r1')]).toEqual([false, false])
   })
 
   it('is kept from its next invocation until the promise of the end is fulfilled', async () => {
-    const { waits } = start(LAMBDA, createStore())
+    const { waits } = start(createStore())
     const settled = deferred()
     waits.set('r1', settled.promise)
     let isDone = false
@@ -112,63 +108,65 @@ describe('RIC 4', () => {
   })
 
   it('gets the rejection of a failed invocation, after its end was told', async () => {
-    const { ended } = start(LAMBDA, createStore())
+    const { ended } = start(createStore())
     const error = new Error('handler')
     await expect(invoke('r1', () => Promise.reject(error))).rejects.toBe(error)
     expect(ended).toEqual(['r1'])
   })
 
   it('gets what a run returns or throws at once, and nothing is left of it', async () => {
-    const { client, onBrokenGate } = start(LAMBDA, createStore())
+    const { isBusy, log } = start(createStore())
     expect(invoke('r1', () => 42)).toBe(42)
     expect(() =>
       invoke('r2', () => {
         throw new Error('at once')
       }),
     ).toThrow('at once')
-    expect(client.isBusy()).toBe(false)
+    expect(isBusy()).toBe(false)
     await invoke('r3')
-    expect(onBrokenGate).not.toHaveBeenCalled()
+    expect(log.warnOnce).not.toHaveBeenCalled()
   })
 
   it('a run inside a run passes through, and is told nothing of', async () => {
-    const { client, ended, waits, onBrokenGate } = start(LAMBDA, createStore())
+    const { isGated, ended, waits, log } = start(createStore())
     waits.set('inner', deferred().promise) // for ever, were it asked for
     await invoke('r1', async () => {
       const inner = await globals.awslambda.InvokeStore.run({ [STORE_REQUEST_ID]: 'inner' }, async () => 'inner')
       expect(inner).toBe('inner')
-      expect([client.isGated('r1'), client.isGated('inner')]).toEqual([true, false])
+      expect([isGated('r1'), isGated('inner')]).toEqual([true, false])
       return 'posted'
     })
     expect(ended).toEqual(['r1'])
-    expect(onBrokenGate).not.toHaveBeenCalled()
+    expect(log.warnOnce).not.toHaveBeenCalled()
   })
 
   it('a run with the same id inside a run, as a copy of the context, passes through, too', async () => {
-    const { ended } = start(LAMBDA, createStore())
+    const { ended } = start(createStore())
     await invoke('r1', () => invoke('r1', async () => 'inner'))
     expect(ended).toEqual(['r1'])
   })
 
   it('that does not wait for the promise is found out once, and has no gate from then on', async () => {
-    const { client, waits, ended, onBrokenGate } = start(LAMBDA, createStore())
+    const { isGated, isTold, waits, ended, log } = start(createStore())
     const settled = deferred()
     waits.set('r1', settled.promise)
     const first = invoke('r1')
     await turns(3)
-    expect(onBrokenGate).not.toHaveBeenCalled()
-    const gated: boolean[] = []
+    expect(log.warnOnce).not.toHaveBeenCalled()
+    const gated: unknown[] = []
     for (const id of ['r2', 'r3']) {
       await invoke(id, async () => {
-        gated.push(client.isGated(id), client.willTell(id))
+        gated.push(isGated(id), isTold(id))
       })
     }
-    expect(onBrokenGate).toHaveBeenCalledTimes(1)
+    expect(log.warnOnce.mock.calls).toEqual(
+      Array(2).fill(['WARN_GATE', 'the runtime client does not wait for InvokeStore.run']), // of which one is logged
+    )
     expect(gated).toEqual([false, true, false, true])
     settled.resolve()
     await first
     expect(ended).toEqual(['r1', 'r2', 'r3'])
-    await invoke('r4', async () => gated.push(client.isGated('r4')))
+    await invoke('r4', async () => gated.push(isGated('r4')))
     expect(gated.at(-1)).toBe(false)
   })
 
@@ -178,21 +176,21 @@ describe('RIC 4', () => {
       run: (context: any, fn: () => any) => storage.run(context, fn),
       getRequestId: () => storage.getStore()?.[STORE_REQUEST_ID],
     }
-    const { client, ended, onBrokenGate } = start({ ...LAMBDA, AWS_LAMBDA_MAX_CONCURRENCY: '8' }, store)
+    const { isTold, ended, log } = start(store, false)
     const inside: boolean[] = []
     const invocation = (id: string, pace: number) =>
       invoke(id, async () => {
         await turns(pace)
-        inside.push(client.willTell(id))
+        inside.push(isTold(id))
       })
     await Promise.all([invocation('r1', 5), invocation('r2', 1), invocation('r3', 3)])
     expect(ended).toEqual(['r2', 'r3', 'r1'])
     expect(inside).toEqual([true, true, true])
-    expect(onBrokenGate).not.toHaveBeenCalled()
+    expect(log.warnOnce).not.toHaveBeenCalled()
   })
 
   it('a store that replaces another is observed, one that is set again is not observed twice', async () => {
-    const { ended } = start(LAMBDA, createStore())
+    const { ended } = start(createStore())
     await invoke('r1')
     const store = createStore()
     globals.awslambda.InvokeStore = store
@@ -219,17 +217,17 @@ describe('RIC 4', () => {
 
   it('a store without run that is there before breaks nothing', () => {
     const store = { getRequestId: () => 'r1' }
-    expect(() => start(LAMBDA, store)).not.toThrow()
+    expect(() => start(store)).not.toThrow()
     expect(globals.awslambda.InvokeStore.run).toBeUndefined()
   })
 
   it('an id that the store learns within run is the one that counts', async () => {
-    const { ended, client } = start(LAMBDA, createStore())
+    const { ended, isGated } = start(createStore())
     await invoke('r1')
     let isInside: boolean | undefined
     await invoke('r2', async () => {
       await turn()
-      isInside = client.isGated('r2') && !client.isGated('r1')
+      isInside = isGated('r2') && !isGated('r1')
     })
     expect(isInside).toBe(true)
     expect(ended).toEqual(['r1', 'r2'])
@@ -242,34 +240,34 @@ describe('RIC 4', () => {
         throw new Error('no context')
       },
     }
-    start(LAMBDA, store)
+    start(store)
     expect(await invoke('r1')).toBe('posted')
   })
 
-  it('a callback left over from an earlier invocation is not inside a later one', async () => {
-    const { client } = start(LAMBDA, createStore())
+  it('has no run of an invocation that is over, asked for by a callback left over from it', async () => {
+    const { isGated, isTold } = start(createStore())
     const strike = deferred()
-    let leftOver: Promise<boolean> | undefined
+    let leftOver: Promise<unknown[]> | undefined
     await invoke('r1', async () => {
-      leftOver = strike.promise.then(() => client.isGated('r2') || client.willTell('r2'))
+      leftOver = strike.promise.then(() => [isGated('r1'), isTold('r1')])
     })
     await invoke('r2', async () => {
       strike.resolve()
       await turns(3)
     })
-    expect(await leftOver).toBe(false)
+    expect(await leftOver).toEqual([false, false])
   })
 
   it('says in which invocation it was looked at for the first time', async () => {
     const store = createStore()
-    const first = start(LAMBDA, store)
+    const first = start(store)
     expect(first.client.firstUsedIn).toBeUndefined()
     reset()
     // At init its store answers with an id of its own: only inside an invocation it has a context.
     const atInit = { ...createStore(), hasContext: () => false, getRequestId: () => 'made up' }
-    expect(start(LAMBDA, atInit).client.firstUsedIn).toBeUndefined()
+    expect(start(atInit).client.firstUsedIn).toBeUndefined()
     reset()
     const inside = { ...createStore(), hasContext: () => true, getRequestId: () => 'r1' }
-    expect(start(LAMBDA, inside).client.firstUsedIn).toBe('r1')
+    expect(start(inside).client.firstUsedIn).toBe('r1')
   })
 })

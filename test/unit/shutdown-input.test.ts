@@ -205,11 +205,11 @@ describe('hooks that are right', () => {
   ])('are named in the log: %s', async (_, hook, options, name) => {
     const error = jest.spyOn(console, 'error').mockImplementation(() => {})
     // Those of other tests have their names, too: a process has one list.
-    await functionProcess().end.drain()
+    await functionProcess().drain()
     error.mockClear()
     const add = onShutdown as (hook: unknown, options: unknown) => () => void
     add(hook, options)
-    await functionProcess().end.drain()
+    await functionProcess().drain()
     expect(error.mock.calls).toEqual([[`middy-post-invoke: shutdown hook "${name}" failed:`, new Error('failed')]])
     error.mockRestore()
   })
