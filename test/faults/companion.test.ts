@@ -113,7 +113,7 @@ const slow: Fault[] = [
     on: on.layer,
     start: ({ cleanUp }) => ({
       layers: [
-        copyLayer(cleanUp, replaced(/\n {2}\[\[ \$command \]\] \|\| # only in the layer\n {4}ask/, '\nsleep 0.7$&')),
+        copyLayer(cleanUp, replaced(/\n +\[\[ \$command \]\] \|\| # only in the layer\n +ask/, '\nsleep 0.7$&')),
       ],
     }),
   },
@@ -122,7 +122,7 @@ const slow: Fault[] = [
     on: on.layer,
     start: ({ cleanUp, isControl }) => {
       const ends = replaced(
-        isControl ? /\nwhile / : /\n {2}\[\[ \$command \]\] \|\| # only in the layer\n {4}ask/,
+        isControl ? /\nwhile / : /\n +\[\[ \$command \]\] \|\| # only in the layer\n +ask/,
         '\nexit 7$&',
       )
       return { layers: [copyLayer(cleanUp, ends, isControl ? other : {})] }

@@ -25,19 +25,25 @@ const GONE = /It has ended|it ended with|EPIPE/
 const breaks: Break[] = [
   ['it lets go long before the deadline', EARLY, 'margin=100 ', 'margin=599000 '],
   ['it lets go long after the deadline', NEVER, 'margin=100 ', 'margin=-60000 '],
-  ['no last words are said when time is up', LOGGED, '[[ $held ]] && say_last_words late', ''],
-  ['no last words are said when the process is gone', LOGGED, '  say_last_words gone\n', '  words=x\n'],
-  ['last words are said twice', LOGGED, '  [[ $words ]] && : >"$tasks"\n', ''],
+  ['no last words are said when time is up', LOGGED, '[[ $held ]] && say_last_words 1', ''],
+  ['no last words are said when the process is gone', LOGGED, '    say_last_words 0\n', '    words=x\n'],
+  ['last words are said twice', LOGGED, '    [[ ${words[0]} ]] && : >"$words_file"\n', ''],
   ['SIGTERM ends it', GONE, "trap '' TERM PIPE", "trap '' PIPE"],
-  ['of chunks the last one counts', COMPLAINED, 'body+=${answer', 'body=${answer'],
+  ['of chunks the last one counts', new RegExp(`${EARLY.source}|${COMPLAINED.source}`), 'body+=$line', 'body=$line'],
   [
     'numbers are not looked at',
     new RegExp(`${EARLY.source}|${GONE.source}`),
     '  [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 ]]\n',
     '  :\n',
   ],
-  ['it waits for ever for the rest of an answer', NEVER, '  patience=(-t 2)\n  read_bytes 16', '  read_bytes 16'],
-  ['names of headers are known in one case only', COMPLAINED, "length=$'\\n'${head,,}", "length=$'\\n'$head"],
+  ['it waits for ever for the rest of an answer', NEVER, 'read -r -t 2 -N $((length', 'read -r -N $((length'],
+  [
+    'names of headers are known in one case only',
+    COMPLAINED,
+    'case ${line,,} in',
+    'case ${line/#Lambda-Extension-I/lambda-extension-i} in',
+  ],
+  ['the beginning of an unusual answer is lost', COMPLAINED, 'left+=$body', 'left=$body'],
 ]
 
 const breakIn = (text: string, by: string, index: number): Scripts => {

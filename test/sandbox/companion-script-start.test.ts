@@ -408,7 +408,7 @@ describe('the text that functions bundle', () => {
   it('has neither comments nor what is for the layer alone, and is short', () => {
     expect(bundled).not.toMatch(/^\s*#|mkfifo|worker|coproc|SHUTDOWN/m)
     expect(bundled).toContain('register HTTP/1.1')
-    expect(bundled.length).toBeLessThan(6_200)
+    expect(bundled.length).toBeLessThan(3_700)
   })
 
   it('can be parsed by bash', () => {
