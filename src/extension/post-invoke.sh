@@ -112,10 +112,12 @@ complain() { # TEXT
   say "$1"
 }
 
+has_words_file() { [[ -f $words_file && -O $words_file && ! -L $words_file ]]; }
+
 # What the function's process has written for this case. It filters by level itself.
 say_last_words() { # 0: that process is gone. 1: time is up. Sets words
   words=()
-  [[ -f $words_file && -O $words_file && ! -L $words_file ]] && mapfile -t words <"$words_file"
+  has_words_file && mapfile -t words <"$words_file"
   say "${words[$1]}"
 }
 
@@ -164,7 +166,6 @@ open_fifo() {
     # The layer may be attached twice. Two that read one FIFO would take each other's lines.
     [[ ! $events || (-p $pipe && -O $pipe && ! -L $pipe) ]] || complain "no FIFO can be made at $pipe: nothing is held"
   fi
-  [[ $events && -f $words_file && -O $words_file && ! -L $words_file ]] && : >"$words_file" # of an environment that is gone
 }
 
 if ((!$#)); then
@@ -175,7 +176,8 @@ fi
 # only in the layer: end
 send_registration
 
-# What follows is read while the answer is on its way.
+# What follows is done while the answer is on its way.
+has_words_file && : >"$words_file" # of a process that is gone
 
 read_line() { # Sets line, and takes it off what has been read and not been used: left
   until [[ $left = *$'\n'* ]]; do

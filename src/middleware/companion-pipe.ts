@@ -7,12 +7,7 @@ import { builtIn } from '../built-in.ts'
 import script from '../extension/post-invoke.sh'
 import { timer } from './waits.ts'
 
-export type CompanionPipe = {
-  /** Writes one line. It never throws and never waits. */
-  write(line: string): void
-  /** Whether the companion's process is gone. */
-  isBroken(): boolean
-}
+export type CompanionPipe = ReturnType<typeof createPipe>
 
 /** Raised when a companion of the version before could no longer understand a line. In the pipe's name, here and in the script. */
 export const PROTOCOL = 1
@@ -28,94 +23,91 @@ const START_MS = 2_000
 
 const fs = () => builtIn('node:fs')
 
+const noop = () => {}
+
 /** Where both processes look. Environments that share a folder differ by the port of their API. */
-export const pipePath = (folder: string, runtimeApi: string, protocol: number | string = PROTOCOL): string =>
+export const pipePath = (folder: string, runtimeApi: string, protocol = PROTOCOL): string =>
   `${folder}/.middy-post-invoke-${protocol}-${runtimeApi.split(':').at(-1)}`
 
 /**
- * Opens the pipe of the layer's companion. Success means that it is there: without a reader this fails with ENXIO.
+ * Opens the pipe of the layer's companion, or throws: without a reader, which is without the layer, with ENXIO.
  *
  * @param onBroken - Called once, when the companion's process turns out to be gone.
- * @returns the pipe, or why there is none.
  */
-export function openPipe(path: string, onBroken: () => void): CompanionPipe | string {
-  try {
-    const fd = openOwn(path, fs().constants.O_WRONLY, stats => stats.isFIFO())
-    return createPipe(fd, () => true, onBroken)
-  } catch (error) {
-    return (error as Error).message
-  }
-}
+export const openPipe = (path: string, onBroken: () => void): CompanionPipe =>
+  createPipe(openOwn(path, fs().constants.O_WRONLY, 'isFIFO'), onBroken)
 
 /** Neither a link, nor another's, nor of another kind: what is in a shared folder may be anybody's. */
-function openOwn(path: string, flags: number, isRight: (stats: Stats) => boolean): number {
+function openOwn(path: string, flags: number, kind: keyof Stats & `is${string}`): number {
   const { constants, openSync, fstatSync, closeSync } = fs()
   const fd = openSync(path, flags | constants.O_NONBLOCK | constants.O_NOFOLLOW, 0o600)
   const stats = fstatSync(fd)
-  if (isRight(stats) && stats.uid === process.getuid?.()) return fd
+  if (stats[kind]() && stats.uid === process.getuid?.()) return fd
   closeSync(fd)
   throw new Error(`${path} is of another kind or user`)
 }
 
 /**
  * Starts the companion beside this process, as an internal extension, and waits until it has registered: an extension must
- * have done so before the runtime client asks for its first invocation.
+ * have done so before the runtime client asks for its first invocation. Throws where that fails.
  *
  * @param events - What it registers for, as JSON without the brackets: `"INVOKE"`, or nothing.
- * @returns the pipe, or why there is none.
  */
-export function startCompanion(events: string, runtimeApi: string, onBroken: () => void): CompanionPipe | string {
-  const { spawn } = builtIn('node:child_process')
+export function startCompanion(events: string, runtimeApi: string, onBroken: () => void): CompanionPipe {
   const { AWS_LAMBDA_LOG_FORMAT, POST_INVOKE_FOLDER } = process.env
-  try {
-    // --norc -p, in this order, and a bare environment: no start-up file of others runs in it.
-    const child = spawn('/bin/bash', ['--norc', '-p', '-c', script, 'middy-post-invoke', events], {
+  // --norc -p, in this order, and a bare environment: no start-up file of others runs in it.
+  const child = builtIn('node:child_process').spawn(
+    '/bin/bash',
+    ['--norc', '-p', '-c', script, 'middy-post-invoke', events],
+    {
       env: { AWS_LAMBDA_RUNTIME_API: runtimeApi, AWS_LAMBDA_LOG_FORMAT, POST_INVOKE_FOLDER, TZ: 'UTC0' },
       // A process group of its own: what kills this one's must not kill its witness.
       detached: true,
       stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
-    })
-    child.on('error', () => {}) // a failed spawn shows as a missing pid
-    if (child.pid === undefined) return 'bash cannot be started'
-    const socket = child.stdio[3] as Socket & { _handle: { fd: number } }
-    // RIC 3 waits for an empty event loop before it takes a streaming handler for done.
-    child.unref()
-    socket.unref()
-    socket.on('error', () => {}) // what follows is 'close'
-    const answer = readAnswer(socket._handle.fd)
-    if (answer !== 'ready') {
-      child.kill('SIGKILL')
-      socket.destroy() // a child of its own may have the other end as well
-      return answer
-    }
-    const pipe = createPipe(socket._handle.fd, () => !socket.destroyed, onBroken)
-    socket.on('close', () => pipe.write(''))
-    return pipe
+    },
+  )
+  child.on('error', noop) // a failed spawn shows as a missing pid
+  if (child.pid === undefined) throw new Error('bash cannot be started')
+  const socket = child.stdio[3] as Socket & { _handle: { fd: number } }
+  // RIC 3 waits for an empty event loop before it takes a streaming handler for done.
+  child.unref()
+  socket.unref()
+  socket.on('error', noop) // what follows is 'close'
+  const { fd } = socket._handle
+  try {
+    waitUntilReady(fd)
   } catch (error) {
-    return (error as Error).message
+    child.kill('SIGKILL')
+    socket.destroy() // a child of its own may have the other end as well
+    throw error
   }
+  const pipe = createPipe(fd, onBroken, socket)
+  socket.on('close', () => pipe.write(''))
+  return pipe
 }
 
 /** Synchronously: on an event loop that turns meanwhile the runtime client would ask for its first invocation. */
-function readAnswer(fd: number): string {
+function waitUntilReady(fd: number): void {
   const sleep = new Int32Array(new SharedArrayBuffer(4))
   const buffer = Buffer.alloc(512)
   const end = performance.now() + START_MS
   let answer = ''
-  while (performance.now() < end) {
+  while (!answer.includes('\n')) {
+    if (performance.now() > end) throw new Error(`no answer within ${START_MS} ms`)
     try {
       const length = fs().readSync(fd, buffer)
+      if (length === 0) throw new Error('bash ended')
       answer += buffer.toString('utf8', 0, length)
-      if (length === 0 || answer.includes('\n')) return answer.split('\n')[0] || 'bash ended'
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return (error as Error).message
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
       Atomics.wait(sleep, 0, 0, 0.1)
     }
   }
-  return `no answer within ${START_MS} ms`
+  if (!answer.startsWith('ready\n')) throw new Error(answer.split('\n')[0])
 }
 
-function createPipe(fd: number, isOpen: () => boolean, onBroken: () => void): CompanionPipe {
+/** @param socket - Whose descriptor it is. One that has been closed may be another file's by now. */
+function createPipe(fd: number, onBroken: () => void, socket?: Socket) {
   const { writeSync } = fs()
   let isBroken = false
   let unwritten = ''
@@ -123,60 +115,50 @@ function createPipe(fd: number, isOpen: () => boolean, onBroken: () => void): Co
 
   function flush() {
     retry = undefined
-    if (!isOpen() || unwritten.length > MAX_UNWRITTEN || !writeWhatFits()) {
-      isBroken = true
-      onBroken()
-    } else if (unwritten !== '') retry = timer(FULL_MS, false, flush)
-  }
-
-  /** @returns whether anybody reads it. */
-  function writeWhatFits(): boolean {
+    isBroken = socket?.destroyed || unwritten.length > MAX_UNWRITTEN
     try {
       // All that is written is ASCII: bytes are characters.
-      unwritten = unwritten.slice(writeSync(fd, unwritten))
-      return true
+      if (!isBroken) unwritten = unwritten.slice(writeSync(fd, unwritten))
     } catch (error) {
-      return (error as NodeJS.ErrnoException).code === 'EAGAIN'
+      isBroken = (error as NodeJS.ErrnoException).code !== 'EAGAIN'
     }
+    if (isBroken) onBroken()
+    else if (unwritten !== '') retry = timer(FULL_MS, false, flush)
   }
 
   return {
-    write(line) {
+    /** Writes one line. It never throws and never waits. */
+    write(line: string): void {
       if (isBroken) return
       unwritten += line
       if (!retry) flush()
     },
+    /** Whether the companion's process is gone. */
     isBroken: () => isBroken,
   }
 }
 
 /**
  * The file of last words: the lines that the companion logs when this process is gone, or when time is up. It survives this
- * process, and writing it wakes nobody.
+ * process, and writing it wakes nobody. The companion empties it as it starts.
  *
  * @param onFailure - Called once when it cannot be written: then the companion has nothing to say.
  * @returns writes what stands there from now on. The empty text: nothing would be lost.
  */
 export function createLastWords(path: string, onFailure: (reason: string) => void): (text: string) => void {
-  const { constants, lstatSync, unlinkSync, writeSync } = fs() // once: to ask for it takes as long as to write
+  const { constants, writeSync } = fs() // once: to ask for it takes as long as to write
   let file: number | undefined
-  let isEmpty = true
-  let hasFailed = false
-  try {
-    // A process before this one may have left it. At a cold start there is none, and the error takes longer than the look.
-    if (lstatSync(path, { throwIfNoEntry: false })) unlinkSync(path)
-  } catch {}
-
+  let last: string | undefined = ''
   return write
   function write(text: string) {
-    if (hasFailed || (text === '' && isEmpty)) return
+    if (last === undefined || text === last) return
     try {
-      file ??= openOwn(path, constants.O_RDWR | constants.O_CREAT, stats => stats.isFile())
+      file ??= openOwn(path, constants.O_RDWR | constants.O_CREAT, 'isFile')
       // Only the first two lines count. The file is never cut: to have it grow again takes longer than to write.
       writeSync(file, text || '\n\n', 0)
-      isEmpty = text === ''
+      last = text
     } catch (error) {
-      hasFailed = true
+      last = undefined // it is not tried again
       onFailure((error as Error).message)
     }
   }

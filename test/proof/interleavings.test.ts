@@ -122,7 +122,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
   [
     'another invocation is let go',
     /that is another invocation/,
-    { file: 'middleware/companion.ts', text: '.exec(requestId)}', by: ".exec('x' + requestId)}" },
+    { file: 'middleware/companion.ts', text: '.exec(id))', by: ".exec('x' + id))" },
   ],
   [
     'the hold has another deadline',

@@ -380,12 +380,14 @@ describe('last words', () => {
     TEST_MS,
   )
 
-  it.concurrent(
-    'of an environment that is gone are not those of this one',
-    beside(async ({ start }) => {
-      const { writeFileSync } = await import('node:fs')
-      const companion = await start({ prepare: fifo => writeFileSync(`${fifo}.tasks`, `${GONE}\n\n`) })
-      await companion.api.answer(shutdown)
+  it.concurrent.each(['layer', 'internal'] as const)(
+    'of an environment or a process that is gone are not those of this one (%s)',
+    beside(async ({ start }, role) => {
+      const { readFileSync, writeFileSync } = await import('node:fs')
+      const companion = await start({ role, prepare: fifo => writeFileSync(`${fifo}.tasks`, `${GONE}\n\n`) })
+      expect(readFileSync(companion.tasks, 'utf8')).toBe('')
+      if (role === 'layer') await companion.api.answer(shutdown)
+      else companion.connect().end()
       expect(await companion.ended).toBe(0)
       expect(companion.lines()).toEqual([])
     }),

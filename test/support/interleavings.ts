@@ -320,7 +320,6 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
     },
     fstatSync: (fd: number) => ({ isFIFO: () => fd === FIFO, isFile: () => fd === FILE, uid: 0 }),
     closeSync() {},
-    lstatSync: () => undefined,
     readSync(_fd: number, buffer: Buffer) {
       return buffer.write('ready\n')
     },
