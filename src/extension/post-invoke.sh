@@ -50,7 +50,7 @@ address=$AWS_LAMBDA_RUNTIME_API
 host=${address%:*} port=${address##*:}
 pipe=${POST_INVOKE_FOLDER:-/tmp}/.middy-post-invoke-1-$port
 words_file=$pipe.tasks
-margin=100 # milliseconds: so long before the deadline the environment is released, or a good answer becomes a timeout
+margin=100   # milliseconds: so long before the deadline the environment is released, or a good answer becomes a timeout
 expected=' ' # at `settled` with this number the next event is asked for before this one is read. A space: none
 # only in the layer: begin
 # Set here, for the function's environment may have variables of these names.
@@ -188,7 +188,7 @@ read_line() { # Sets line, and takes it off what has been read and not been used
 }
 
 # An answer: sets status and body. It may be hours away, but the rest comes within seconds. Fails where nothing more comes on
-# the connection. Without a status nothing has come.
+# the connection; without a status where that was lost.
 read_answer() {
   status='' body='' closes='' length=1000000 block=2
   until [[ $left ]]; do
@@ -196,7 +196,7 @@ read_answer() {
     [[ ! $function_pid ]] || # only in the layer
       kill -0 "$function_pid" || pass
   done
-  while read_line || return; [[ $line ]]; do
+  while read_line && [[ $line ]]; do
     status=${status:-${line#* }} # the first line's, without the protocol
     ((block += ${#line} + 2))
     case ${line,,} in
@@ -218,7 +218,7 @@ read_answer() {
     left+=$line body=${left:0:length} left=${left:length}
     ((${#body} == length || (closes = length == 1000000))) # without a length it ends with its connection
   else
-    # An event is one line, and so is a part of it: their lengths tell nothing more.
+    # In chunks. An event is one line of JSON, so each chunk is one too, and its length tells nothing more.
     while read_line && [[ $line != 0 ]]; do read_line && body+=$line; done
     [[ $line = 0 ]] && read_line
   fi || { status=''; return 1; }
@@ -239,7 +239,7 @@ fi
 
 # Sets body, however long that takes: an extension that exits is a crash, and one that stops asking stops the environment.
 next_event() {
-  local failures=0 has_said=''
+  local failures=0 has_said=0
   expected=' '
   while
     if read_answer; then ((pending -= 1)); else connect; fi
@@ -248,10 +248,7 @@ next_event() {
     [[ $status$body = 200*'"SHUTDOWN"'* ]] && shut_down # only in the layer
     ((pending)) && continue
     # A connection that is lost once, in a freeze for instance, is worth no word.
-    if [[ $status && ! $has_said ]]; then
-      complain "The next event cannot be had ($status), asking again"
-      has_said=1
-    fi
+    [[ $status ]] && ((!has_said++)) && complain "The next event cannot be had ($status), asking again"
     pause "0.$failures"
     ((failures += failures < 9))
     ask
@@ -280,14 +277,14 @@ set_limit() {
   limit=$((deadline - margin - ${EPOCHREALTIME/./} / 1000)) limit=$((10 ** 9 + (limit > 1 ? limit : 1))) limit=${limit:1:6}.${limit:7}
 }
 
-# Asks for the next event, where that has not been done yet, and holds what comes next.
+# Asks for the next event, where that has not been done yet.
 wait_for_line() {
   ((pending)) || ask
   body='' held='' deadline='' limit=0.2 SECONDS=0
   [[ ! $is_watching ]] || hold_next
 }
 
-release() { # late, or nothing. The invocation whose request id begins with start
+release() { # [late]: the invocation whose request id begins with start
   # only in the layer: begin
   local busy=''
   if [[ $command ]] || { [[ $hands_off && ! $1 ]] && is_due; }; then busy=1; fi

@@ -77,7 +77,18 @@ export function chooseCompanion(choice: CompanionChoice): Companion {
   }
   if (mode !== 'internal' && client.hasGate) return { ...unfrozen, name: 'gate', isGate: true, holds: holdsByGate }
   // Spelled out, here and in process-end.ts: a bundler that knows the variable leaves the whole script out.
-  return process.env.POST_INVOKE_COMPANION === 'layer' ? noCompanion() : startInternalExtension()
+  if (process.env.POST_INVOKE_COMPANION !== 'layer' && !isClaimedByOther()) {
+    try {
+      const pipe = startCompanion('"INVOKE"', runtimeApi, () =>
+        // Lambda cannot see that it is gone, and would wait for it in each invocation.
+        warnOnce('WARN_INTERNAL_GONE', 'the internal extension is gone: this process ends after its next answer'),
+      )
+      return tellingBy(pipe, false)
+    } catch (error) {
+      warnOnce('WARN_NOT_REGISTERED', `no internal extension could be registered (${(error as Error).message})`)
+    }
+  }
+  return noCompanion()
 
   function holdsInWorker() {
     warnOnce('WARN_WORKER_THREAD', 'a worker thread has no companion')
@@ -103,20 +114,6 @@ export function chooseCompanion(choice: CompanionChoice): Companion {
         warnOnce('WARN_NO_LAYER', `the layer's companion cannot be reached (${(error as Error).message})`)
       } else warnOnce('WARN_LAYER_VERSION', `the layer speaks protocol ${other}, the package ${PROTOCOL}`)
       return undefined
-    }
-  }
-
-  function startInternalExtension(): Companion {
-    if (isClaimedByOther()) return noCompanion()
-    try {
-      const pipe = startCompanion('"INVOKE"', runtimeApi, () =>
-        // Lambda cannot see that it is gone, and would wait for it in each invocation.
-        warnOnce('WARN_INTERNAL_GONE', 'the internal extension is gone: this process ends after its next answer'),
-      )
-      return tellingBy(pipe, false)
-    } catch (error) {
-      warnOnce('WARN_NOT_REGISTERED', `no internal extension could be registered (${(error as Error).message})`)
-      return noCompanion()
     }
   }
 
