@@ -14,15 +14,12 @@ export const PROTOCOL = 1
 
 /** How soon a full pipe is tried again. Its reader is stopped, and so the environment is held meanwhile. */
 const FULL_MS = 10
-
 /** How much may wait for a full pipe: there are two lines for an invocation, and none is released meanwhile. */
 const MAX_UNWRITTEN = 65_536
-
 /** How long the script may take to register. Lambda allows 10 s for all of Init. */
 const START_MS = 2_000
 
 const fs = () => builtIn('node:fs')
-
 const noop = () => {}
 
 /** Where both processes look. Environments that share a folder differ by the port of their API. */
@@ -56,16 +53,12 @@ function openOwn(path: string, flags: number, kind: keyof Stats & `is${string}`)
 export function startCompanion(events: string, runtimeApi: string, onBroken: () => void): CompanionPipe {
   const { AWS_LAMBDA_LOG_FORMAT, POST_INVOKE_FOLDER } = process.env
   // --norc -p, in this order, and a bare environment: no start-up file of others runs in it.
-  const child = builtIn('node:child_process').spawn(
-    '/bin/bash',
-    ['--norc', '-p', '-c', script, 'middy-post-invoke', events],
-    {
-      env: { AWS_LAMBDA_RUNTIME_API: runtimeApi, AWS_LAMBDA_LOG_FORMAT, POST_INVOKE_FOLDER, TZ: 'UTC0' },
-      // A process group of its own: what kills this one's must not kill its witness.
-      detached: true,
-      stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
-    },
-  )
+  const args = ['--norc', '-p', '-c', script, 'middy-post-invoke', events]
+  const child = builtIn('node:child_process').spawn('/bin/bash', args, {
+    env: { AWS_LAMBDA_RUNTIME_API: runtimeApi, AWS_LAMBDA_LOG_FORMAT, POST_INVOKE_FOLDER, TZ: 'UTC0' },
+    detached: true, // in a process group of its own: what kills this one's must not kill its witness
+    stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
+  })
   child.on('error', noop) // a failed spawn shows as a missing pid
   if (child.pid === undefined) throw new Error('bash cannot be started')
   const socket = child.stdio[3] as Socket & { _handle: { fd: number } }
