@@ -357,6 +357,7 @@ describe('the internal extension', () => {
     ['without a gate, embedded', { mode: 'embedded' }],
     ['without a gate and a layer', { mode: 'auto' }],
   ])('holds %s', async (_, given) => {
+    const write = jest.spyOn(fs, 'writeSync')
     const { companion, log } = await begin(given)
     expect(companion).toMatchObject({
       name: 'internal',
@@ -366,16 +367,16 @@ describe('the internal extension', () => {
     })
     expect(companion.holds(false)).toBe(true)
     expect(log.lines).toEqual([])
-    const write = jest.spyOn(fs, 'writeSync')
+    write.mockClear()
     companion.expectHandedOff() // it runs none, and is not told
     expect(write).not.toHaveBeenCalled()
-    write.mockRestore()
     api.answer({ eventType: 'INVOKE', deadlineMs: Date.now() + 60_000, requestId: 'r1' })
     const invocation = tell(companion, 'r1', Date.now() + 60_000)
     invocation.hold()
     invocation.settle()
     await until(() => api.requests.length === 3)
     expect(api.requests.slice(1)).toEqual(Array(2).fill('GET /2020-01-01/extension/event/next'))
+    write.mockRestore()
   })
 
   it('that Lambda refuses is none, and the reason is said', async () => {
