@@ -57,16 +57,17 @@ export const isJsonFormat = (): boolean => process.env.AWS_LAMBDA_LOG_FORMAT?.to
  */
 export function finishedLines(): (text: string, fields: LogFields) => string {
   const isJson = isJsonFormat()
-  if (isLevel('POST_INVOKE_LOG_LEVEL', 'SILENT') || (isJson && isLevel('AWS_LAMBDA_LOG_LEVEL', 'FATAL')))
-    return () => ''
+  const isSilent =
+    readLogLevel() === 'SILENT' || (isJson && process.env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase() === 'FATAL')
   return lineOf
   function lineOf(text: string, fields: LogFields) {
-    const message = `middy-post-invoke: ${text}`
+    if (isSilent) return ''
+    const message = ownText(text)
     return `${isJson ? JSON.stringify({ level: 'ERROR', message, ...fields }) : message.replaceAll('\n', ' ')}\n`
   }
 }
 
-const isLevel = (variable: string, level: string) => process.env[variable]?.toUpperCase() === level
+const ownText = (text: string) => `middy-post-invoke: ${text}`
 
 /** For the last moments of a process: what stands in a full pipe, or is written later, is lost with it. */
 export const writeSynchronously = {
@@ -93,33 +94,27 @@ export function createLog(
   const least = logLevels.indexOf(level)
   const said = new Set<string>()
   let logger: Logger | undefined
-  function write(method: LogMethod, text: string, error?: unknown, fields?: LogFields) {
+  /** Never throws and never rejects: a console can be patched, an error unprintable, a logger broken. */
+  async function write(method: LogMethod, text: string, error?: unknown, fields?: LogFields) {
     if (logLevels.indexOf(method.toUpperCase() as LogLevel) < least) return
-    const message = `middy-post-invoke: ${text}`
+    const message = ownText(text)
     const all = error === undefined ? { ...fields } : { ...fields, error }
-    // A log line must never be what fails an invocation: a console can be patched, an error unprintable, a logger broken.
-    const writeItself = () => {
-      try {
-        sink(method, message, all)
-      } catch {}
-    }
-    if (!logger) return writeItself()
     try {
-      const written: unknown = logger[method](message, all)
-      if (written !== undefined) Promise.resolve(written).catch(writeItself)
-    } catch {
-      writeItself()
-    }
+      if (logger) return await logger[method](message, all)
+    } catch {}
+    try {
+      sink(method, message, all)
+    } catch {}
   }
   return {
-    debug(message, error, fields) {
-      if (least === 0) write('debug', message, error, fields) // at init V8 has less to compile without it
+    debug(...line) {
+      if (least === 0) write('debug', ...line) // at init V8 has less to compile without it
     },
-    warn(message, error, fields) {
-      write('warn', message, error, fields)
+    warn(...line) {
+      write('warn', ...line)
     },
-    error(message, error, fields) {
-      write('error', message, error, fields)
+    error(...line) {
+      write('error', ...line)
     },
     warnOnce(code, message) {
       if (said.has(code)) return
