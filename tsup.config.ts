@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { isBuiltin } from 'node:module'
 import { resolve } from 'node:path'
-import { buildSync } from 'esbuild'
+import { buildSync, type Plugin } from 'esbuild'
 import { defineConfig } from 'tsup'
 import { childText } from './scripts/companion-text.ts'
 import { internalNames } from './scripts/internal-names.ts'
@@ -33,6 +33,28 @@ const removeNodeProtocol = false
 /** A file of the layer, which the function's process loads where there is no layer. */
 const runner = /\/layer\/post-invoke\/runner\.cjs$/
 
+const inFunction = {
+  format: 'esm',
+  target: 'node22',
+  esbuildOptions(options: object) {
+    Object.assign(options, internalNames)
+  },
+  removeNodeProtocol,
+  dts: false,
+  splitting: false,
+  sourcemap: false,
+} as const
+
+const companionScript: Plugin = {
+  name: 'post-invoke.sh',
+  setup(build) {
+    build.onLoad({ filter: /\/post-invoke\.sh$/ }, ({ path }) => ({
+      contents: childText(readFileSync(path, 'utf8')),
+      loader: 'text',
+    }))
+  },
+}
+
 const inLayer = {
   outDir: 'dist/layer/post-invoke',
   format: 'cjs',
@@ -52,19 +74,13 @@ export default defineConfig([
     entry: {
       index: 'src/index.ts',
       handler: 'src/handler.ts',
-      'hand-off/index': 'src/hand-off/index.ts',
       'hand-off/embedded': 'src/hand-off/embedded.ts',
       metrics: 'src/metrics.ts',
       preload: 'src/preload.ts',
       'testing/index': 'src/testing/index.ts',
       'cli/verify-function': 'src/cli/verify-function.ts',
     },
-    format: 'esm',
-    target: 'node22',
     external: [runner],
-    esbuildOptions(options) {
-      Object.assign(options, internalNames)
-    },
     esbuildPlugins: [
       {
         // What handlers without Middy need is in `index.js`: a bundle of both entries has one engine.
@@ -75,20 +91,23 @@ export default defineConfig([
           )
         },
       },
+      companionScript,
+    ],
+    ...inFunction,
+  },
+  {
+    // It goes with `index.js`, whose class its errors are of: with a copy of its own, `instanceof` would not know them.
+    entry: { 'hand-off/index': 'src/hand-off/index.ts' },
+    esbuildPlugins: [
       {
-        name: 'post-invoke.sh',
+        name: 'one class',
         setup(build) {
-          build.onLoad({ filter: /\/post-invoke\.sh$/ }, ({ path }) => ({
-            contents: childText(readFileSync(path, 'utf8')),
-            loader: 'text',
-          }))
+          build.onResolve({ filter: /\/post-invoke-error\.ts$/ }, () => ({ path: '../index.js', external: true }))
         },
       },
+      companionScript,
     ],
-    removeNodeProtocol,
-    dts: false,
-    splitting: false,
-    sourcemap: false,
+    ...inFunction,
   },
   {
     entry: {

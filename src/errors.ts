@@ -1,64 +1,11 @@
-/**
- * What went wrong, as {@link PostInvokeError}'s `code`.
- */
-export type PostInvokeErrorCode =
-  /** An environment variable has a value that is not allowed. */
-  | 'ERR_INVALID_VARIABLE'
-  /** `defer()` got something that is no task, or options that are none. */
-  | 'ERR_INVALID_TASK'
-  /** `defer()` was called where no invocation is open, or after its invocation has settled. */
-  | 'ERR_NO_INVOCATION'
-  /** `withPostInvoke()` got something that is no handler, or one that takes a callback. */
-  | 'ERR_INVALID_HANDLER'
-  /** No companion can hold the environment and `withoutCompanion` is `'throw'`. */
-  | 'ERR_NO_COMPANION'
-  /** A task did not end within its `timeout`. */
-  | 'ERR_TASK_TIMEOUT'
-  /** A task did not start, or end, in time for the function's deadline. */
-  | 'ERR_TASK_DEADLINE'
-  /** `onShutdown()` or `resource()` got something that it cannot run or make. */
-  | 'ERR_INVALID_HOOK'
-  /** A shutdown hook did not end within its `timeout`, or within the shutdown. */
-  | 'ERR_SHUTDOWN_TIMEOUT'
-  /** The environment ends before the invocation, or a task of it, has. */
-  | 'ERR_SHUTDOWN'
-  /** `handOff()` got something that cannot be handed off, or options that are none. */
-  | 'ERR_INVALID_HAND_OFF'
-  /** Handed-off work cannot be written to the spool. */
-  | 'ERR_SPOOL'
-  /** Handed-off work has to run in the function's process, which has not imported what runs it. */
-  | 'ERR_NO_RUNNER'
-  /** There is a queue for handed-off work, but no client for it. */
-  | 'ERR_NO_SQS_CLIENT'
+// The words of errors: what was expected, and what was given.
+import { PostInvokeError, type PostInvokeErrorCode } from './post-invoke-error.ts'
 
-/**
- * An error of this package; wrong options of the middleware are a TypeError. `code` is stable: switch on it, not on the message.
- *
- * @example
- * ```ts
- * import { PostInvokeError } from 'middy-post-invoke'
- *
- * context.defer(async ({ signal }) => {
- *   await send({ signal }).catch(error => {
- *     if (error instanceof PostInvokeError && error.code === 'ERR_TASK_DEADLINE') return keepForLater()
- *     throw error
- *   })
- * })
- * ```
- */
-export class PostInvokeError extends Error {
-  /** `'PostInvokeError'`, for code that has another copy of the class. */
-  override readonly name = 'PostInvokeError'
-  /** Which error it is. */
-  readonly code: PostInvokeErrorCode
-  /** Whose error it is, as Middy's own errors say it, and in `data` what was given where that was wrong. */
-  declare readonly cause: { readonly package: 'middy-post-invoke'; readonly data?: unknown }
+export { PostInvokeError, type PostInvokeErrorCode } from './post-invoke-error.ts'
 
-  constructor(code: PostInvokeErrorCode, message: string, data?: unknown) {
-    super(message, { cause: { package: 'middy-post-invoke', ...(data === undefined ? {} : { data }) } })
-    this.code = code
-  }
-}
+/** For where something else was expected than what was given. */
+export const unexpected = (code: PostInvokeErrorCode, expected: string, given: unknown): PostInvokeError =>
+  new PostInvokeError(code, `Expected ${expected}, got ${describe(given)}.`, given)
 
 /** As JSON has it: between double quotes. */
 export const quote: (text: string) => string = JSON.stringify
@@ -66,11 +13,9 @@ export const quote: (text: string) => string = JSON.stringify
 /** What was given, for error messages: `42 (number)`, `"x" (string)`, `null`. Never throws, never long. */
 export function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value)
-  const type = typeof value
-  if (type === 'string') return `${quote((value as string).slice(0, 80))} (string)`
-  if (type === 'object') return Array.isArray(value) ? 'an array' : `an object (${constructorName(value as object)})`
-  if (type === 'function') return 'a function'
-  return `${String(value).slice(0, 80)} (${type})`
+  if (typeof value === 'function') return 'a function'
+  if (typeof value === 'object') return Array.isArray(value) ? 'an array' : `an object (${constructorName(value)})`
+  return `${typeof value === 'string' ? quote(value.slice(0, 80)) : String(value).slice(0, 80)} (${typeof value})`
 }
 
 function constructorName(value: object): string {

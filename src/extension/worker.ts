@@ -4,8 +4,9 @@
 import { writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import type { Runner } from '../hand-off/runner.ts'
+import { readOverflowQueue, readSpool } from '../hand-off/settings.ts'
 import type { Log } from '../log.ts'
-import { readCommand, readOverflowQueue, readSpool } from '../variables.ts'
+import { readCommand } from '../variables.ts'
 import type { Command } from './command.ts'
 import { createLayerLog } from './layer-log.ts'
 

@@ -6,9 +6,7 @@
 // What is here only writes it down. The layer's companion runs it; where there is none, this process does.
 
 import type { Context } from 'aws-lambda'
-import { builtIn } from '../built-in.ts'
 import { PostInvokeError } from '../errors.ts'
-import type { Log } from '../log.ts'
 import type { Invocation } from '../middleware/invocation.ts'
 import {
   existingProcess,
@@ -18,20 +16,13 @@ import {
   OPENED,
   type OpenedInvocation,
 } from '../middleware/process.ts'
-import {
-  isManagedInstances,
-  readHandOffBudget,
-  readJobsModule,
-  readOverflowQueue,
-  readSpool,
-  taskRoot,
-} from '../variables.ts'
+import { isManagedInstances } from '../variables.ts'
 import { ENTRY_VERSION, type Entry, MAX_ENTRY_BYTES } from './entry.ts'
-import { findRunner, type LoadRunner } from './find-runner.ts'
+import { findRunner } from './find-runner.ts'
 import type { JsonValue } from './json.ts'
 import { findSqsClient } from './overflow.ts'
-import type { Runner } from './runner.ts'
-import { hasWaiting, SpoolWriter } from './spool.ts'
+import { readHandOffBudget, readJobsModule, readOverflowQueue, readSpool, taskRoot } from './settings.ts'
+import { createSpoolWriter } from './spool.ts'
 import {
   invalidWork,
   type JobOptions,
@@ -113,7 +104,7 @@ export const handOff: HandOff<any> = (work: unknown, ...rest: unknown[]): void =
   if (!invocation) {
     throw new PostInvokeError(
       'ERR_NO_INVOCATION',
-      'Expected handOff() to be called inside an invocation of a handler with the postInvoke() middleware, got a call outside of any. Call it in the handler, after `.use(postInvoke())`.',
+      'Expected handOff() in an invocation behind postInvoke(), got a call outside.',
     )
   }
   accept(invocation, work, rest)
@@ -152,16 +143,12 @@ export const createHandOff = <Module extends Jobs>(): HandOff<Module> => handOff
 const withHandOff = <
   Module extends Jobs = Record<string, (payload?: JsonValue) => unknown>,
 >(): HandOffMiddleware<Module> => {
-  work.configure()
-  // Outside Lambda the imports of a test may still follow.
-  if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) work.checkRunner()
+  settings()
+  if (isLambda()) checkRunner() // outside of it the imports of a test may still follow
   const handOffMiddlewareBefore: HandOffMiddleware<Module>['before'] = request => {
     const opened = (request.internal as { [OPENED]?: OpenedInvocation })[OPENED]
     if (!opened) {
-      throw new PostInvokeError(
-        'ERR_NO_INVOCATION',
-        'Expected the middleware of middy-post-invoke/hand-off to be used after postInvoke(), which opens the invocation.',
-      )
+      throw new PostInvokeError('ERR_NO_INVOCATION', 'Expected withHandOff() behind postInvoke(), got it before.')
     }
     request.context.handOff = handOffIn(opened.invocation) as HandOff<Module>
   }
@@ -174,188 +161,105 @@ export default withHandOff
 const handOffIn = (invocation: Invocation) =>
   ((work: unknown, ...rest: unknown[]) => accept(invocation, work, rest)) as HandOff<any>
 
-function accept(invocation: Invocation, given: unknown, rest: readonly unknown[]): void {
+function accept(invocation: Invocation, given: unknown, [payload, options]: readonly unknown[]): void {
   const { requestId, tenantId } = invocation
   if (invocation.isSettled()) {
     throw new PostInvokeError(
       'ERR_NO_INVOCATION',
-      `Expected handOff() to be called before its invocation ends, got a call after request ${requestId} had settled. Await what hands off, in the handler or in a task.`,
+      `Expected handOff() before request ${requestId} settled, got a call after.`,
     )
   }
-  if (typeof given === 'string') work.checkJobs()
-  const { key, ...valid } =
-    typeof given === 'string' ? validateJob(given, rest[0], rest[1]) : validateRequest(given, rest[0])
-  const { hash, number } = countEqual(invocation, valid.work)
+  const { add, jobsModule } = settings()
+  const isJob = typeof given === 'string'
+  if (isJob && jobsModule === undefined) {
+    throw invalidWork('the variable POST_INVOKE_JOBS to name the module of the jobs', jobsModule)
+  }
+  const { key, work, ...named } = isJob ? validateJob(given, payload, options) : validateRequest(given, payload)
+  const content = JSON.stringify(work)
+  const hash = hashOf(content) + hashOf(content, 1)
+  const counts = handedOff.get(invocation) ?? new Map<string, number>()
+  const number = (counts.get(hash) ?? 0) + 1
   const id = `${requestId}-${hash}-${number}`
-  const text = JSON.stringify({
-    version: ENTRY_VERSION,
-    key: key ?? id,
-    id,
-    requestId,
-    tenantId,
-    ...valid,
-  } satisfies Entry)
-  if (Buffer.byteLength(text) > MAX_ENTRY_BYTES) {
-    throw invalidWork(
-      `Expected handed-off work of at most ${MAX_ENTRY_BYTES} bytes as JSON, got ${Buffer.byteLength(text)}. Store what is large, and hand off where it is`,
-      undefined,
-    )
-  }
-  work.checkRunner()
-  work.write(text, laneOf(valid.work), invocation)
-  handedOff.get(invocation)?.set(hash, number)
+  const entry: Entry = { version: ENTRY_VERSION, key: key ?? id, id, requestId, tenantId, ...named, work }
+  const text = JSON.stringify(entry)
+  const bytes = Buffer.byteLength(text)
+  if (bytes > MAX_ENTRY_BYTES) throw invalidWork(`work of at most ${MAX_ENTRY_BYTES} bytes as JSON`, bytes)
+  checkRunner()
+  // Where invocations run side by side, each runs what waits: work of one must wait for its own response.
+  const isKeptBack = isManagedInstances() && invocation.isOpen()
+  const release = add(text, hashOf(work.kind === 'request' ? new URL(work.url).origin : work.job), isKeptBack)
+  if (isKeptBack) keptBack.set(release, invocation)
+  handedOff.set(invocation, counts.set(hash, number))
   existingProcess()?.onDefer()
 }
 
 /**
- * What is to be done, and how often that has been handed off: Lambda's retry of an invocation, which has the same request
- * id, gives the same work the same key, in whichever order it hands off.
+ * Of each invocation: how often which work. Lambda's retry of an invocation, which has the same request id, gives the same
+ * work the same key, in whichever order it hands off.
  */
-function countEqual(invocation: Invocation, work: Entry['work']): { hash: string; number: number } {
-  const hash = hashOf(
-    work.kind === 'request'
-      ? [work.method, work.url, work.headers, work.body, work.isBase64]
-      : ['job', work.job, work.payload],
-  )
-  const counts = handedOff.get(invocation) ?? new Map<string, number>()
-  handedOff.set(invocation, counts)
-  return { hash, number: (counts.get(hash) ?? 0) + 1 }
-}
-
-/** Of each invocation: how often which work. */
 const handedOff = new WeakMap<Invocation, Map<string, number>>()
 
-/** Pieces with the same one share what is known of their receiver. */
-const laneOf = (work: Entry['work']): string =>
-  hashOf(work.kind === 'request' ? ['origin', new URL(work.url).origin] : ['job', work.job]).slice(0, 8)
+/** What lets work be taken whose invocation has not answered. */
+const keptBack = new Map<() => void, Invocation>()
 
 /**
- * Sixteen hexadecimal digits. No cryptographic hash, which takes most of 10 ms to load before the answer: two contents with
+ * Eight hexadecimal digits. No cryptographic hash, which takes most of 10 ms to load before the answer: two contents with
  * one hash are numbered like equal ones, and each has a key of its own.
  */
-function hashOf(values: unknown[]): string {
-  let [a, b] = [0x9e3779b9, 0x85ebca6b]
-  const text = JSON.stringify(values)
-  for (let index = 0; index < text.length; index++) {
-    const code = text.charCodeAt(index)
-    a = Math.imul(a ^ code, 0x9e3779b1)
-    b = Math.imul(b ^ code, 0x5f356495)
-  }
-  // Each half takes in what the other one has, so that a change of one character changes both.
-  const mix = (one: number, other: number) => {
-    const mixed = Math.imul(one ^ (one >>> 16), 0x85ebca6b) ^ Math.imul(other ^ (other >>> 13), 0xc2b2ae35)
-    return ((mixed ^ (mixed >>> 15)) >>> 0).toString(16).padStart(8, '0')
-  }
-  return mix(a, b) + mix(b, a)
+function hashOf(text: string, seed = 0): string {
+  let hash = seed
+  for (let index = 0; index < text.length; index++) hash = Math.imul(hash ^ text.charCodeAt(index), 0x9e3779b1)
+  return ((hash ^ (hash >>> 15)) >>> 0).toString(16).padStart(8, '0')
 }
 
-/** The spool of this process, and what runs it where the layer does not. */
-class LocalWork {
-  #spool: string | undefined
-  #writer: SpoolWriter | undefined
-  #jobs: string | undefined
-  #overflow: string | undefined
-  #budget: number | undefined
-  #isConfigured = false
-  #runner: Promise<Runner> | undefined
-  readonly #keptBack = new Map<Invocation, (() => void)[]>()
-  readonly #answered = new WeakSet<Invocation>()
+/** Where the layer does not run what is handed off, this process has to. */
+function checkRunner(): void {
+  if (findRunner() || existingProcess()?.companion.isTheLayer !== false) return
+  throw new PostInvokeError(
+    'ERR_NO_RUNNER',
+    'Expected the layer, or an import of middy-post-invoke/hand-off/embedded, to run handed-off work, got neither.',
+  )
+}
 
-  /** Reads the variables: what is wrong there is to fail the function's init. */
-  configure(): void {
-    if (this.#isConfigured) return
-    this.#spool = readSpool()
-    this.#jobs = readJobsModule()
-    this.#overflow = readOverflowQueue()
-    this.#budget = readHandOffBudget()
-    if (this.#overflow !== undefined) findSqsClient(taskRoot())
-    this.#isConfigured = true
+const isLambda = () => process.env.AWS_LAMBDA_RUNTIME_API !== undefined
+
+let known: ReturnType<typeof readSettings> | undefined
+
+function settings() {
+  known ??= readSettings()
+  return known
+}
+
+function readSettings() {
+  const overflowQueueUrl = readOverflowQueue()
+  if (overflowQueueUrl !== undefined) findSqsClient(taskRoot())
+  const spool = readSpool()
+  return {
+    spool,
+    add: createSpoolWriter(spool),
+    jobsModule: readJobsModule(),
+    overflowQueueUrl,
+    budget: readHandOffBudget(),
   }
+}
 
-  /** Where the layer does not run what is handed off, this process has to. */
-  checkRunner(): void {
-    if (findRunner() || existingProcess()?.companion.isTheLayer !== false) return
-    throw new PostInvokeError(
-      'ERR_NO_RUNNER',
-      'Expected the layer, or an import of middy-post-invoke/hand-off/embedded, to run handed-off work, got neither.',
-    )
-  }
-
-  checkJobs(): void {
-    this.configure()
-    if (this.#jobs !== undefined) return
-    throw invalidWork(
-      'Expected the variable POST_INVOKE_JOBS to name the module of the jobs, before one is handed off',
-      undefined,
-    )
-  }
-
-  write(text: string, lane: string, invocation: Invocation): void {
-    this.configure()
-    this.#writer ??= new SpoolWriter(this.#spool as string)
-    // Where invocations run side by side, each runs what waits: work of one must wait for its own response.
-    const isKeptBack = isManagedInstances() && !this.#answered.has(invocation)
-    const release = this.#writer.add(text, lane, isKeptBack)
-    if (!isKeptBack) return
-    const all = this.#keptBack.get(invocation)
-    if (all) all.push(release)
-    else this.#keptBack.set(invocation, [release])
-  }
-
-  run(log: Log, deadline: number, isLast?: boolean, invocation?: Invocation): Promise<void> | undefined {
-    this.configure()
-    if (invocation) this.#release(log, invocation)
-    if (isLast) for (const one of this.#keptBack.keys()) this.#release(log, one)
-    // Without one the layer runs it, with the next invocation.
-    const load = findRunner()
-    return load && hasWaiting(this.#spool as string, isLast) ? this.#run(load, log, deadline, isLast) : undefined
-  }
-
-  #release(log: Log, invocation: Invocation) {
-    this.#answered.add(invocation)
-    for (const release of this.#keptBack.get(invocation) ?? []) {
+const here: HandedOffWork = {
+  run(log, deadline, isLast, invocation) {
+    for (const [release, itsInvocation] of keptBack) {
+      if (!isLast && itsInvocation !== invocation) continue
+      keptBack.delete(release)
       try {
         release()
       } catch (error) {
-        log.error(`handed-off work of request ${invocation.requestId} cannot be run yet`, error)
+        log.error(`handed-off work of request ${itsInvocation.requestId} cannot be run yet`, error)
       }
     }
-    this.#keptBack.delete(invocation)
-  }
-
-  async #run(load: LoadRunner, log: Log, deadline: number, isLast?: boolean): Promise<void> {
-    // The client asks for its next invocation first, where it is not us that it waits for.
-    await new Promise<void>(resolve => setImmediate(resolve))
-    try {
-      this.#runner ??= load().then(({ createRunner }) =>
-        createRunner({
-          spool: this.#spool as string,
-          log,
-          // A job may end its thread, and never the function's process. Outside Lambda it sees what a test has mocked.
-          isolatesJobs: process.env.AWS_LAMBDA_RUNTIME_API !== undefined,
-          overflowQueueUrl: this.#overflow,
-          jobsModule: this.#jobs,
-          budget: this.#budget,
-        }),
-      )
-      await (await this.#runner).run(deadline, isLast)
-      if (process.env.AWS_LAMBDA_RUNTIME_API === undefined) removeIfEmpty(this.#spool as string)
-    } catch (error) {
-      this.#runner = undefined
-      log.error('handed-off work cannot be run; it stays in the spool', error)
-    }
-  }
+    // Without one the layer runs it, with the next invocation.
+    return findRunner()?.(settings(), log, deadline, isLast)
+  },
 }
 
-/** Outside Lambda each process has its own, and nobody else to tidy up. */
-const removeIfEmpty = (folder: string) => {
-  try {
-    builtIn('node:fs').rmdirSync(folder)
-  } catch {}
-}
-
-const work = new LocalWork()
-if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) work.configure()
-
-;(globalThis as { [HANDED_OFF]?: HandedOffWork })[HANDED_OFF] = work
+if (isLambda())
+  settings() // what is wrong in the variables is to fail the function's init
+;(globalThis as { [HANDED_OFF]?: HandedOffWork })[HANDED_OFF] = here
 existingProcess()?.companion.expectHandedOff()

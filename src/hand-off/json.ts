@@ -1,5 +1,5 @@
 // What a job is given: JSON, and nothing that JSON would drop or change unasked.
-import { describe, PostInvokeError } from '../errors.ts'
+import { describe, PostInvokeError, quote } from '../errors.ts'
 
 /** What JSON can say. */
 export type JsonValue =
@@ -17,32 +17,23 @@ export type JsonValue =
  * maps and sets.
  */
 export function toJson(value: unknown): JsonValue | undefined {
-  if (value === undefined) return undefined
-  let text: string | undefined
   try {
-    text = JSON.stringify(value, refuseWhatIsLost)
+    const text = JSON.stringify(value, refuseWhatIsLost)
+    return text && JSON.parse(text)
   } catch (error) {
-    if (error instanceof PostInvokeError) throw error
-    throw invalidPayload((error as Error).message, value)
+    throw new PostInvokeError(
+      'ERR_INVALID_HAND_OFF',
+      `Expected the payload of a job to be JSON, but ${(error as Error).message}.`,
+      value,
+    )
   }
-  return text === undefined ? undefined : JSON.parse(text)
 }
 
+/** A class of the user's own is an object like another. What says that it is something else, as a Map does, becomes `{}`. */
 function refuseWhatIsLost(key: string, value: unknown): unknown {
-  const isLost =
-    typeof value === 'function' ||
-    typeof value === 'symbol' ||
-    typeof value === 'bigint' ||
-    (typeof value === 'number' && !Number.isFinite(value)) ||
-    (typeof value === 'object' && value !== null && !isPlain(value))
-  if (isLost) throw invalidPayload(`${key === '' ? 'it is' : `${JSON.stringify(key)} is`} ${describe(value)}`, value)
-  return value
+  const isKept = /^\[object (Object|Array|String|Number|Boolean|Null|Undefined)]$/.test(
+    Object.prototype.toString.call(value),
+  )
+  if (isKept && (typeof value !== 'number' || Number.isFinite(value))) return value
+  throw new Error(`${key === '' ? 'it' : quote(key)} is ${describe(value)}`)
 }
-
-/** A class of the user's own is an object like another; what JSON would make `{}` of is not. */
-const isPlain = (value: object): boolean =>
-  !(value instanceof Map || value instanceof Set || value instanceof Error || ArrayBuffer.isView(value)) &&
-  !(value instanceof ArrayBuffer || value instanceof RegExp || value instanceof Promise)
-
-const invalidPayload = (why: string, value: unknown) =>
-  new PostInvokeError('ERR_INVALID_HAND_OFF', `Expected the payload of a job to be JSON, but ${why}.`, value)

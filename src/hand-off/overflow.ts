@@ -20,16 +20,16 @@ export type Overflowing = { readonly id: string; readonly requestId: string; rea
  * @throws PostInvokeError `ERR_NO_SQS_CLIENT` when there is none.
  */
 export function findSqsClient(taskRoot: string): string {
-  const { createRequire } = builtIn('node:module')
-  for (const folder of [`${taskRoot}/`, RUNTIME_FOLDER]) {
-    try {
-      return createRequire(folder).resolve(CLIENT)
-    } catch {}
+  try {
+    return builtIn('node:module')
+      .createRequire(RUNTIME_FOLDER)
+      .resolve(CLIENT, { paths: [taskRoot, RUNTIME_FOLDER] })
+  } catch {
+    throw new PostInvokeError(
+      'ERR_NO_SQS_CLIENT',
+      `Expected the package ${CLIENT} in ${taskRoot} or ${RUNTIME_FOLDER}, because POST_INVOKE_OVERFLOW_QUEUE_URL is set.`,
+    )
   }
-  throw new PostInvokeError(
-    'ERR_NO_SQS_CLIENT',
-    `Expected the package ${CLIENT} in ${taskRoot} or ${RUNTIME_FOLDER}, because POST_INVOKE_OVERFLOW_QUEUE_URL is set. Install it, or remove the variable.`,
-  )
 }
 
 /**

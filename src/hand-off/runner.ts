@@ -1,7 +1,6 @@
 // Runs what waits in the spool: in the layer's worker, which loads this file with the first entry, or in the function's own
 // process where there is no layer.
 import type { Log } from '../log.ts'
-import { readHandOffBudget, readJobsModule, taskRoot } from '../variables.ts'
 import {
   budgetOf,
   CONCURRENCY,
@@ -19,6 +18,7 @@ import { type CallJob, callInThisProcess, callInWorker } from './jobs.ts'
 import { createLanes, type Lanes } from './lanes.ts'
 import { sendToQueue } from './overflow.ts'
 import { RequestFailure, RequestSender } from './requests.ts'
+import { readHandOffBudget, readJobsModule, taskRoot } from './settings.ts'
 import { LONGEST_INVOCATION_MS, type Piece } from './spool.ts'
 import { type Claim, isSuspect, SpoolReader } from './spool-reader.ts'
 

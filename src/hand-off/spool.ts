@@ -99,90 +99,74 @@ export const faultOfOwner = (stats: { readonly uid: number; readonly mode: numbe
   return stats.mode & 0o077 ? 'others may read or write it' : undefined
 }
 
+/**
+ * @param lane - Eight hexadecimal digits, the same for all that goes to one receiver.
+ * @param isKeptBack - Whether nobody may take it yet. If this process dies, it may be taken when no invocation can last any
+ * more.
+ * @returns lets what is kept back be taken.
+ * @throws PostInvokeError `ERR_SPOOL` when it cannot be written, or when too much waits. Nothing is accepted then.
+ */
+export type AddToSpool = (text: string, lane: string, isKeptBack?: boolean) => () => void
+
 /** The function's end: accepts entries, synchronously. */
-export class SpoolWriter {
-  readonly #folder: string
-  #count = 0
-  /** No less than what waits, counted anew when it seems too much: others take away. None before the folder is there. */
-  #waiting: Waiting | undefined
+export function createSpoolWriter(folder: string): AddToSpool {
+  let count = 0
+  /** No less than what waits, counted when it seems too much: others take away. */
+  let waiting = { entries: Number.POSITIVE_INFINITY, bytes: 0 }
+  return add
 
-  constructor(folder: string) {
-    this.#folder = folder
-  }
-
-  /**
-   * @param lane - Eight hexadecimal digits, the same for all that goes to one receiver.
-   * @param isKeptBack - Whether nobody may take it yet. If this process dies, it may be taken when no invocation can
-   * last any more.
-   * @returns lets what is kept back be taken.
-   * @throws PostInvokeError `ERR_SPOOL` when it cannot be written, or when too much waits. Nothing is accepted then.
-   */
-  add(text: string, lane: string, isKeptBack = false): () => void {
+  function add(text: string, lane: string, isKeptBack?: boolean) {
     try {
-      this.#reserve(Buffer.byteLength(text))
+      reserve(Buffer.byteLength(text))
       const now = Date.now()
-      const token = `${String(this.#count++).padStart(6, '0')}${Math.random().toString(36).slice(2, 10)}`
-      const piece = { due: now, accepted: now, attempts: 0, deaths: 0, token, lane, isTaken: false }
-      const part = `${this.#folder}/part-${token}`
-      const accepted = `${this.#folder}/${nameOf({ ...piece, due: now + (isKeptBack ? LONGEST_INVOCATION_MS : 0) })}`
+      const token = `${String(count++).padStart(6, '0')}${Math.random().toString(36).slice(2, 10)}`
+      const part = `${folder}/part-${token}`
+      const fileOf = (due: number) => `${folder}/${due}-${now}-00-00-${token}-${lane}.json`
+      const file = fileOf(now + (isKeptBack ? LONGEST_INVOCATION_MS : 0))
       try {
         fs().writeFileSync(part, text, { mode: 0o600 })
-        fs().renameSync(part, accepted)
-        return () => fs().renameSync(accepted, `${this.#folder}/${nameOf({ ...piece, due: Date.now() })}`)
+        fs().renameSync(part, file)
       } catch (error) {
         fs().rmSync(part, { force: true })
         throw error
       }
+      return () => fs().renameSync(file, fileOf(Date.now()))
     } catch (error) {
-      if (error instanceof PostInvokeError) throw error
-      throw new PostInvokeError(
-        'ERR_SPOOL',
-        `Expected to write to the spool ${this.#folder}, got ${(error as Error).message}. Make room in /tmp, or set POST_INVOKE_SPOOL.`,
-        error,
-      )
+      const { message } = error as Error
+      throw new PostInvokeError('ERR_SPOOL', `Expected to write to the spool ${folder}, but ${message}.`, error)
     }
   }
 
-  #reserve(bytes: number) {
-    const isTooMuch = (all: Waiting) => all.entries >= MAX_WAITING.entries || all.bytes + bytes > MAX_WAITING.bytes
-    let waiting = this.#waiting
-    if (!waiting || !fs().existsSync(this.#folder)) waiting = this.#make()
-    else if (isTooMuch(waiting)) waiting = this.#countWaiting()
-    if (isTooMuch(waiting)) {
-      throw new PostInvokeError(
-        'ERR_SPOOL',
-        `Expected fewer than ${MAX_WAITING.entries} entries and ${MAX_WAITING.bytes} bytes in the spool ${this.#folder}, got ${waiting.entries} entries of ${waiting.bytes} bytes. Hand off less, or raise the function's timeout.`,
-      )
+  function reserve(bytes: number) {
+    if (isFull(bytes) || !fs().existsSync(folder)) makeAndCount()
+    if (isFull(bytes)) {
+      const { entries, bytes } = MAX_WAITING
+      throw new Error(`it holds ${waiting.entries} of ${entries} entries, and ${waiting.bytes} of ${bytes} bytes`)
     }
-    this.#waiting = { entries: waiting.entries + 1, bytes: waiting.bytes + bytes }
+    waiting.entries++
+    waiting.bytes += bytes
   }
 
-  #make(): Waiting {
+  function isFull(bytes: number) {
+    return waiting.entries >= MAX_WAITING.entries || waiting.bytes + bytes > MAX_WAITING.bytes
+  }
+
+  function makeAndCount() {
     try {
       // Not recursive: that never returns where a folder cannot be (in /proc).
-      fs().mkdirSync(this.#folder, { mode: 0o700 })
+      fs().mkdirSync(folder, { mode: 0o700 })
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     }
-    const fault = faultOfFolder(this.#folder)
-    if (fault !== undefined) {
-      throw new PostInvokeError(
-        'ERR_SPOOL',
-        `Expected the spool ${this.#folder} to be a folder of this user's alone (mode 0700), but ${fault}. Remove it, or set POST_INVOKE_SPOOL.`,
-      )
+    const fault = faultOfFolder(folder)
+    if (fault !== undefined) throw new Error(fault)
+    waiting = { entries: 0, bytes: 0 }
+    for (const name of fs().readdirSync(folder)) {
+      if (!/^(\d|part-)/.test(name)) continue // set aside, or a stranger's
+      waiting.entries++
+      waiting.bytes += fs().lstatSync(`${folder}/${name}`, { throwIfNoEntry: false })?.size ?? 0
     }
-    return this.#countWaiting()
-  }
-
-  #countWaiting(): Waiting {
-    const names = fs()
-      .readdirSync(this.#folder)
-      .filter(name => parseName(name) !== undefined || name.startsWith('part-'))
-    const sizes = names.map(name => fs().lstatSync(`${this.#folder}/${name}`, { throwIfNoEntry: false })?.size ?? 0)
-    return { entries: names.length, bytes: sizes.reduce((sum, size) => sum + size, 0) }
   }
 }
-
-type Waiting = { readonly entries: number; readonly bytes: number }
 
 const fs = (): Fs => builtIn('node:fs')

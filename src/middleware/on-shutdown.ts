@@ -1,12 +1,12 @@
 // What still runs when Lambda ends the environment, after the tasks: hooks, and the disposal of resources. Only functions that
 // import it carry it.
-import { describe, PostInvokeError, quote } from '../errors.ts'
+import { PostInvokeError, quote, unexpected } from '../errors.ts'
 import { trace } from './channels.ts'
 import { checkOptions, text, wholeNumber } from './option-rules.ts'
 import { functionProcess } from './process.ts'
 import type { Hook, HookRunner } from './process-end.ts'
 import { isRelayed, listenForRelay } from './signal-relay.ts'
-import { clearTimeout, isThenable, resolvers, timer, whenSettled } from './waits.ts'
+import { isThenable, withLimit } from './waits.ts'
 
 /** What a shutdown hook is given. */
 export type ShutdownContext = {
@@ -51,7 +51,12 @@ export type OnShutdownOptions = {
  * onShutdown(() => pool.end(), { name: 'pool' })
  * ```
  */
-export const onShutdown = (hook: ShutdownHook, options?: OnShutdownOptions): (() => void) => add(hook, options)
+export const onShutdown = (hook: ShutdownHook, options?: OnShutdownOptions): (() => void) => {
+  const { name, timeout } = check('onShutdown()', options)
+  const run = typeof hook === 'function' ? hook : disposalOf(hook)
+  if (!run) throw invalidHook('a function or a disposable to run at shutdown', hook)
+  return add(run, name ?? ownName(hook), timeout)
+}
 
 /**
  * Something that is made once, at its first use, and disposed of when Lambda ends the environment: last made, first
@@ -83,77 +88,55 @@ export const resource = <Resource>(
   dispose?: (resource: Awaited<Resource>) => unknown,
   options?: OnShutdownOptions,
 ): (() => Resource) => {
-  if (typeof create !== 'function') {
-    throw invalidHook(`Expected a function that makes the resource, got ${describe(create)}.`, create)
-  }
+  if (typeof create !== 'function') throw invalidHook('a function that makes the resource', create)
   if (dispose !== undefined && typeof dispose !== 'function') {
-    throw invalidHook(`Expected a function that disposes of the resource, got ${describe(dispose)}.`, dispose)
+    throw invalidHook('a function that disposes of the resource', dispose)
   }
-  const { name, timeout } = check('resource()', options)
-  arm()
+  const { name = create.name || 'resource', timeout } = check('resource()', options)
+  functionProcess().arm(runner)
   let made: { readonly value: Resource } | undefined
-  /** What asks for it from here on gets another one, and not one that is disposed of. */
-  const disposing = (run: () => unknown) => () => {
-    made = undefined
-    return run()
-  }
+
   return () => {
     if (made) return made.value
     const created = create()
-    const disposed = { name: name ?? (create.name || 'resource'), timeout }
-    if (!isThenable(created)) {
-      const run = disposalOf(created as Awaited<Resource>, dispose)
-      made = { value: created }
-      add(disposing(run), disposed, true)
-      return created
-    }
-    const value = Promise.resolve(created).then(resource => {
-      disposalOf(resource, dispose)
-      return resource
-    }) as Resource & Promise<Awaited<Resource>>
-    made = { value }
+    const isPromise = isThenable(created)
+    const value = isPromise ? Promise.resolve(created).then(refuseLasting) : refuseLasting(created)
+    made = { value: value as Resource }
     // Made or not when the environment ends: what is on its way is waited for.
-    const withdraw = add(
-      disposing(async () => disposalOf(await value, dispose)()),
-      disposed,
-      true,
-    )
-    value.then(undefined, () => {
-      made = undefined
-      withdraw()
-    })
-    return value
+    const withdraw = add(disposeOfIt, name, timeout, true)
+    if (isPromise) {
+      ;(value as Promise<unknown>).then(undefined, () => {
+        made = undefined
+        withdraw()
+      })
+    }
+    return value as Resource
+
+    async function disposeOfIt() {
+      made = undefined // what asks for it from here on gets another one
+      const resource = await value
+      return dispose ? dispose(resource) : disposalOf(resource)?.()
+    }
+  }
+
+  function refuseLasting<Made>(resource: Made): Made {
+    if (dispose || disposalOf(resource)) return resource
+    throw invalidHook('a disposable, or a function that disposes of it', resource)
   }
 }
 
-function disposalOf<Resource>(
-  resource: Resource,
-  dispose: ((resource: Resource) => unknown) | undefined,
-): () => unknown {
-  const disposal = dispose ? () => dispose(resource) : ownDisposal(resource)
-  if (disposal) return disposal
-  throw invalidHook(
-    `Expected a resource with Symbol.asyncDispose or Symbol.dispose, or a function for it, got ${describe(resource)}.`,
-    resource,
-  )
-}
-
-const arm = () => functionProcess().arm(runner)
-
-function add(hook: unknown, options: unknown, isOfResource = false): () => void {
-  const { name, timeout } = check('onShutdown()', options)
-  const run = runOf(hook)
-  const { hooks } = functionProcess()
-  const added: Hook = {
-    name: name ?? (ownName(hook as object) || `hook ${hooks.length + 1}`),
-    run,
-    timeout: timeout ?? Number.POSITIVE_INFINITY,
-    isOfResource,
-  }
-  hooks.push(added)
-  arm()
+function add(
+  run: Hook['run'],
+  name: string | undefined,
+  timeout = Number.POSITIVE_INFINITY,
+  isOfResource = false,
+): () => void {
+  const { hooks, arm } = functionProcess()
+  const hook: Hook = { name: name ?? `hook ${hooks.length + 1}`, run, timeout, isOfResource }
+  hooks.push(hook)
+  arm(runner)
   return () => {
-    const index = hooks.indexOf(added)
+    const index = hooks.indexOf(hook)
     if (index >= 0) hooks.splice(index, 1)
   }
 }
@@ -186,63 +169,50 @@ async function runHook({ name, run, timeout }: Hook, left: () => number): Promis
   const controller = new AbortController()
   const limit = Math.min(timeout, left())
   const traced = trace('hook', () => ({ name }))
-  const { promise, resolve: end } = resolvers<{ error: unknown } | undefined>()
+  let hasEnded = false
+  let failure: { error: unknown } | undefined
+  async function work() {
+    await undefined // first the timer: a hook may take its time before it returns a promise
+    try {
+      const given = { signal: controller.signal, getRemainingTimeInMillis: left }
+      await (traced ? traced.run(() => run(given)) : run(given))
+    } catch (error) {
+      failure = { error }
+    }
+    hasEnded = true
+  }
   // During a shutdown this may be all that keeps the event loop going.
-  const timeLimit = timer(limit, true, () => {
+  await withLimit(limit, true, work())
+  if (!hasEnded) {
     const error = new PostInvokeError(
       'ERR_SHUTDOWN_TIMEOUT',
       `Expected the shutdown hook ${quote(name)} to end within ${Math.round(limit)} ms.`,
     )
     controller.abort(error)
-    end({ error })
-  })
-  try {
-    const given = { signal: controller.signal, getRemainingTimeInMillis: left }
-    const result = traced ? traced.run(() => run(given)) : run(given)
-    if (isThenable(result)) {
-      whenSettled(
-        result,
-        () => end(undefined),
-        error => end({ error }),
-      )
-    } else end(undefined)
-  } catch (error) {
-    end({ error })
+    failure = { error }
   }
-  const failure = await promise
-  clearTimeout(timeLimit)
   traced?.end({ status: failure ? 'failed' : 'completed', ...failure })
-  if (failure) {
-    functionProcess().log.error(`shutdown hook ${quote(name)} failed:`, failure.error, { hook: name })
-  }
-}
-
-function runOf(hook: unknown): Hook['run'] {
-  if (typeof hook === 'function') return hook as Hook['run']
-  const own = ownDisposal(hook)
-  if (own) return own
-  throw invalidHook(
-    `Expected a function, or an object with Symbol.asyncDispose or Symbol.dispose, to run at shutdown, got ${describe(hook)}.`,
-    hook,
-  )
+  if (failure) functionProcess().log.error(`shutdown hook ${quote(name)} failed:`, failure.error, { hook: name })
 }
 
 /** How a value disposes of itself, if it can. */
-const ownDisposal = (value: unknown): (() => unknown) | undefined => {
-  const disposable = value as Partial<AsyncDisposable & Disposable> | null | undefined
-  const dispose = disposable?.[Symbol.asyncDispose] ?? disposable?.[Symbol.dispose]
-  return typeof dispose === 'function' ? () => dispose.call(disposable) : undefined
+function disposalOf(value: any): (() => unknown) | undefined {
+  const dispose: unknown = value?.[Symbol.asyncDispose] ?? value?.[Symbol.dispose]
+  return typeof dispose === 'function' ? () => dispose.call(value) : undefined
 }
 
 /** What the author of a hook calls it: a function by its name, an object by its own, or its class. */
-function ownName(hook: { name?: unknown }): string | undefined {
-  const { name } = hook
-  if (typeof name === 'string' && name !== '') return name
-  const className: unknown = typeof hook === 'object' ? hook.constructor?.name : undefined
-  return typeof className === 'string' && className !== 'Object' ? className : undefined
-}
+const ownName = (hook: any): string | undefined =>
+  [hook.name, typeof hook === 'object' && hook.constructor?.name].find(
+    name => typeof name === 'string' && name !== '' && name !== 'Object',
+  )
 
 const check = (call: string, options: unknown) =>
-  checkOptions<OnShutdownOptions>(call, () => ({ name: text, timeout: wholeNumber(1) }), options, invalidHook)
+  checkOptions<OnShutdownOptions>(
+    call,
+    () => ({ name: text, timeout: wholeNumber(1) }),
+    options,
+    (message, data) => new PostInvokeError('ERR_INVALID_HOOK', message, data),
+  )
 
-const invalidHook = (message: string, data: unknown) => new PostInvokeError('ERR_INVALID_HOOK', message, data)
+const invalidHook = (expected: string, given: unknown) => unexpected('ERR_INVALID_HOOK', expected, given)

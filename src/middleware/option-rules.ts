@@ -55,20 +55,19 @@ function checkGiven<Options extends object>(
   fail: (message: string, data: unknown) => Error,
 ): Options {
   if (options === null || typeof options !== 'object' || Array.isArray(options)) {
-    throw fail(`Expected the options of ${call} to be an object, got ${describe(options)}.`, options)
+    throw wrong('s', 'an object', describe(options))
   }
   const checked: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined) continue
-    if (!Object.hasOwn(rules, name)) {
-      const names = Object.keys(rules).join(', ')
-      throw fail(`Expected the options of ${call} to be among ${names}, got ${quote(name)}.`, options)
-    }
+    if (!Object.hasOwn(rules, name)) throw wrong('s', `among ${Object.keys(rules).join(', ')}`, quote(name))
     const [expected, isRight] = rules[name as keyof Options]
-    if (!isRight(value)) {
-      throw fail(`Expected the option ${name} of ${call} to be ${expected}, got ${describe(value)}.`, options)
-    }
+    if (!isRight(value)) throw wrong(` ${name}`, expected, describe(value))
     checked[name] = value
   }
   return checked as Options
+
+  function wrong(which: string, expected: string, given: string) {
+    return fail(`Expected the option${which} of ${call} to be ${expected}, got ${given}.`, options)
+  }
 }

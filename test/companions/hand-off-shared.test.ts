@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, it } from '@jest/globals'
-import { SpoolWriter } from '../../src/hand-off/spool.ts'
+import { createSpoolWriter } from '../../src/hand-off/spool.ts'
 import { eventually } from '../support/run.ts'
 
 const runner = fileURLToPath(new URL('../../dist/layer/post-invoke/runner.cjs', import.meta.url))
@@ -51,10 +51,10 @@ test('gives each piece to one of them', async () => {
   })
   try {
     await eventually(() => environments.every(({ output }) => output().includes('PID 1\n')), 'all have begun')
-    const writer = new SpoolWriter(spool)
+    const add = createSpoolWriter(spool)
     for (const name of ['a', 'b', 'c']) {
       const work = { kind: 'job', job: 'slow', payload: name }
-      writer.add(JSON.stringify({ version: 1, key: name, id: name, requestId: 'r', name, work }), '00000000')
+      add(JSON.stringify({ version: 1, key: name, id: name, requestId: 'r', name, work }), '00000000')
     }
     await eventually(() => readdirSync(spool).length === 0, 'all are done')
     expect(readFileSync(began, 'utf8').trim().split('\n').sort()).toEqual(['a', 'b', 'c'])

@@ -36,6 +36,15 @@ const HAND_OFF = `
     setTimeout(() => process.exit(1), 10_000).unref()
   })`
 
+const ERRORS = `
+  import { PostInvokeError } from ${JSON.stringify(dist('index.js'))}
+  import { handOff } from ${JSON.stringify(dist('hand-off/index.js'))}
+  try {
+    handOff('job')
+  } catch (error) {
+    console.log(error instanceof PostInvokeError, error.code)
+  }`
+
 describe.each([
   ['an ES module', 'esm', 'mjs'],
   ['a CommonJS module', 'cjs', 'cjs'],
@@ -52,6 +61,17 @@ describe.each([
   ])('has all that %s needs', async name => {
     using folder = makeFolder()
     expect(await bundle(dist(`${name}.js`), format, join(folder.path, `out.${ending}`))).toEqual([])
+  })
+
+  it('has one class of errors for all of its entries', async () => {
+    using folder = makeFolder()
+    const entry = join(folder.path, 'entry.mjs')
+    const outfile = join(folder.path, `out.${ending}`)
+    writeFileSync(entry, ERRORS)
+    await bundle(entry, format, outfile)
+    for (const file of [entry, outfile]) {
+      expect(await succeed(process.execPath, [file], { cwd: folder.path })).toBe('true ERR_NO_INVOCATION\n')
+    }
   })
 
   it('runs handed-off work in the function itself', async () => {

@@ -2,7 +2,7 @@
 // node:http, node:http2 and the built-in undici, so ours is looked at twice: beside real Middy, where nothing may be added,
 // and alone, where nothing may be there.
 import { execFileSync } from 'node:child_process'
-import { closeSync, constants, copyFileSync, openSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, copyFileSync, mkdirSync, openSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -24,7 +24,8 @@ beforeAll(async () => {
   for (const { path } of [real, alone]) {
     copyFileSync(join(root, 'dist', 'index.js'), join(path, 'index.js'))
     writeFileSync(join(path, 'package.json'), JSON.stringify({ type: 'module' }))
-    copyFileSync(join(root, 'dist', 'hand-off', 'index.js'), join(path, 'hand-off.mjs'))
+    mkdirSync(join(path, 'hand-off'))
+    copyFileSync(join(root, 'dist', 'hand-off', 'index.js'), join(path, 'hand-off', 'index.js'))
   }
   copyFileSync(join(root, 'dist', 'handler.js'), join(alone.path, 'handler.mjs'))
   await new Promise<void>(resolve => extensionsApi.listen(0, '127.0.0.1', resolve))
@@ -108,18 +109,20 @@ describe('alone, the package', () => {
   it('loads none with hand-off either', async () => {
     const { modules } = await load(
       alone.path,
-      `${OURS}const { default: withHandOff } = await import('./hand-off.mjs'); withHandOff();`,
+      `${OURS}const { default: withHandOff } = await import('./hand-off/index.js'); withHandOff();`,
       { POST_INVOKE_COMPANION: 'layer' },
     )
     expect(modules.filter(isHttp)).toEqual([])
   })
 
-  it('with a queue for hand-off fails at init where there is no client for it, and says what to do', async () => {
-    const loading = load(alone.path, `await import('./hand-off.mjs')`, {
+  it('with a queue for hand-off fails at init where there is no client for it, and says why', async () => {
+    const loading = load(alone.path, `await import('./hand-off/index.js')`, {
       LAMBDA_TASK_ROOT: alone.path, // and not here, where the client is a development dependency
       POST_INVOKE_OVERFLOW_QUEUE_URL: 'https://sqs.eu-central-1.amazonaws.com/123456789012/overflow',
     })
-    await expect(loading).rejects.toThrow(/Expected the package @aws-sdk\/client-sqs in .+ Install it, or remove/)
+    await expect(loading).rejects.toThrow(
+      /Expected the package @aws-sdk\/client-sqs in .+ because POST_INVOKE_OVERFLOW_QUEUE_URL is set\./,
+    )
   })
 
   it('would show them: an ESM import of node:http loads undici', async () => {

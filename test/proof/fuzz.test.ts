@@ -15,6 +15,7 @@ import { yaml } from '../../src/cli/quote.ts'
 import { count, seconds } from '../../src/cli/values.ts'
 import { PostInvokeError } from '../../src/errors.ts'
 import { parseEntry } from '../../src/hand-off/entry.ts'
+import { readHandOffBudget, readJobsModule, readOverflowQueue, readSpool } from '../../src/hand-off/settings.ts'
 import { nameOf, parseName } from '../../src/hand-off/spool.ts'
 import { SpoolReader } from '../../src/hand-off/spool-reader.ts'
 import * as variables from '../../src/variables.ts'
@@ -45,10 +46,10 @@ describe('variables', () => {
         POST_INVOKE_COMPANION: variables.readCompanionMode,
         POST_INVOKE_LOG_LEVEL: variables.readLogLevel,
         POST_INVOKE_FOLDER: variables.readFolder,
-        POST_INVOKE_SPOOL: variables.readSpool,
-        POST_INVOKE_JOBS: variables.readJobsModule,
-        POST_INVOKE_HAND_OFF_BUDGET: variables.readHandOffBudget,
-        POST_INVOKE_OVERFLOW_QUEUE_URL: variables.readOverflowQueue,
+        POST_INVOKE_SPOOL: readSpool,
+        POST_INVOKE_JOBS: readJobsModule,
+        POST_INVOKE_HAND_OFF_BUDGET: readHandOffBudget,
+        POST_INVOKE_OVERFLOW_QUEUE_URL: readOverflowQueue,
         POST_INVOKE_COMMAND_ON: variables.readCommand,
       } as const
       const names = Object.keys(readers) as (keyof typeof readers)[]

@@ -11,6 +11,8 @@ type Node = { readonly type: string; readonly [key: string]: any }
 const LOG_METHODS = ['warn', 'error', 'warnOnce']
 const ERRORS = /^(PostInvoke|Sandbox|Type)Error$/
 const MAKERS = /^invalid[A-Z]/
+/** Makers by `unexpected()`: they are given what was expected. */
+const EXPECTING = ['invalidHook', 'invalidWork']
 
 export const messagesOf = (root: string, folder: string): SourceMessage[] =>
   readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
@@ -21,9 +23,9 @@ export const messagesOf = (root: string, folder: string): SourceMessage[] =>
       if (name.endsWith('.sh'))
         return complaintsOf(readFileSync(join(root, file), 'utf8')).map(text => ({ file, text }))
       const messages: SourceMessage[] = []
-      const add = (expression: Node) => {
-        const [text, ...nested] = textsOf(expression)
-        for (const message of [text, ...nested]) {
+      const add = (expression: Node, isExpected = false) => {
+        const texts = textsOf(expression)
+        for (const message of isExpected ? texts.map(text => `Expected ${text}, got ….`) : texts) {
           // Less than three words are a part of a message, or all placeholders: there is nothing to look for.
           if (message !== undefined && (message.match(/\b[a-z']+\b/gi) ?? []).length > 2)
             messages.push({ file, text: message })
@@ -37,7 +39,8 @@ export const messagesOf = (root: string, folder: string): SourceMessage[] =>
           if (message) add(message)
         }
         if (node.type !== 'CallExpression') return
-        if (node.callee.type === 'Identifier' && MAKERS.test(node.callee.value) && args[0]) add(args[0])
+        if (node.callee.type === 'Identifier' && MAKERS.test(node.callee.value) && args[0])
+          add(args[0], EXPECTING.includes(node.callee.value))
         const method = node.callee.type === 'MemberExpression' ? node.callee.property.value : undefined
         const message = method === 'warnOnce' ? args[1] : args[0]
         if (LOG_METHODS.includes(method) && isLog(node.callee.object) && message) add(message)

@@ -15,7 +15,7 @@ import postInvoke from '../../src/index.ts'
 import { lambdaContext, thrownBy, until } from './helpers.ts'
 
 /** Stands for what runs handed-off work, which is only there once it is built: here all of it stays in the spool. */
-const runsNothing = async () => ({ createRunner: () => ({ run: async () => {} }) })
+const runsNothing = () => undefined
 Object.assign(globalThis, { [RUNNER]: runsNothing })
 
 const folder = mkdtempSync(join(tmpdir(), 'post-invoke-'))
@@ -59,48 +59,112 @@ const url = 'https://collector.example/events'
 const cycle: Record<string, unknown> = {}
 cycle.self = cycle
 
+const BODY = 'Expected the option body of a request to be text that UTF-8 can hold, bytes or URLSearchParams'
+const HEADER = 'Expected a header of text that HTTP can hold, and none that the client sets itself'
+const KEY = 'Expected the option idempotencyKey of handOff() to be 1 to 200 visible ASCII characters'
+
 const refusals: [string, any[], string][] = [
-  ['nothing', [undefined], 'or the name of a job to hand off, got undefined'],
-  ['a function', [() => {}], 'A function can be deferred'],
-  ['an array', [[]], 'to hand off, got an array'],
-  ['an unknown key', [{ url, uri: url }], 'to have no keys but url, method, headers, body, got "uri"'],
-  ['no url', [{ method: 'POST' }], 'an absolute URL with http: or https:, got undefined'],
+  ['nothing', [undefined], 'Expected a request or the name of a job, got undefined.'],
+  ['a function', [() => {}], 'Expected a request or the name of a job, got a function.'],
+  ['an array', [[]], 'Expected the options of a request to be an object, got an array.'],
+  [
+    'an unknown key',
+    [{ url, uri: url }],
+    'Expected the options of a request to be among url, method, headers, body, got "uri".',
+  ],
+  ['no url', [{ method: 'POST' }], 'Expected an absolute URL with http: or https:, got undefined.'],
   ['a relative url', [{ url: '/events' }], 'got "/events" (string)'],
   ['a file', [{ url: 'file:///etc/passwd' }], 'with http: or https:'],
   ['a script', [{ url: 'javascript:alert(1)' }], 'with http: or https:'],
   ['a url with a line break', [{ url: `${url}\r\nHost: evil` }], 'with http: or https:'],
   ['a url with a tab', [{ url: 'https://colle\tctor.example' }], 'with http: or https:'],
   ['a url with half a character', [{ url: `${url}/\ud800` }], 'with http: or https:'],
-  ['a password in the url', [{ url: 'https://user:secret@collector.example' }], 'no user and no password'],
-  ['an unknown method', [{ url, method: 'CONNECT' }], 'to be one of GET, HEAD'],
-  ['a method with a line break', [{ url, method: 'GET\r\nX: y' }], 'to be one of GET, HEAD'],
-  ['a body with GET', [{ url, method: 'get', body: '' }], 'without a body for the method GET'],
-  ['headers that are none', [{ url, headers: 'x: y' }], 'headers to be an object, got "x: y" (string)'],
-  ['a header with a number', [{ url, headers: { a: 1 } }], 'pairs of strings, got 1 (number)'],
-  ['a header with a line break', [{ url, headers: { a: 'b\r\nc: d' } }], 'headers to be valid'],
-  ['a header with a NUL', [{ url, headers: { a: 'b\0' } }], 'headers to be valid'],
-  ['a header that HTTP cannot hold', [{ url, headers: { a: '雨' } }], 'headers to be valid'],
-  ['a header name with a line break', [{ url, headers: { 'a\r\nb': 'c' } }], 'headers to be valid'],
-  ['a header of the connection', [{ url, headers: { 'Transfer-encoding': 'chunked' } }], 'Expected no header'],
-  ['the host', [{ url, headers: [['HOST', 'evil']] }], 'which the client sets itself'],
-  ['an object as a body', [{ url, body: { a: 1 } }], 'JSON.stringify() makes text of an object'],
-  ['half a character as a body', [{ url, body: 'a\udfff' }], 'got a lone surrogate'],
+  [
+    'a password in the url',
+    [{ url: 'https://user:secret@collector.example' }],
+    'Expected a URL without a user and a password, got "https://collector.example" (string).',
+  ],
+  ['an unknown method', [{ url, method: 'CONNECT' }], 'PUT, DELETE, POST, PATCH, got "CONNECT" (string).'],
+  [
+    'a method with a line break',
+    [{ url, method: 'GET\r\nX: y' }],
+    'Expected the option method of a request to be GET, HEAD, ',
+  ],
+  [
+    'a body with GET',
+    [{ url, method: 'get', body: '' }],
+    'Expected a request with a body to have another method, got "GET" (string).',
+  ],
+  [
+    'headers that are none',
+    [{ url, headers: 'x: y' }],
+    'Expected the option headers of a request to be an object, got "x: y" (string).',
+  ],
+  ['a header with a number', [{ url, headers: { a: 1 } }], `${HEADER}, got "a" (string).`],
+  ['a header with a line break', [{ url, headers: { a: 'b\r\nc: d' } }], `${HEADER}, got `],
+  ['a header with a NUL', [{ url, headers: { a: 'b\0' } }], `${HEADER}, got `],
+  ['a header that HTTP cannot hold', [{ url, headers: { a: '雨' } }], `${HEADER}, got `],
+  ['a header name with a line break', [{ url, headers: { 'a\r\nb': 'c' } }], `${HEADER}, got `],
+  [
+    'a header of the connection',
+    [{ url, headers: { 'Transfer-encoding': 'chunked' } }],
+    `${HEADER}, got "Transfer-encoding" (string).`,
+  ],
+  ['the host', [{ url, headers: [['HOST', 'evil']] }], `${HEADER}, got "HOST" (string).`],
+  ['an object as a body', [{ url, body: { a: 1 } }], `${BODY}, got an object (Object).`],
+  ['half a character as a body', [{ url, body: 'a\udfff' }], `${BODY}, got "a\\udfff" (string).`],
   ['a Request with a body', [new Request(url, { method: 'POST', body: 'x' })], 'a Request without a body'],
-  ['a name for options', [{ url }, 'mail'], 'the options of handOff() to be an object, got "mail" (string)'],
-  ['an unknown option', [{ url }, { timeout: 1 }], 'to have no keys but name, retry, maxAge'],
-  ['a name that is none', [{ url }, { name: 1 }], "Expected the work's name to be a string, got 1 (number)"],
-  ['an unknown retry', [{ url }, { retry: { times: 3 } }], 'Expected retry to have no keys but'],
-  ['a negative retry', [{ url }, { retry: { maxRetries: -1 } }], 'retry.maxRetries to be a number from 0 on'],
-  ['codes that are none', [{ url }, { retry: { statusCodes: ['500'] } }], 'an array of whole numbers'],
-  ['a dispatcher that is none', [{ url }, { dispatcher: 3 }], 'Expected dispatcher to be an object, got 3 (number)'],
-  ['a timeout that is none', [{ url }, { dispatcher: { bodyTimeout: '1s' } }], 'dispatcher.bodyTimeout to be a number'],
-  ['an age of nothing', [{ url }, { maxAge: 0 }], 'Expected maxAge to be a whole number from 1 on, got 0 (number)'],
-  ['redirects that are none', [{ url }, { maxRedirections: true }], 'maxRedirections to be a whole number from 0 on'],
-  ['a key with a space', [{ url }, { idempotencyKey: 'a b' }], 'Expected idempotencyKey to be 1 to 200 visible ASCII'],
-  ['a key with a line break', ['job', null, { idempotencyKey: 'a\r\nb: c' }], 'Expected idempotencyKey to be'],
-  ['a key that is too long', ['job', null, { idempotencyKey: 'x'.repeat(201) }], 'Expected idempotencyKey to be'],
-  ['redirects of jobs', ['job', null, { maxRedirections: 1 }], 'to have no keys but name, retry'],
-  ['no job', [''], 'Expected the name of a job, got an empty string'],
+  ['a name for options', [{ url }, 'mail'], 'Expected the options of handOff() to be an object, got "mail" (string).'],
+  [
+    'an unknown option',
+    [{ url }, { timeout: 1 }],
+    'Expected the options of handOff() to be among name, retry, maxAge, ',
+  ],
+  [
+    'a name that is none',
+    [{ url }, { name: 1 }],
+    'Expected the option name of handOff() to be a string, got 1 (number).',
+  ],
+  ['an unknown retry', [{ url }, { retry: { times: 3 } }], 'Expected the options of retry to be among maxRetries, '],
+  [
+    'a negative retry',
+    [{ url }, { retry: { maxRetries: -1 } }],
+    'Expected the option maxRetries of retry to be a number from 0 to 2147483647, got -1 (number).',
+  ],
+  [
+    'codes that are none',
+    [{ url }, { retry: { statusCodes: ['500'] } }],
+    'Expected the option statusCodes of retry to be an array of whole numbers, got an array.',
+  ],
+  [
+    'a dispatcher that is none',
+    [{ url }, { dispatcher: 3 }],
+    'Expected the options of dispatcher to be an object, got 3 (number).',
+  ],
+  [
+    'a timeout that is none',
+    [{ url }, { dispatcher: { bodyTimeout: '1s' } }],
+    'Expected the option bodyTimeout of dispatcher to be a number from 0 to ',
+  ],
+  [
+    'an age of nothing',
+    [{ url }, { maxAge: 0 }],
+    'Expected the option maxAge of handOff() to be a whole number from 1 up, got 0 (number).',
+  ],
+  [
+    'redirects that are none',
+    [{ url }, { maxRedirections: true }],
+    'Expected the option maxRedirections of handOff() to be a whole number from 0 up, got true (boolean).',
+  ],
+  ['a key with a space', [{ url }, { idempotencyKey: 'a b' }], `${KEY}, got "a b" (string).`],
+  ['a key with a line break', ['job', null, { idempotencyKey: 'a\r\nb: c' }], `${KEY}, got `],
+  ['a key that is too long', ['job', null, { idempotencyKey: 'x'.repeat(201) }], `${KEY}, got `],
+  [
+    'redirects of jobs',
+    ['job', null, { maxRedirections: 1 }],
+    'Expected the options of handOff() to be among name, retry, ',
+  ],
+  ['no job', [''], 'Expected the name of a job, got "" (string).'],
   ['a function as a payload', ['job', () => {}], 'to be JSON, but it is a function'],
   ['a bigint', ['job', { n: 1n }], 'but "n" is 1 (bigint)'],
   ['NaN', ['job', { n: Number.NaN }], 'but "n" is NaN (number)'],
@@ -108,9 +172,21 @@ const refusals: [string, any[], string][] = [
   ['a map', ['job', { m: new Map() }], 'but "m" is an object (Map)'],
   ['bytes', ['job', { b: new Uint8Array(1) }], 'but "b" is an object (Uint8Array)'],
   ['a cycle', ['job', cycle], 'circular'],
-  ['too much', ['job', 'x'.repeat(MAX_ENTRY_BYTES)], `of at most ${MAX_ENTRY_BYTES} bytes as JSON`],
-  ['retries of requests', ['job', null, { retry: { statusCodes: [500] } }], 'Expected retry to have no keys but'],
-  ['a timeout of nothing', ['job', null, { timeout: 0 }], 'a whole number of milliseconds above 0, got 0 (number)'],
+  [
+    'too much',
+    ['job', 'x'.repeat(MAX_ENTRY_BYTES)],
+    `Expected work of at most ${MAX_ENTRY_BYTES} bytes as JSON, got 262`,
+  ],
+  [
+    'retries of requests',
+    ['job', null, { retry: { statusCodes: [500] } }],
+    'Expected the options of retry to be among maxRetries, ',
+  ],
+  [
+    'a timeout of nothing',
+    ['job', null, { timeout: 0 }],
+    'Expected the option timeout of handOff() to be a whole number from 1 up, got 0 (number).',
+  ],
 ]
 
 describe('refused, and not written down, is', () => {
@@ -137,7 +213,7 @@ describe('refused, and not written down, is', () => {
     await until(() => thrownBy(() => handOffs[0]({ url })) !== undefined)
     expect(thrownBy(() => handOffs[0]({ url }))).toMatchObject({
       code: 'ERR_NO_INVOCATION',
-      message: expect.stringContaining('after request r2 had settled'),
+      message: 'Expected handOff() before request r2 settled, got a call after.',
     })
   })
 

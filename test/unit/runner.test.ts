@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
 import type { Entry, JobWork, RequestWork } from '../../src/hand-off/entry.ts'
 import { createRunner } from '../../src/hand-off/runner.ts'
-import { nameOf, parseName, SpoolWriter } from '../../src/hand-off/spool.ts'
+import { createSpoolWriter, nameOf, parseName } from '../../src/hand-off/spool.ts'
 import { SpoolReader } from '../../src/hand-off/spool-reader.ts'
 import { validateRequest } from '../../src/hand-off/validate.ts'
 import { startTarget } from '../support/target.ts'
@@ -27,12 +27,12 @@ afterEach(() => {
 const accept = (...works: (RequestWork | JobWork)[]) => acceptWith({}, ...works)
 
 const acceptWith = (more: Partial<Entry>, ...works: (RequestWork | JobWork)[]) => {
-  const writer = new SpoolWriter(spool)
+  const add = createSpoolWriter(spool)
   works.forEach((work, index) => {
     const name = work.kind === 'request' ? work.method : work.job
     const id = `r1-${index}`
     const entry: Entry = { version: 1, key: id, id, requestId: 'r1', name, work, ...more }
-    writer.add(JSON.stringify(entry), laneOf(work))
+    add(JSON.stringify(entry), laneOf(work))
   })
 }
 

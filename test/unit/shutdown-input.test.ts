@@ -49,7 +49,7 @@ describe('onShutdown() refuses', () => {
   it.each(strangers)('the hook %p', (hook, described) => {
     expectRefusal(
       thrownBy(() => onShutdown(hook as any)),
-      `Expected a function, or an object with Symbol.asyncDispose or Symbol.dispose, to run at shutdown, got ${described}.`,
+      `Expected a function or a disposable to run at shutdown, got ${described}.`,
     )
   })
 })
@@ -136,7 +136,7 @@ describe('resource() refuses', () => {
   it.each(strangers.filter(([value]) => !(value instanceof Promise)))(
     'at its first use, and again at the next, to keep %p, of which nothing disposes',
     async (made, described) => {
-      const message = `Expected a resource with Symbol.asyncDispose or Symbol.dispose, or a function for it, got ${described}.`
+      const message = `Expected a disposable, or a function that disposes of it, got ${described}.`
       const atOnce = resource(() => made)
       const later = resource(async () => made)
       sigterm.mockClear() // it has been listened for since they were declared

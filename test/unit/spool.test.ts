@@ -21,13 +21,13 @@ import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals
 import fc from 'fast-check'
 import { MAX_ENTRY_BYTES } from '../../src/hand-off/entry.ts'
 import {
+  createSpoolWriter,
   hasWaiting,
   LONGEST_INVOCATION_MS,
   MAX_WAIT_MS,
   MAX_WAITING,
   nameOf,
   parseName,
-  SpoolWriter,
 } from '../../src/hand-off/spool.ts'
 import { type Claim, MAX_SET_ASIDE, SpoolReader } from '../../src/hand-off/spool-reader.ts'
 import { thrownBy } from './helpers.ts'
@@ -50,7 +50,7 @@ const MINUTE = 60_000
 const planted = `${Date.now() - MINUTE}-${Date.now()}-00-00-planted-${LANE}.json`
 
 const files = () => readdirSync(spool).sort()
-const add = (text = 'text', writer = new SpoolWriter(spool)) => writer.add(text, LANE)
+const add = (text = 'text', writer = createSpoolWriter(spool)) => writer(text, LANE)
 const take = (reader = new SpoolReader(spool), leaseEnd = Date.now() + MINUTE): Claim | undefined => {
   const [piece] = reader.list().filter(({ due }) => due <= Date.now())
   return piece && reader.take(piece, leaseEnd)
@@ -78,7 +78,7 @@ const rename = (change: Partial<ReturnType<typeof parseName>>) => {
 
 describe('the spool', () => {
   it('keeps what is accepted, in order, for its owner alone', () => {
-    const writer = new SpoolWriter(spool)
+    const writer = createSpoolWriter(spool)
     expect([hasWaiting(spool), new SpoolReader(spool).list()]).toEqual([false, []])
     jest.spyOn(Date, 'now').mockReturnValue(Date.now()) // all in one millisecond
     for (let index = 0; index < 12; index++) add(`text ${index}`, writer)
@@ -186,7 +186,7 @@ describe('the spool', () => {
   })
 
   it('keeps back what it is told to, until that is let go', () => {
-    const release = new SpoolWriter(spool).add('text', LANE, true)
+    const release = createSpoolWriter(spool)('text', LANE, true)
     expect([texts(), hasWaiting(spool)]).toEqual([[], false])
     release()
     expect(texts()).toEqual(['text'])
@@ -213,7 +213,7 @@ describe('the spool', () => {
   })
 
   it('sets aside what it is told to, and keeps a few of it, the newest', () => {
-    const writer = new SpoolWriter(spool)
+    const writer = createSpoolWriter(spool)
     for (let index = 0; index < 40; index++) add(`bad ${index}`, writer)
     const reader = new SpoolReader(spool)
     const names = reader.list().map((piece, index) => {
@@ -226,14 +226,14 @@ describe('the spool', () => {
   })
 
   it('sets aside without touching what waits, however much that is', () => {
-    const writer = new SpoolWriter(spool)
+    const writer = createSpoolWriter(spool)
     for (let index = 0; index < 40; index++) add('text', writer)
     take()?.setAside('failed')
     expect(files()).toHaveLength(40)
   })
 
   it('is made again when it has gone', () => {
-    const writer = new SpoolWriter(spool)
+    const writer = createSpoolWriter(spool)
     add('first', writer)
     rmSync(spool, { recursive: true })
     add('second', writer)
@@ -241,9 +241,9 @@ describe('the spool', () => {
   })
 
   it('takes no more than it may', () => {
-    const writer = new SpoolWriter(spool)
+    const writer = createSpoolWriter(spool)
     for (let index = 0; index < MAX_WAITING.entries; index++) add('text', writer)
-    const full = { code: 'ERR_SPOOL', message: expect.stringContaining('Expected fewer than 1000 entries') }
+    const full = { code: 'ERR_SPOOL', message: expect.stringContaining('but it holds 1000 of 1000 entries') }
     expect(thrownBy(() => add('one more', writer))).toMatchObject(full)
     expect(thrownBy(() => add('one more'))).toMatchObject(full)
     take()?.done()
@@ -255,17 +255,22 @@ describe('the spool', () => {
     mkdirSync(spool, { mode: 0o700 })
     plant('failed-1-a-0123abcd.json', MAX_WAITING.bytes) // waits for nothing, like all else that is no piece
     plant(what === 'a piece' ? planted : 'part-1', MAX_WAITING.bytes - 10)
-    const writer = new SpoolWriter(spool)
+    const writer = createSpoolWriter(spool)
     add('x'.repeat(10), writer)
-    for (const other of [writer, new SpoolWriter(spool)]) {
+    for (const other of [writer, createSpoolWriter(spool)]) {
       const error = thrownBy(() => add('x', other))
-      expect(error).toMatchObject({ code: 'ERR_SPOOL', message: expect.stringMatching(/^Expected fewer than/) })
+      expect(error).toMatchObject({
+        code: 'ERR_SPOOL',
+        message: expect.stringMatching(
+          /^Expected to write to the spool .*, but it holds \d of 1000 entries, and \d+ of 67108864 bytes\.$/,
+        ),
+      })
     }
     expect(files()).toHaveLength(3)
   })
 
   it('counts what waits when it has to, and not for each entry', () => {
-    const writer = new SpoolWriter(spool)
+    const writer = createSpoolWriter(spool)
     const look = jest.spyOn(fs, 'readdirSync')
     for (let index = 0; index < 5; index++) add('text', writer)
     expect(look).toHaveBeenCalledTimes(1)
@@ -285,22 +290,22 @@ describe('the spool', () => {
 
   it.each(['ENOTDIR', 'ENOENT'])('says what is wrong where it cannot be made: %s', code => {
     writeFileSync(join(parent, 'ENOTDIR'), '')
-    const error = thrownBy(() => new SpoolWriter(join(parent, code, 'spool')).add('text', LANE))
-    expect(error).toMatchObject({ code: 'ERR_SPOOL', message: expect.stringMatching(`got ${code}: .*, mkdir`) })
+    const error = thrownBy(() => createSpoolWriter(join(parent, code, 'spool'))('text', LANE))
+    expect(error).toMatchObject({ code: 'ERR_SPOOL', message: expect.stringMatching(`but ${code}: .*, mkdir`) })
     expect(hasWaiting(join(parent, 'ENOTDIR'))).toBe(false)
   })
 
   it.each(['nothing', 'half of it'])(
     'says that there is no room, and keeps no half entry, when %s was written',
     what => {
-      const writer = new SpoolWriter(spool)
+      const writer = createSpoolWriter(spool)
       const { writeFileSync } = fs
       jest.spyOn(fs, 'writeFileSync').mockImplementationOnce(((path: string, text: string, options: object) => {
         if (what !== 'nothing') writeFileSync(path, text.slice(2), options)
         throw new Error('ENOSPC: no space left on device, write')
       }) as never)
       const error = thrownBy(() => add('text', writer))
-      expect(error).toMatchObject({ code: 'ERR_SPOOL', message: expect.stringContaining('got ENOSPC: no space') })
+      expect(error).toMatchObject({ code: 'ERR_SPOOL', message: expect.stringContaining('but ENOSPC: no space') })
       expect(files()).toEqual([])
       add('text', writer)
       expect(texts()).toEqual(['text'])
@@ -381,7 +386,7 @@ describe('the spool', () => {
     fc.assert(
       fc.property(fc.array(fc.nat(2), { minLength: 1, maxLength: 40 }), turns => {
         rmSync(spool, { recursive: true, force: true })
-        const writer = new SpoolWriter(spool)
+        const writer = createSpoolWriter(spool)
         for (let index = 0; index < 10; index++) add(String(index), writer)
         const readers = [0, 1, 2].map(() => new SpoolReader(spool))
         const lists = readers.map(reader => reader.list()) // all have seen all
@@ -440,7 +445,7 @@ describe('what somebody else has put there', () => {
     make(spool)
     expect(thrownBy(() => add())).toMatchObject({
       code: 'ERR_SPOOL',
-      message: `Expected the spool ${spool} to be a folder of this user's alone (mode 0700), but ${why}. Remove it, or set POST_INVOKE_SPOOL.`,
+      message: `Expected to write to the spool ${spool}, but ${why}.`,
     })
     const reader = new SpoolReader(spool)
     expect([reader.list(), [...reader.strange]]).toEqual([[], [['', why]]])
