@@ -43,14 +43,15 @@ export function readCommand(variables: Variables = process.env) {
 }
 
 /** Upper and lower case are the same: people write variables either way. */
-const readOneOf = <Value extends string>(
+function readOneOf<Value extends string>(
   name: string,
   variables: Variables,
   allowed: readonly Value[],
-): Value | undefined =>
-  readVariable(name, variables, `one of ${allowed.join(', ')}`, given =>
+): Value | undefined {
+  return readVariable(name, variables, `one of ${allowed.join(', ')}`, given =>
     allowed.find(value => value.toLowerCase() === given.toLowerCase()),
   )
+}
 
 export const readPath = (name: string, variables: Variables): string | undefined =>
   readVariable(name, variables, 'an absolute path, or nothing', given => (given.startsWith('/') ? given : undefined))

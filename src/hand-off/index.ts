@@ -174,7 +174,9 @@ function accept(invocation: Invocation, given: unknown, [payload, options]: read
   if (isJob && jobsModule === undefined) {
     throw invalidWork('the variable POST_INVOKE_JOBS to name the module of the jobs', jobsModule)
   }
-  const { key, work, ...named } = isJob ? validateJob(given, payload, options) : validateRequest(given, payload)
+  const { key, receiver, work, ...named } = isJob
+    ? validateJob(given, payload, options)
+    : validateRequest(given, payload)
   const content = JSON.stringify(work)
   const hash = hashOf(content) + hashOf(content, 1)
   const counts = handedOff.get(invocation) ?? new Map<string, number>()
@@ -187,7 +189,7 @@ function accept(invocation: Invocation, given: unknown, [payload, options]: read
   checkRunner()
   // Where invocations run side by side, each runs what waits: work of one must wait for its own response.
   const isKeptBack = isManagedInstances() && invocation.isOpen()
-  const release = add(text, hashOf(work.kind === 'request' ? new URL(work.url).origin : work.job), isKeptBack)
+  const release = add(text, hashOf(receiver), isKeptBack)
   if (isKeptBack) keptBack.set(release, invocation)
   handedOff.set(invocation, counts.set(hash, number))
   existingProcess()?.onDefer()

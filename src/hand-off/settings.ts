@@ -6,11 +6,13 @@ import { readPath, readVariable, type Variables } from '../variables.ts'
  * `POST_INVOKE_SPOOL`: the folder in which handed-off work waits, an absolute path. The default is in /tmp, which is the
  * environment's own and survives its processes; outside Lambda it is this process' own.
  */
-export const readSpool = (variables: Variables = process.env): string =>
-  readPath('POST_INVOKE_SPOOL', variables) ??
-  (variables.AWS_LAMBDA_RUNTIME_API === undefined
+export function readSpool(variables: Variables = process.env): string {
+  const path = readPath('POST_INVOKE_SPOOL', variables)
+  if (path !== undefined) return path
+  return variables.AWS_LAMBDA_RUNTIME_API === undefined
     ? `${variables.TMPDIR ?? '/tmp'}/middy-post-invoke-${process.pid}`
-    : '/tmp/middy-post-invoke')
+    : '/tmp/middy-post-invoke'
+}
 
 /**
  * `POST_INVOKE_JOBS`: the module whose functions are jobs, a file inside the folder of the function's code.
@@ -19,12 +21,13 @@ export const readSpool = (variables: Variables = process.env): string =>
  */
 export function readJobsModule(variables: Variables = process.env): string | undefined {
   const folder = taskRoot(variables)
-  return readVariable('POST_INVOKE_JOBS', variables, `the path of a file inside ${folder}`, given => {
+  return readVariable('POST_INVOKE_JOBS', variables, `the path of a file inside ${folder}`, find)
+  function find(given: string) {
     const { resolve, relative } = builtIn('node:path')
     const file = resolve(folder, given)
     const isInside = !relative(folder, file).startsWith('../')
     return isInside && builtIn('node:fs').statSync(file, { throwIfNoEntry: false })?.isFile() ? file : undefined
-  })
+  }
 }
 
 /** `POST_INVOKE_HAND_OFF_BUDGET`: how many milliseconds a hold waits for handed-off work. Default: a part of the time left. */

@@ -63,104 +63,116 @@ export type JobOptions = {
   timeout?: number | undefined
 }
 
-export type ValidWork = Pick<Entry, 'name' | 'work' | 'maxAge'> & { readonly key: string | undefined }
+export type ValidWork = Pick<Entry, 'name' | 'work' | 'maxAge'> & {
+  readonly key: string | undefined
+  /** Where it goes: an origin, or the job. */
+  readonly receiver: string
+}
 
 export function validateRequest(given: unknown, options: unknown): ValidWork {
   if (typeof given !== 'object' || given === null) throw invalidWork('a request or the name of a job', given)
   const { url, method, headers, body } = given as RequestToHandOff
   const isRequest = (given as { [Symbol.toStringTag]?: unknown })[Symbol.toStringTag] === 'Request'
   if (isRequest && body !== null) throw invalidWork('a Request without a body, because reading one takes time', body)
-  check('a request', requestRules, isRequest ? { method } : given)
+  check('a request', rules().request, isRequest ? { method } : given)
   const { href, origin } = readUrl(url)
   const content = readBody(body)
   const verb = method?.toUpperCase() ?? (content ? 'POST' : 'GET')
-  if (content && /^(GET|HEAD)$/.test(verb)) throw invalidWork('a request with a body to have another method', verb)
+  if (content && ['GET', 'HEAD'].includes(verb)) throw invalidWork('a request with a body to have another method', verb)
   const work = { kind: 'request', url: href, method: verb, headers: readHeaders(headers, body), ...content } as const
-  return valid(work, `${verb} ${origin}`, check('handOff()', requestOptionRules, options))
+  return valid(work, origin, `${verb} ${origin}`, check('handOff()', rules().ofRequest, options))
 }
 
 export function validateJob(job: string, payload: unknown, options: unknown): ValidWork {
   if (job === '') throw invalidWork('the name of a job', job)
   const work = { kind: 'job', job, payload: toJson(payload) } as const
-  return valid(work, job, check('handOff()', jobOptionRules, options))
+  return valid(work, job, job, check('handOff()', rules().ofJob, options))
 }
 
 const valid = (
   work: RequestWork | JobWork,
+  receiver: string,
   ownName: string,
   { name = ownName, idempotencyKey: key, maxAge, ...how }: RequestOptions & JobOptions,
-): ValidWork => ({ name: name.slice(0, MAX_NAME_LENGTH), key, maxAge, work: { ...work, ...how } })
+): ValidWork => ({
+  name: name.slice(0, MAX_NAME_LENGTH),
+  key,
+  receiver,
+  maxAge,
+  work: { ...work, ...how },
+})
 
 const MAX_NAME_LENGTH = 100
-
-type Rules = Readonly<Record<string, OptionRule>>
-
-const check = (what: string, getRules: () => Rules, options: unknown) =>
-  checkOptions<object>(
-    what,
-    getRules,
-    options,
-    (message, data) => new PostInvokeError('ERR_INVALID_HAND_OFF', message, data),
-  )
 
 export const invalidWork = (expected: string, given: unknown): PostInvokeError =>
   unexpected('ERR_INVALID_HAND_OFF', expected, given)
 
+type Rules = Readonly<Record<string, OptionRule>>
+
+const check = (call: string, rules: Rules, options: unknown): object =>
+  checkOptions(
+    call,
+    () => rules,
+    options,
+    (message, data) => new PostInvokeError('ERR_INVALID_HAND_OFF', message, data),
+  )
+
+let made: ReturnType<typeof makeRules> | undefined
+
+/** Made once, at the first call. */
+function rules() {
+  made ??= makeRules()
+  return made
+}
+
 const METHODS = ['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'POST', 'PATCH']
 
-const requestRules = (): Record<keyof RequestToHandOff, OptionRule> => ({
-  url: ['a string or a URL', value => typeof value === 'string' || value instanceof URL],
-  method: [METHODS.join(', '), value => typeof value === 'string' && METHODS.includes(value.toUpperCase())],
-  headers: ['an object', value => typeof value === 'object' && value !== null],
-  body: [
-    'text that UTF-8 can hold, bytes or URLSearchParams',
-    value =>
-      value === null ||
-      (typeof value === 'string' && value.isWellFormed()) ||
-      ArrayBuffer.isView(value) ||
-      [ArrayBuffer, URLSearchParams].some(Body => value instanceof Body),
-  ],
-})
-
-const requestOptionRules = (): Record<keyof RequestOptions, OptionRule> => ({
-  ...optionRules({
-    retryAfter: aBoolean,
-    statusCodes: ['an array of whole numbers', value => Array.isArray(value) && value.every(Number.isInteger)],
-  }),
-  dispatcher: withOptions('dispatcher', {
-    connectTimeout: aNumber,
-    headersTimeout: aNumber,
-    bodyTimeout: aNumber,
-    connections: aNumber,
-    pipelining: aNumber,
-    allowH2: aBoolean,
-  }),
-  maxRedirections: wholeNumber(0),
-})
-
-const jobOptionRules = (): Record<keyof JobOptions, OptionRule> => ({ ...optionRules(), timeout: wholeNumber(1) })
-
-/** @param more - What `retry` of a request takes besides. */
-const optionRules = (more?: Rules) => ({
-  name: text,
-  retry: withOptions('retry', {
-    maxRetries: aNumber,
-    minTimeout: aNumber,
-    maxTimeout: aNumber,
-    timeoutFactor: aNumber,
-    ...more,
-  }),
-  maxAge: wholeNumber(1),
-  idempotencyKey: matching('1 to 200 visible ASCII characters', /^[!-~]{1,200}$/), // it becomes a header
-})
-
-const matching = (expected: string, pattern: RegExp): OptionRule => [
-  expected,
-  value => typeof value === 'string' && pattern.test(value),
-]
-
-/** Options in an option: what is wrong with them is said of themselves. */
-const withOptions = (name: string, rules: Rules): OptionRule => ['', value => !!check(name, () => rules, value)]
+function makeRules() {
+  const retry: Rules = { maxRetries: aNumber, minTimeout: aNumber, maxTimeout: aNumber, timeoutFactor: aNumber }
+  const both: Rules = {
+    name: text,
+    maxAge: wholeNumber(1),
+    // It becomes a header, and a part of a queue's message.
+    idempotencyKey: [
+      '1 to 200 visible ASCII characters',
+      value => typeof value === 'string' && /^[!-~]{1,200}$/.test(value),
+    ],
+  }
+  return {
+    request: {
+      url: ['a string or a URL', value => typeof value === 'string' || value instanceof URL],
+      method: [METHODS.join(', '), value => typeof value === 'string' && METHODS.includes(value.toUpperCase())],
+      headers: ['an object', value => typeof value === 'object' && value !== null],
+      body: [
+        'text that UTF-8 can hold, bytes or URLSearchParams',
+        value =>
+          value === null ||
+          (typeof value === 'string' && value.isWellFormed()) ||
+          ArrayBuffer.isView(value) ||
+          value instanceof ArrayBuffer ||
+          value instanceof URLSearchParams,
+      ],
+    },
+    ofRequest: {
+      ...both,
+      retry: withOptions('retry', {
+        ...retry,
+        retryAfter: aBoolean,
+        statusCodes: ['an array of whole numbers', value => Array.isArray(value) && value.every(Number.isInteger)],
+      }),
+      dispatcher: withOptions('dispatcher', {
+        connectTimeout: aNumber,
+        headersTimeout: aNumber,
+        bodyTimeout: aNumber,
+        connections: aNumber,
+        pipelining: aNumber,
+        allowH2: aBoolean,
+      }),
+      maxRedirections: wholeNumber(0),
+    },
+    ofJob: { ...both, retry: withOptions('retry', retry), timeout: wholeNumber(1) },
+  } satisfies Readonly<Record<string, Rules>>
+}
 
 /** No more than setTimeout can count. */
 const aNumber: OptionRule = [
@@ -168,24 +180,29 @@ const aNumber: OptionRule = [
   value => typeof value === 'number' && value >= 0 && value < 2 ** 31,
 ]
 
+/** Options in an option: what is wrong with them is said of themselves. */
+const withOptions = (name: string, rules: Rules): OptionRule => ['', value => !!check(name, rules, value)]
+
 function readUrl(given: unknown): URL {
   const text = String(given)
-  // Without white space, and with a replacement for half a character, a URL is parsed: not what was given.
-  const url = /[\0- \x7f\ud800-\udfff]/u.test(text) ? null : URL.parse(text)
-  if (!url || !/^https?:$/.test(url.protocol)) throw invalidWork('an absolute URL with http: or https:', given)
+  // A URL is parsed without its white space, and with something else for half a character: not what was given.
+  const url = text.isWellFormed() && !/[\0- \x7f]/.test(text) ? URL.parse(text) : null
+  if (!url || !['http:', 'https:'].includes(url.protocol))
+    throw invalidWork('an absolute URL with http: or https:', given)
   if (url.username || url.password) throw invalidWork('a URL without a user and a password', url.origin)
   url.hash = ''
   return url
 }
 
-/** A token, and none that the client sets itself. */
-const HEADER = /^(?!(connection|content-length|expect|host|keep-alive|transfer-encoding|upgrade)$)[\w!#$%&'*+.^`|~-]+$/i
+/** What the client sets itself. */
+const OWN_HEADERS = ['connection', 'content-length', 'expect', 'host', 'keep-alive', 'transfer-encoding', 'upgrade']
 
 function readHeaders(given: HeadersToHandOff = {}, body: unknown): [string, string][] {
   const headers: any[] = Symbol.iterator in given ? [...given] : Object.entries(given)
   for (const [name, value] of headers.map(pair => (Array.isArray(pair) ? pair : []))) {
     const areText = typeof name === 'string' && typeof value === 'string'
-    if (!areText || !HEADER.test(name) || /[^\t -~\x80-\xff]/.test(value)) {
+    const isHeader = areText && /^[\w!#$%&'*+.^`|~-]+$/.test(name) && !/[^\t -~\x80-\xff]/.test(value)
+    if (!isHeader || OWN_HEADERS.includes(name.toLowerCase())) {
       throw invalidWork('a header of text that HTTP can hold, and none that the client sets itself', name)
     }
   }

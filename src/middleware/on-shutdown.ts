@@ -156,9 +156,7 @@ const runner: HookRunner = {
     return notRun
   },
   relay(drain) {
-    if (!isRelayed()) {
-      return 'signals go to the main thread: NODE_OPTIONS=--import middy-post-invoke/preload relays them'
-    }
+    if (!isRelayed()) return 'a worker thread, and no middy-post-invoke/preload in the main one'
     listenForRelay(drain)
     return undefined
   },

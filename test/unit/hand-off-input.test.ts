@@ -10,7 +10,7 @@ import { type Entry, MAX_ENTRY_BYTES, parseEntry } from '../../src/hand-off/entr
 import { RUNNER } from '../../src/hand-off/find-runner.ts'
 import withHandOff, { handOff } from '../../src/hand-off/index.ts'
 import { toJson } from '../../src/hand-off/json.ts'
-import { validateRequest } from '../../src/hand-off/validate.ts'
+import { validateJob, validateRequest } from '../../src/hand-off/validate.ts'
 import postInvoke from '../../src/index.ts'
 import { lambdaContext, thrownBy, until } from './helpers.ts'
 
@@ -64,6 +64,20 @@ const HEADER = 'Expected a header of text that HTTP can hold, and none that the 
 const KEY = 'Expected the option idempotencyKey of handOff() to be 1 to 200 visible ASCII characters'
 
 const refusals: [string, any[], string][] = [
+  ['a method that is none', [{ url, method: { toString: () => 'GET' } }], 'got an object (Object).'],
+  ['a url that is none', [{ url: { toString: () => url } }], 'to be a string or a URL, got an object (Object).'],
+  ['no headers', [{ url, headers: null }], 'Expected the option headers of a request to be an object, got null.'],
+  ['headers that are no pairs', [{ url, headers: ['ab'] }], `${HEADER}, got undefined.`],
+  ['a header without a name', [{ url, headers: [[Symbol('a'), 'b']] }], `${HEADER}, got Symbol(a) (symbol).`],
+  ['a bigint as a number', [{ url }, { retry: { maxRetries: 1n } }], 'got 1 (bigint).'],
+  ['a wait that no timer counts', [{ url }, { retry: { maxTimeout: 2 ** 31 } }], 'got 2147483648 (number).'],
+  [
+    'a switch that is none',
+    [{ url }, { dispatcher: { allowH2: 1 } }],
+    'allowH2 of dispatcher to be true or false, got 1',
+  ],
+  ['headers as a payload', ['job', { h: new Headers({ a: 'b' }) }], 'but "h" is an object (Headers)'],
+  ['an error as a payload', ['job', new Error('x')], 'but it is an object (Error)'],
   ['nothing', [undefined], 'Expected a request or the name of a job, got undefined.'],
   ['a function', [() => {}], 'Expected a request or the name of a job, got a function.'],
   ['an array', [[]], 'Expected the options of a request to be an object, got an array.'],
@@ -118,7 +132,7 @@ const refusals: [string, any[], string][] = [
   [
     'an unknown option',
     [{ url }, { timeout: 1 }],
-    'Expected the options of handOff() to be among name, retry, maxAge, ',
+    'Expected the options of handOff() to be among name, maxAge, idempotencyKey, retry, ',
   ],
   [
     'a name that is none',
@@ -162,7 +176,7 @@ const refusals: [string, any[], string][] = [
   [
     'redirects of jobs',
     ['job', null, { maxRedirections: 1 }],
-    'Expected the options of handOff() to be among name, retry, ',
+    'Expected the options of handOff() to be among name, maxAge, idempotencyKey, retry, ',
   ],
   ['no job', [''], 'Expected the name of a job, got "" (string).'],
   ['a function as a payload', ['job', () => {}], 'to be JSON, but it is a function'],
@@ -197,6 +211,38 @@ describe('refused, and not written down, is', () => {
       expect([error.code, error.message]).toEqual(['ERR_INVALID_HAND_OFF', expect.stringContaining(words)])
     }
     expect(thrownBy(spooled)).toMatchObject({ code: 'ENOENT' })
+  })
+
+  it('whatever else it is, with no other error', () => {
+    const refused = (check: () => unknown) => {
+      const error = thrownBy(check)
+      if (error !== undefined) expect(error).toMatchObject({ name: 'PostInvokeError', code: 'ERR_INVALID_HAND_OFF' })
+    }
+    const anything = fc.anything({
+      withNullPrototype: true,
+      withTypedArray: true,
+      withSparseArray: true,
+      withMap: true,
+    })
+    const options = fc.oneof(
+      anything,
+      fc.record({ name: anything, retry: anything }),
+      fc.record({ retry: fc.record({ maxRetries: anything, statusCodes: anything }), maxAge: anything }),
+      fc.record({ dispatcher: fc.record({ connections: anything }), idempotencyKey: anything }),
+    )
+    const requests = fc.oneof(
+      anything,
+      fc.record({ url: anything }),
+      fc.record({ url: fc.constant(url), method: anything }),
+      fc.record({ url: fc.constant(url), headers: fc.oneof(anything, fc.array(anything)), body: anything }),
+    )
+    fc.assert(
+      fc.property(requests, anything, options, (request, payload, given) => {
+        refused(() => validateRequest(request, given))
+        refused(() => validateJob('job', payload, given))
+      }),
+      { numRuns: 2_000 },
+    )
   })
 
   it('what is handed off outside an invocation', () => {
