@@ -47,7 +47,9 @@ const throughConsole: LogSink = (method, message, fields) => {
 }
 
 /** https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html */
-export const isJsonFormat = (): boolean => process.env.AWS_LAMBDA_LOG_FORMAT?.toUpperCase() === 'JSON'
+export const isJsonFormat = (): boolean => isSet('AWS_LAMBDA_LOG_FORMAT', 'JSON')
+
+const isSet = (variable: string, value: string) => process.env[variable]?.toUpperCase() === value
 
 /**
  * Error lines finished here, for another process to write: in JSON only the time is missing. The variables are read once:
@@ -57,8 +59,7 @@ export const isJsonFormat = (): boolean => process.env.AWS_LAMBDA_LOG_FORMAT?.to
  */
 export function finishedLines(): (text: string, fields: LogFields) => string {
   const isJson = isJsonFormat()
-  const isSilent =
-    readLogLevel() === 'SILENT' || (isJson && process.env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase() === 'FATAL')
+  const isSilent = isSet('POST_INVOKE_LOG_LEVEL', 'SILENT') || (isJson && isSet('AWS_LAMBDA_LOG_LEVEL', 'FATAL'))
   return lineOf
   function lineOf(text: string, fields: LogFields) {
     if (isSilent) return ''

@@ -116,13 +116,12 @@ export function createSpoolWriter(folder: string): AddToSpool {
   return add
 
   function add(text: string, lane: string, isKeptBack?: boolean) {
+    const now = Date.now()
+    const token = `${String(count++).padStart(6, '0')}${Math.random().toString(36).slice(2, 10)}`
+    const part = `${folder}/part-${token}`
+    const file = fileFor(now + (isKeptBack ? LONGEST_INVOCATION_MS : 0))
     try {
       reserve(Buffer.byteLength(text))
-      const now = Date.now()
-      const token = `${String(count++).padStart(6, '0')}${Math.random().toString(36).slice(2, 10)}`
-      const part = `${folder}/part-${token}`
-      const fileOf = (due: number) => `${folder}/${due}-${now}-00-00-${token}-${lane}.json`
-      const file = fileOf(now + (isKeptBack ? LONGEST_INVOCATION_MS : 0))
       try {
         fs().writeFileSync(part, text, { mode: 0o600 })
         fs().renameSync(part, file)
@@ -130,10 +129,15 @@ export function createSpoolWriter(folder: string): AddToSpool {
         fs().rmSync(part, { force: true })
         throw error
       }
-      return () => fs().renameSync(file, fileOf(Date.now()))
+      return () => fs().renameSync(file, fileFor(Date.now()))
     } catch (error) {
       const { message } = error as Error
       throw new PostInvokeError('ERR_SPOOL', `Expected to write to the spool ${folder}, but ${message}.`, error)
+    }
+
+    /** The name as `parseName()` takes it apart. */
+    function fileFor(due: number) {
+      return `${folder}/${due}-${now}-00-00-${token}-${lane}.json`
     }
   }
 
