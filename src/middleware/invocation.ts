@@ -52,6 +52,8 @@ export type InvocationStart = {
 export type InvocationHost = {
   readonly log: Log
   onDefer(): void
+  /** Has the tasks of invocations that are open then named, each once, when their time is up. */
+  nameBefore(time: number): void
   /** The response, where it is streamed and not yet accepted. */
   streaming(requestId: string): Promise<void> | undefined
   /**
@@ -131,7 +133,7 @@ type TaskList = { readonly names: readonly string[]; readonly text: string }
  * The companions let go this long before the function's deadline: past it a good answer would become a timeout. As `margin` in
  * post-invoke.sh, and the least `deadlineMargin`.
  */
-const RELEASE_MARGIN_MS = 100
+export const RELEASE_MARGIN_MS = 100
 
 /** How many tasks a line of log names. */
 const MAX_NAMES = 50
@@ -185,8 +187,6 @@ export function createInvocation(
   let guest: Invocation | undefined
   let isAborted = false
   let timeLimit: NodeJS.Timeout | undefined
-  /** Names them before the deadline, where nobody would after it. */
-  let namesAtDeadline: NodeJS.Timeout | undefined
   let lastTold = ''
   /** Whether the companion was told that all is done. From then on its file is the next invocation's, even for our carried tasks. */
   let isLetGo = false
@@ -265,10 +265,7 @@ export function createInvocation(
     host.onDefer()
     // Where the function times out, a companion's process names the tasks after that, or this one does at SIGTERM. Without
     // either, this one names them before.
-    if (reporter || host.canCarry() || !Number.isFinite(deadline) || state !== 'open') return
-    namesAtDeadline = timer(ownTime.letGoAt - now(), false, () => {
-      logUnfinished(host.log, 'the function is about to time out', invocation)
-    })
+    if (!reporter && !host.canCarry() && state === 'open') host.nameBefore(ownTime.letGoAt)
   }
 
   // --- One task
@@ -456,7 +453,6 @@ export function createInvocation(
   // --- The end
 
   async function toSettled(): Promise<void> {
-    clearTimeout(namesAtDeadline)
     let endHold: (() => void) | undefined
     async function runTasks() {
       while (mayStart() && (stack.size() > 0 || hasGuests())) {
@@ -584,11 +580,13 @@ function toList(tasks: readonly DeferredTask[], count = tasks.length): TaskList 
   return { names, text }
 }
 
-export function logUnfinished(log: Pick<Log, 'error'>, what: string, invocation: Invocation): void {
+/** @returns whether there were any. */
+export function logUnfinished(log: Pick<Log, 'error'>, what: string, invocation: Invocation): boolean {
   const tasks = invocation.unfinished()
-  if (tasks.names.length === 0) return
+  if (tasks.names.length === 0) return false
   log.error(`${what} in the middle of request ${invocation.requestId}; unfinished: ${tasks.text}`, undefined, {
     ...fieldsOf(invocation),
     tasks: tasks.names,
   })
+  return true
 }

@@ -7,10 +7,10 @@ import { trace } from './channels.ts'
 import { type Companion, registerForSigterm } from './companion.ts'
 import { ABORT_GRACE_MS } from './deferred-task.ts'
 import { endProcess } from './end-process.ts'
-import { type Invocation, type InvocationHost, logUnfinished, type Time } from './invocation.ts'
+import { type Invocation, type InvocationHost, logUnfinished, RELEASE_MARGIN_MS, type Time } from './invocation.ts'
 import { isRic3 } from './ric3.ts'
 import type { RuntimeClient } from './runtime-client.ts'
-import { all, now } from './waits.ts'
+import { all, clearTimeout, now, timer } from './waits.ts'
 
 /** One hook of `onShutdown()`. */
 export type Hook = {
@@ -59,9 +59,14 @@ export function createProcessEnd(
   /** Why SIGTERM will not come; empty until it was asked for. */
   let whyNot: string | undefined = ''
   let isDisarmed = false
+  /** When the next one is due, and who has been. */
+  let dueAt = Infinity
+  let dueTimer: NodeJS.Timeout | undefined
+  const wereDue = new WeakSet<Invocation>()
   return {
     hooks,
     onDefer,
+    nameBefore,
     arm,
     drain,
     /** Whether SIGTERM will come and run the drain. */
@@ -85,6 +90,24 @@ export function createProcessEnd(
     }
     // A function that times out is ended by SIGTERM too, where it comes by itself.
     if (host.companion.bringsSigterm && !isDisarmed) arm()
+  }
+
+  /** One timer for all, and not one for each: to make one takes as long as all else in a `defer()`. */
+  function nameBefore(time: number): void {
+    if (dueAt <= time) return
+    clearTimeout(dueTimer)
+    dueAt = time
+    dueTimer = timer(time - now(), false, nameWhoIsDue)
+  }
+
+  function nameWhoIsDue() {
+    dueAt = Infinity
+    for (const invocation of host.unsettled.keys()) {
+      if (!invocation.isOpen() || wereDue.has(invocation)) continue
+      const left = invocation.remainingTime() - RELEASE_MARGIN_MS
+      if (left > 0) nameBefore(now() + left)
+      else if (logUnfinished(host.log, 'the function is about to time out', invocation)) wereDue.add(invocation)
+    }
   }
 
   function onExit() {

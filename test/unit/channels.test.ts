@@ -61,6 +61,7 @@ const create = (
     {
       log: recordLog(),
       onDefer: () => {},
+      nameBefore: () => {},
       afterSettled: () => {},
       canCarry: () => false,
       carried: [],

@@ -65,6 +65,7 @@ const create = ({ options, facts, request = {}, host }: Setup = {}) => {
     {
       log,
       onDefer: () => void deferred++,
+      nameBefore: () => {},
       afterSettled: () => {
         settled++
         settledAt = Date.now()
@@ -1735,70 +1736,38 @@ describe('tasks that the deadline has kept from starting', () => {
 })
 
 describe('before the deadline of a function that has not answered', () => {
-  const handler = (facts: Setup['facts'], host: Setup['host'] = {}) => {
-    const made = create({ host, facts: { remainingTime: 1_000, isHeldByGate: true, hasCompanion: false, ...facts } })
-    made.invocation.defer(() => {}, { name: 'a' })
-    made.invocation.defer(() => {}, { name: 'b' })
-    return made
+  const namedBefore = (facts: Setup['facts'], host: Setup['host'] = {}) => {
+    const asked: number[] = []
+    const { invocation } = create({
+      host: { nameBefore: time => void asked.push(time - now()), ...host },
+      facts: { remainingTime: 1_000, isHeldByGate: true, hasCompanion: false, ...facts },
+    })
+    invocation.defer(() => {}, { name: 'a' })
+    invocation.defer(() => {}, { name: 'b' })
+    return asked
   }
 
-  it('its tasks are named where no other process could do it', async () => {
-    const { log } = handler({})
-    await jest.advanceTimersByTimeAsync(899)
-    expect(log.lines).toEqual([])
-    await jest.advanceTimersByTimeAsync(2)
-    expect(log.lines).toEqual([
-      {
-        level: 'error',
-        message: 'the function is about to time out in the middle of request r1; unfinished: "b", "a"',
-      },
-    ])
-    expect(log.fields).toEqual([{ requestId: 'r1', tasks: ['b', 'a'] }])
+  it('its tasks are to be named where no other process could do it', () => {
+    expect(namedBefore({})).toEqual([900])
   })
 
-  it("nothing is said where a companion's process would name them, SIGTERM comes, or there is no deadline", async () => {
-    const witnessed = handler({ isHeldByGate: false, hasCompanion: true })
-    const drained = handler({}, { canCarry: () => true })
-    const endless = handler({ remainingTime: Number.POSITIVE_INFINITY })
-    expect(jest.getTimerCount()).toBe(0)
-    await jest.advanceTimersByTimeAsync(2_000)
-    expect([witnessed.log.lines, drained.log.lines, endless.log.lines]).toEqual([[], [], []])
+  it("nobody is asked for that where a companion's process would name them, or SIGTERM comes", () => {
+    expect(namedBefore({ isHeldByGate: false, hasCompanion: true })).toEqual([])
+    expect(namedBefore({}, { canCarry: () => true })).toEqual([])
   })
 
-  it('nothing is said once it has answered', async () => {
-    const { invocation, log } = handler({})
-    await leave(invocation)
-    expect(jest.getTimerCount()).toBe(0)
-    expect(log.lines).toEqual([])
-  })
-
-  it('nothing is said where all have run before the answer', async () => {
-    const { invocation, log } = handler({ isHeld: false, isHeldByGate: false })
-    await passTimeUntil(invocation.drainBeforeAnswer() as Promise<void>)
-    await jest.advanceTimersByTimeAsync(2_000)
-    expect(log.lines).toEqual([])
-  })
-
-  it('nothing is said of what is deferred after the answer', async () => {
+  it('nobody is asked for that once the response has left', async () => {
     const stream = Promise.withResolvers<void>()
-    const { invocation, log } = create({
+    const nameBefore = jest.fn()
+    const { invocation } = create({
       facts: { remainingTime: 1_000, hasCompanion: false },
-      options: { deadlineMargin: 100 },
-      host: { streaming: () => stream.promise },
+      host: { streaming: () => stream.promise, nameBefore },
     })
     const left = invocation.leave()
-    invocation.defer(never, { name: 'late' })
+    invocation.defer(() => {})
     stream.resolve()
     await passTimeUntil(left)
-    await jest.advanceTimersByTimeAsync(1_000)
-    expect(log.of('error')).toEqual(['task "late" of request r1 failed:'])
+    expect(nameBefore).not.toHaveBeenCalled()
     expect(jest.getTimerCount()).toBe(0)
-  })
-
-  it('the timer keeps no process running', () => {
-    const spy = jest.spyOn(globalThis, 'setTimeout')
-    handler({})
-    expect(spy.mock.results.map(({ value }) => (value as NodeJS.Timeout).hasRef())).toEqual([false])
-    spy.mockRestore()
   })
 })
