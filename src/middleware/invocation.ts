@@ -80,8 +80,8 @@ export type Time = {
   readonly deadline: number
   /** Whether a timer has to keep the process alive. */
   keepsAlive: boolean
-  /** What a task's `signal` is aborted with. */
-  readonly reason: () => PostInvokeError
+  /** Whether the environment ends, and no invocation lends it. */
+  readonly isShutdown: boolean
   /** What became of the tasks, for those who watch. */
   readonly sums: { tasks: number; failed: number; carried: number }
   /** A task has ended. */
@@ -115,7 +115,7 @@ export type Invocation = {
    */
   leave(isGuessed?: boolean): Promise<void>
   /** Runs tasks in the time of another: those that wait from a deadline before, or all, at shutdown. */
-  drainWithin(time: Time, isShutdown: boolean): Promise<void>
+  drainWithin(time: Time): Promise<void>
   /** Drops the oldest of its carried tasks, and puts the others back as they were deferred. @returns how many were dropped. */
   dropOldest(count: number): number
   /** How many tasks wait. */
@@ -162,12 +162,7 @@ export function createInvocation(
     letGoAt: deadline - RELEASE_MARGIN_MS,
     deadline,
     keepsAlive: true, // before the answer
-    reason() {
-      return new PostInvokeError(
-        'ERR_TASK_DEADLINE',
-        `Expected the tasks of request ${requestId} to end ${options.deadlineMargin} ms before the function's deadline.`,
-      )
-    },
+    isShutdown: false,
     sums: { tasks: 0, failed: 0, carried: 0 },
   }
   /** That in which tasks run. */
@@ -177,7 +172,6 @@ export function createInvocation(
   let state: 'open' | 'left' | 'carried' | 'settled' = 'open'
   let openRequests = 1 // nested handlers count
   let hasThrown = false
-  let isShuttingDown = false
   let shutdownError: PostInvokeError | undefined
   let deferred = 0
   let isGuessed: boolean | undefined
@@ -216,14 +210,9 @@ export function createInvocation(
       return stack.size() > 0 ? drain(ownTime).then(runHandedOff) : runHandedOff()
     },
     leave,
-    async drainWithin(lent, isShutdown) {
-      isShuttingDown = isShutdown
-      if (isShutdown && state === 'open') {
-        shutdownError = new PostInvokeError(
-          'ERR_SHUTDOWN',
-          `Expected request ${requestId} to end before its environment.`,
-        )
-      }
+    async drainWithin(lent) {
+      time = lent
+      if (lent.isShutdown && state === 'open') shutdownError = tooLate(`request ${requestId} to end`)
       await drain(lent)
       await giveUpUnstarted()
       if (state === 'carried') state = 'settled'
@@ -371,7 +360,7 @@ export function createInvocation(
   }
 
   function limitTime(): void {
-    const { abortAt, letGoAt, keepsAlive, reason } = time
+    const { abortAt, letGoAt, keepsAlive } = time
     clearTimeout(timeLimit)
     // Without a deadline there is one all the same where nothing else keeps the process alive.
     if (!keepsAlive && abortAt === Number.POSITIVE_INFINITY) return
@@ -379,7 +368,8 @@ export function createInvocation(
 
     function abortAll() {
       isAborted = true
-      timeLimit = abortTasks(running, reason(), Math.min(ABORT_GRACE_MS, letGoAt - now()), keepsAlive)
+      const reason = tooLate(`the tasks of request ${requestId} to end`)
+      timeLimit = abortTasks(running, reason, Math.min(ABORT_GRACE_MS, letGoAt - now()), keepsAlive)
     }
   }
 
@@ -396,7 +386,7 @@ export function createInvocation(
     const waits = tasks.filter(task => task.hasSettled).map(task => start(task))
     if (waiting.length > 0) {
       const { onDeadline = host.canCarry() && 'carry' } = options
-      const isFirst = state === 'left' && isHeld && !isShuttingDown
+      const isFirst = state === 'left' && isHeld && !time.isShutdown
       if (onDeadline === 'carry' && isFirst) carry(waiting)
       else waits.push(drop(waiting))
       tellUnfinished() // what has been named now is not to be named again
@@ -430,7 +420,14 @@ export function createInvocation(
   }
 
   function whatEnded(): string {
-    return isShuttingDown ? 'the environment ended' : "the function's deadline"
+    return time.isShutdown ? 'the environment ended' : "the function's deadline"
+  }
+
+  function tooLate(what: string): PostInvokeError {
+    return new PostInvokeError(
+      time.isShutdown ? 'ERR_SHUTDOWN' : 'ERR_TASK_DEADLINE',
+      `Expected ${what} before ${whatEnded()}.`,
+    )
   }
 
   function drop(tasks: readonly DeferredTask[]): Promise<void> {
@@ -441,11 +438,7 @@ export function createInvocation(
     return all(
       tasks.map(task => {
         tellOf(task, 'dropped')
-        const error = new PostInvokeError(
-          isShuttingDown ? 'ERR_SHUTDOWN' : 'ERR_TASK_DEADLINE',
-          `Expected the task ${quote(task.label)} to start before ${whatEnded()}.`,
-        )
-        return callOnTaskError(task, error)
+        return callOnTaskError(task, tooLate(`the task ${quote(task.label)} to start`))
       }),
     )
   }
@@ -502,7 +495,7 @@ export function createInvocation(
     while (hasGuests() && mayStart()) {
       guest = host.carried.shift() as Invocation
       tellUnfinished()
-      await guest.drainWithin({ ...time, onChange: tellUnfinished }, false)
+      await guest.drainWithin({ ...time, onChange: tellUnfinished })
       guest = undefined
     }
     // A rejection that a task left unhandled ends the process in this turn, while we still hold.

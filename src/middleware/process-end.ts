@@ -1,7 +1,6 @@
 // The end of the process: what it says of unfinished tasks when it exits, and what still runs between SIGTERM and the end of
 // the environment. https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown
 import { builtIn } from '../built-in.ts'
-import { PostInvokeError } from '../errors.ts'
 import { type Log, writeSynchronously } from '../log.ts'
 import { trace } from './channels.ts'
 import { type Companion, registerForSigterm } from './companion.ts'
@@ -179,7 +178,7 @@ export function createProcessEnd(
     function onChange() {
       for (const invocation of invocations) invocation.tellUnfinished()
     }
-    await all(invocations.map(invocation => invocation.drainWithin(time, true)))
+    await all(invocations.map(invocation => invocation.drainWithin(time)))
     await host.handedOff(Date.now() + tasksUntil - now())
     const notRun = (await runner?.run(hooks, left, keepsHooks)) ?? []
     logAll('the environment ends', host.log) // also what was deferred while hooks ran
@@ -202,6 +201,6 @@ export const timeUntil = (until: number): Time => ({
   letGoAt: until,
   deadline: until,
   keepsAlive: true,
-  reason: () => new PostInvokeError('ERR_SHUTDOWN', 'Expected the tasks to end before their environment.'),
+  isShutdown: true,
   sums: { tasks: 0, failed: 0, carried: 0 },
 })

@@ -219,7 +219,7 @@ export const shutdown = async (options: FailuresOption & AdvanceTimersOption = {
       const invocation = underWay.invocation()
       if (!invocation?.isOpen()) continue
       allUnderWay.delete(underWay)
-      await advancing(advanceTimers, invocation.drainWithin(timeUntil(now() + SHUTDOWN_TASKS_MS), true))
+      await advancing(advanceTimers, invocation.drainWithin(timeUntil(now() + SHUTDOWN_TASKS_MS)))
     }
     await advancing(advanceTimers, existingProcess()?.drain(true))
   } finally {

@@ -10,9 +10,13 @@ type Node = { readonly type: string; readonly [key: string]: any }
 
 const LOG_METHODS = ['warn', 'error', 'warnOnce']
 const ERRORS = /^(PostInvoke|Sandbox|Type)Error$/
-const MAKERS = /^invalid[A-Z]/
-/** Makers by `unexpected()`: they are given what was expected. */
-const EXPECTING = ['invalidHook', 'invalidWork']
+const MAKERS = /^(invalid[A-Z]|tooLate$)/
+/** Makers that are given what was expected, and how their messages end. */
+const ENDINGS: Readonly<Record<string, string>> = {
+  invalidHook: ', got ….',
+  invalidWork: ', got ….',
+  tooLate: ' before ….',
+}
 
 export const messagesOf = (root: string, folder: string): SourceMessage[] =>
   readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
@@ -23,9 +27,9 @@ export const messagesOf = (root: string, folder: string): SourceMessage[] =>
       if (name.endsWith('.sh'))
         return complaintsOf(readFileSync(join(root, file), 'utf8')).map(text => ({ file, text }))
       const messages: SourceMessage[] = []
-      const add = (expression: Node, isExpected = false) => {
+      const add = (expression: Node, ending?: string) => {
         const texts = textsOf(expression)
-        for (const message of isExpected ? texts.map(text => `Expected ${text}, got ….`) : texts) {
+        for (const message of ending ? texts.map(text => `Expected ${text}${ending}`) : texts) {
           // Less than three words are a part of a message, or all placeholders: there is nothing to look for.
           if (message !== undefined && (message.match(/\b[a-z']+\b/gi) ?? []).length > 2)
             messages.push({ file, text: message })
@@ -40,7 +44,7 @@ export const messagesOf = (root: string, folder: string): SourceMessage[] =>
         }
         if (node.type !== 'CallExpression') return
         if (node.callee.type === 'Identifier' && MAKERS.test(node.callee.value) && args[0])
-          add(args[0], EXPECTING.includes(node.callee.value))
+          add(args[0], ENDINGS[node.callee.value])
         const method = node.callee.type === 'MemberExpression' ? node.callee.property.value : undefined
         const message = method === 'warnOnce' ? args[1] : args[0]
         if (LOG_METHODS.includes(method) && isLog(node.callee.object) && message) add(message)

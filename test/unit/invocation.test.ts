@@ -370,7 +370,7 @@ describe('the deadline', () => {
     expect(signals[0]?.reason).toBeInstanceOf(PostInvokeError)
     expect(signals[0]?.reason).toMatchObject({
       code: 'ERR_TASK_DEADLINE',
-      message: "Expected the tasks of request r1 to end 250 ms before the function's deadline.",
+      message: "Expected the tasks of request r1 to end before the function's deadline.",
     })
     await passTimeUntil(settled)
   })
@@ -497,7 +497,7 @@ describe('the deadline', () => {
     const { invocation, log } = create({ options: { onTaskError } })
     invocation.defer(() => {}, { name: 'waits' })
     invocation.defer(never, { name: 'endless' })
-    await passTimeUntil(invocation.drainWithin(timeUntil(now() + 500), true))
+    await passTimeUntil(invocation.drainWithin(timeUntil(now() + 500)))
     expect(log.of('error').at(-1)).toBe('tasks of request r1 could not start before the environment ended: "waits"')
     expect(onTaskError).toHaveBeenLastCalledWith(
       expect.objectContaining({
@@ -1173,11 +1173,11 @@ describe('an invocation at the end of the environment', () => {
       },
       { on: 'error' },
     )
-    await passTimeUntil(invocation.drainWithin(timeUntil(now() + 1_000), true))
+    await passTimeUntil(invocation.drainWithin(timeUntil(now() + 1_000)))
     expect(given?.error).toBeInstanceOf(PostInvokeError)
     expect(given).toMatchObject({
       outcome: 'error',
-      error: { code: 'ERR_SHUTDOWN', message: 'Expected request r1 to end before its environment.' },
+      error: { code: 'ERR_SHUTDOWN', message: 'Expected request r1 to end before the environment ended.' },
     })
     expect(log.of('debug')).toEqual(['task "nested" of request r1 is not for the outcome error'])
     expect([invocation.isOpen(), invocation.isSettled()]).toEqual([true, false])
@@ -1195,7 +1195,7 @@ describe('an invocation at the end of the environment', () => {
     const begin = Date.now()
     const left = invocation.leave()
     await jest.advanceTimersByTimeAsync(500)
-    await passTimeUntil(invocation.drainWithin(timeUntil(now() + 500), true))
+    await passTimeUntil(invocation.drainWithin(timeUntil(now() + 500)))
     await passTimeUntil(left)
     expect(aborted - begin).toBe(900)
     expect(codes()).toEqual(['ERR_SHUTDOWN'])
@@ -1206,7 +1206,7 @@ describe('an invocation at the end of the environment', () => {
     const outcomes: string[] = []
     invocation.defer(({ outcome }) => void outcomes.push(outcome))
     const left = invocation.leave()
-    await passTimeUntil(invocation.drainWithin(timeUntil(now() + 1_000), true))
+    await passTimeUntil(invocation.drainWithin(timeUntil(now() + 1_000)))
     await passTimeUntil(left)
     expect(outcomes).toEqual(['success'])
   })
@@ -1730,7 +1730,7 @@ describe('tasks that the deadline has kept from starting', () => {
     })
     await leave(invocation)
     expect(ran).toEqual([])
-    await passTimeUntil(invocation.drainWithin(timeUntil(now() + 1_000), true))
+    await passTimeUntil(invocation.drainWithin(timeUntil(now() + 1_000)))
     expect(ran).toEqual(['outer, success', 'inner, success'])
   })
 })
