@@ -117,7 +117,7 @@ has_words_file() { [[ -f $words_file && -O $words_file && ! -L $words_file ]]; }
 # What the function's process has written for this case. It filters by level itself.
 say_last_words() { # 0: that process is gone. 1: time is up. Sets words
   words=()
-  has_words_file && mapfile -t words <"$words_file"
+  has_words_file && mapfile -t -n 2 words <"$words_file"
   say "${words[$1]}"
 }
 
@@ -196,7 +196,7 @@ read_answer() {
     [[ ! $function_pid ]] || # only in the layer
       kill -0 "$function_pid" || pass
   done
-  while read_line && [[ $line ]]; do
+  while ((block < 65536)) && read_line && [[ $line ]]; do
     status=${status:-${line#* }} # the first line's, without the protocol
     ((block += ${#line} + 2))
     case ${line,,} in
