@@ -11,7 +11,6 @@ export const names = [
   'canCarry',
   'companion',
   'controller',
-  'createReporter',
   'current',
   'disarm',
   'drainBeforeAnswer',

@@ -7,6 +7,9 @@ export { PostInvokeError, type PostInvokeErrorCode } from './post-invoke-error.t
 export const unexpected = (code: PostInvokeErrorCode, expected: string, given: unknown): PostInvokeError =>
   new PostInvokeError(code, `Expected ${expected}, got ${describe(given)}.`, given)
 
+/** What was thrown: it can be anything, `undefined` too. */
+export type Failure = { readonly error: unknown }
+
 /** As JSON has it: between double quotes. */
 export const quote: (text: string) => string = JSON.stringify
 

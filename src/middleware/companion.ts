@@ -10,8 +10,12 @@ import { endProcess } from './end-process.ts'
 export type Reporter = {
   /** What would be lost if this process were killed now. Before the response has left, too. */
   wouldLose(names: readonly string[], list: string): void
-  /** The response has left, and tasks begin to run. */
-  hold(): void
+  /**
+   * The response has left, and tasks begin to run.
+   *
+   * @param left - Milliseconds until the function's deadline.
+   */
+  hold(left: number): void
   /** The response has left, and nothing is left to do. */
   settle(): void
 }
@@ -29,11 +33,10 @@ const unfrozen = {
   /** Whether tasks of an invocation that begins now can run after its response. If not, they are awaited before it. */
   holds: (_isGated: boolean): boolean => true,
   /**
-   * @param deadline - The function's, in milliseconds since the epoch.
    * @param tenantId - Of the request, for the log, where the function isolates tenants.
    * @returns `undefined` for the gate and without a companion: there is no process to write to.
    */
-  reporter(_requestId: string, _deadline: () => number, _tenantId?: string): Reporter | undefined {
+  reporter(_requestId: string, _tenantId?: string): Reporter | undefined {
     return undefined
   },
   /** This function hands work off. */
@@ -54,6 +57,9 @@ export type CompanionChoice = {
 }
 
 const LAYER_FILE = '/opt/extensions/post-invoke'
+
+/** https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html */
+const LONGEST_INVOCATION_MS = 900_000
 
 const PIPE_OWNER = Symbol.for('middy-post-invoke/companion')
 
@@ -144,7 +150,7 @@ export function chooseCompanion(choice: CompanionChoice): Companion {
       isTheLayer,
       holds: () => !pipe.isBroken(),
       expectHandedOff: () => isTheLayer && pipe.write('work\n'),
-      reporter(id, deadline, tenantId) {
+      reporter(id, tenantId) {
         const order = ++begun
         // Numbered at their first line: the script ignores what is not above the last number released.
         let number: number | undefined
@@ -163,8 +169,8 @@ export function chooseCompanion(choice: CompanionChoice): Companion {
                   line(`released request ${id} before its deadline; unfinished: ${list}`, fields),
             )
           },
-          hold() {
-            say('hold', Math.round(deadline()))
+          hold(left) {
+            say('hold', Math.round(Date.now() + Math.min(left, LONGEST_INVOCATION_MS)))
           },
           settle() {
             if (author <= order) lastWords('')

@@ -1,8 +1,8 @@
 // What users give to defer(): a task and its options, checked at the call, and what the task is handed when it runs.
-import { describe, PostInvokeError } from '../errors.ts'
+import { describe, type Failure, PostInvokeError } from '../errors.ts'
 import { type AsyncContext, asyncContext } from './async-context.ts'
 import { checkOptions, type OptionRule, oneOf, text, wholeNumber } from './option-rules.ts'
-import { type Failure, isThenable, outcomeOf } from './waits.ts'
+import { isThenable, outcomeOf } from './waits.ts'
 
 /** What a task is called with. */
 export type TaskContext = {

@@ -1,8 +1,8 @@
 // The run of one task: what it is given, when it is aborted, and when it is no longer waited for.
-import { PostInvokeError, quote } from '../errors.ts'
+import { type Failure, PostInvokeError, quote } from '../errors.ts'
 import { type TaskMessage, trace } from './channels.ts'
 import type { DeferredTask, TaskContext } from './defer-input.ts'
-import { clearTimeout, type Failure, isThenable, resolvers, timer, whenSettled } from './waits.ts'
+import { clearTimeout, isThenable, resolvers, timer, whenSettled } from './waits.ts'
 
 /** An aborted task has this long to clean up. Then it is reported and no longer waited for. */
 export const ABORT_GRACE_MS = 100

@@ -4,7 +4,7 @@
 //                                      └─ some could not start in time ─▶ carried ── a later drain ──▶ settled
 //
 // Tasks run by drain(), in the time that it is lent: before the answer, after it, in a later invocation or at shutdown.
-import { PostInvokeError, quote } from '../errors.ts'
+import { type Failure, PostInvokeError, quote } from '../errors.ts'
 import type { Log, LogFields } from '../log.ts'
 import { type HoldMessage, tellUnstarted, trace, type UnstartedTaskMessage } from './channels.ts'
 import type { Reporter } from './companion.ts'
@@ -18,7 +18,7 @@ import {
   runTask,
 } from './deferred-task.ts'
 import { createTaskStack, type Order } from './task-stack.ts'
-import { all, clearTimeout, type Failure, isThenable, now, outcomeOf, timer, turn, withLimit } from './waits.ts'
+import { all, clearTimeout, isThenable, now, outcomeOf, timer, turn, withLimit } from './waits.ts'
 
 export type InvocationOptions = {
   order: Order
@@ -41,11 +41,8 @@ export type InvocationStart = {
   readonly isHeld: boolean
   /** Whether it is held by the gate: with no `next` of the client pending, nothing but a timer keeps the process alive. */
   readonly isHeldByGate: boolean
-  /**
-   * @param deadline - Gives the function's, in milliseconds since the epoch.
-   * @returns what reports it to the companion's process, where there is one.
-   */
-  createReporter(deadline: () => number): Reporter | undefined
+  /** Reports it to the companion's process, where there is one. */
+  readonly reporter: Reporter | undefined
 }
 
 /** What there is once in a process. */
@@ -141,20 +138,16 @@ const MAX_NAMES = 50
 /** How many failures of tasks that were deferred too late `onTaskError` is told of. */
 const MAX_LATE_FAILURES = 50
 
-/** No invocation lasts longer: https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html */
-const LONGEST_INVOCATION_MS = 900_000
-
 /**
  * @param request - Middy's, or the like of it: it leaves in `error` what was thrown.
  */
 export function createInvocation(
   request: { readonly error?: unknown },
-  { requestId, tenantId, remainingTime, isHeld, isHeldByGate, createReporter }: InvocationStart,
+  { requestId, tenantId, remainingTime, isHeld, isHeldByGate, reporter }: InvocationStart,
   options: InvocationOptions,
   host: InvocationHost,
 ): Invocation {
   const deadline = now() + remainingTime
-  const reporter = createReporter(() => Date.now() + Math.min(deadline - now(), LONGEST_INVOCATION_MS))
   const running = new Set<DeferredTask>()
   const stack = createTaskStack({ order: options.order, concurrency: options.concurrency, mayStart, run })
   const ownTime: Time = {
@@ -514,7 +507,7 @@ export function createInvocation(
   /** @returns what ends it; `undefined` where nothing holds. */
   function hold(): (() => void) | undefined {
     if (!isHeld) return undefined
-    reporter?.hold()
+    reporter?.hold(deadline - now())
     const start = now()
     const traced = trace(
       'hold',

@@ -144,7 +144,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
     takesPart = true
     if (HANDED_OFF in globalThis) companion.expectHandedOff()
     // In the middle of an invocation: its end may never be told, and is not waited for.
-    if (client.tellsEnds && client.firstUsedIn !== undefined) companion.reporter(client.firstUsedIn, Date.now)?.settle()
+    if (client.tellsEnds && client.firstUsedIn !== undefined) companion.reporter(client.firstUsedIn)?.settle()
     log.debug(`companion: ${companion.name}`)
   }
 
@@ -153,7 +153,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
     const accepted = streams?.accepted(requestId, STREAM_END_MS)
     const settled = invocation?.leave()
     // It has never reached our `before`, or not by its own id.
-    if (invocation?.requestId !== requestId) host.companion.reporter(requestId, Date.now)?.settle()
+    if (invocation?.requestId !== requestId) host.companion.reporter(requestId)?.settle()
     // RIC 4 does not wait for a stream that its handler broke off. Did it ask for `next` before that has arrived, Lambda
     // would give it the same event again.
     return (host.companion.isGate && settled) || accepted
@@ -260,9 +260,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
         remainingTime: remainingTimeOf(facts),
         isHeld,
         isHeldByGate: isGated && host.companion.isGate,
-        createReporter(deadline: () => number) {
-          return host.companion.reporter(requestId, deadline, facts.tenantId)
-        },
+        reporter: host.companion.reporter(requestId, facts.tenantId),
       }
       const invocation = createInvocation(request, start, options, host)
       unsettled.set(invocation, facts)

@@ -2,6 +2,7 @@
 // anybody's. The timers and the clock are those that were there at the start, before a test put fakes in their place.
 
 import { builtIn } from '../built-in.ts'
+import type { Failure } from '../errors.ts'
 
 const { setTimeout, clearTimeout, setImmediate } = builtIn('node:timers')
 
@@ -47,9 +48,6 @@ export async function withLimit(milliseconds: number, keepsAlive: boolean, work:
 
 export const isThenable = (value: any): value is PromiseLike<unknown> =>
   value !== null && (typeof value === 'object' || typeof value === 'function') && typeof value.then === 'function'
-
-/** Why a promise failed: anything can be thrown, `undefined` too. */
-export type Failure = { readonly error: unknown }
 
 /**
  * @param onSettled - Called as it settles.

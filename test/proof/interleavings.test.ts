@@ -129,8 +129,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /held until another deadline/,
     {
       file: 'middleware/invocation.ts',
-      text: 'Date.now() + Math.min(deadline - now()',
-      by: 'Date.now() + Math.min(2 * deadline - now()',
+      text: 'reporter?.hold(deadline - now())',
+      by: 'reporter?.hold(2 * deadline - now())',
     },
   ],
   [

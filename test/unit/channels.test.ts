@@ -47,7 +47,7 @@ const create = (
 ) =>
   createInvocation(
     {},
-    { requestId: 'r1', remainingTime, isHeld, isHeldByGate: true, createReporter: () => undefined },
+    { requestId: 'r1', remainingTime, isHeld, isHeldByGate: true, reporter: undefined },
     {
       order: 'fifo',
       concurrency: 1,

@@ -20,14 +20,18 @@ const globals = globalThis as any
 
 let folder: string
 let layer: PipeReader | undefined
+let clock: jest.SpiedFunction<typeof Date.now>
 const kill = jest.spyOn(process, 'kill').mockReturnValue(true)
 
 beforeEach(() => {
   folder = temporaryFolder()
   kill.mockClear()
+  clock = jest.spyOn(Date, 'now')
   delete globals[OWNER]
 })
+
 afterEach(() => {
+  clock.mockRestore()
   layer?.close()
   layer = undefined
   fs.rmSync(folder, { recursive: true, force: true })
@@ -63,10 +67,10 @@ const attachLayer = () => {
     .mockImplementation(path => path === '/opt/extensions/post-invoke' || existsSync(path))
 }
 
-const tell = (companion: Companion, requestId: string, deadline = 1_234.5, tenantId?: string) => {
-  const invocation = companion.reporter(requestId, () => deadline, tenantId)
-  if (!invocation) throw new Error('It need be told nothing')
-  return invocation
+const tell = (companion: Companion, requestId: string, tenantId?: string) => {
+  const reporter = companion.reporter(requestId, tenantId)
+  if (!reporter) throw new Error('It need be told nothing')
+  return reporter
 }
 
 describe('without a need for one', () => {
@@ -82,7 +86,7 @@ describe('without a need for one', () => {
     const { companion, log } = choose(given)
     expect(companion).toMatchObject({ name: 'none', bringsSigterm: false, isGate: false, isTheLayer: false })
     expect(companion.holds(false)).toBe(true)
-    expect(companion.reporter('r1', () => 0)).toBeUndefined()
+    expect(companion.reporter('r1')).toBeUndefined()
     expect(layer?.lines()).toEqual([])
     expect(log.lines).toEqual([])
   })
@@ -127,7 +131,7 @@ describe('the gate', () => {
     const { companion, log } = choose({ mode, hasGate: true })
     expect(companion).toMatchObject({ name: 'gate', bringsSigterm: false, isGate: true, isTheLayer: false })
     expect(companion.holds(true)).toBe(true)
-    expect(companion.reporter('r1', () => 0)).toBeUndefined()
+    expect(companion.reporter('r1')).toBeUndefined()
     expect(log.lines).toEqual([])
   })
 
@@ -162,8 +166,9 @@ describe('the layer', () => {
   it('is told of what is held and settled, with numbers in the order of its lines', () => {
     const reader = startLayer()
     const { companion } = choose()
-    const [first, second] = [tell(companion, 'r1'), tell(companion, 'r2', 99)]
-    second.hold()
+    clock.mockReturnValue(0)
+    const [first, second] = [tell(companion, 'r1'), tell(companion, 'r2')]
+    second.hold(99)
     first.settle()
     second.settle()
     tell(companion, 'r3').settle()
@@ -173,11 +178,20 @@ describe('the layer', () => {
   it('is told whole milliseconds, and no more of a request id than is safe in a line', () => {
     const reader = startLayer()
     const { companion } = choose()
-    tell(companion, 'r1', 1_234.5).hold()
+    clock.mockReturnValue(1_000)
+    tell(companion, 'r1').hold(234.5)
+    tell(companion, 'r1').hold(Number.POSITIVE_INFINITY)
     tell(companion, `${'a'.repeat(50)}`).settle()
     tell(companion, 'two words\nand a line').settle()
     tell(companion, '').settle()
-    expect(reader.lines()).toEqual(['open', 'hold 1 1235', `settled 2 ${'a'.repeat(8)}`, 'settled 3 two', 'settled 4 '])
+    expect(reader.lines()).toEqual([
+      'open',
+      'hold 1 1235',
+      'hold 2 901000',
+      `settled 3 ${'a'.repeat(8)}`,
+      'settled 4 two',
+      'settled 5 ',
+    ])
   })
 
   it('is told once that work is handed off', () => {
@@ -226,7 +240,7 @@ middy-post-invoke: released request r1 before its deadline; unfinished: "mail", 
   ])('finds them as JSON that lacks only the time, where the log is%s', (_, tenantId) => {
     process.env.AWS_LAMBDA_LOG_FORMAT = 'JSON'
     const reader = startLayer()
-    tell(choose().companion, 'r1', 0, tenantId).wouldLose(['mail'], '"mail"')
+    tell(choose().companion, 'r1', tenantId).wouldLose(['mail'], '"mail"')
     const lines = reader.lastWords().split('\n')
     expect(lines).toHaveLength(3)
     for (const line of lines.slice(0, 2)) {
@@ -265,7 +279,7 @@ middy-post-invoke: released request r1 before its deadline; unfinished: "mail", 
     reader.close()
     const invocation = tell(companion, 'r1')
     expect(() => {
-      invocation.hold()
+      invocation.hold(0)
       invocation.settle()
     }).not.toThrow()
     expect(companion.holds(true)).toBe(false)
@@ -371,8 +385,8 @@ describe('the internal extension', () => {
     companion.expectHandedOff() // it runs none, and is not told
     expect(write).not.toHaveBeenCalled()
     api.answer({ eventType: 'INVOKE', deadlineMs: Date.now() + 60_000, requestId: 'r1' })
-    const invocation = tell(companion, 'r1', Date.now() + 60_000)
-    invocation.hold()
+    const invocation = tell(companion, 'r1')
+    invocation.hold(60_000)
     invocation.settle()
     await until(() => api.requests.length === 3)
     expect(api.requests.slice(1)).toEqual(Array(2).fill('GET /2020-01-01/extension/event/next'))
@@ -406,7 +420,7 @@ describe('the internal extension', () => {
     expect(log.of('warn')).toEqual(['the internal extension is gone: this process ends after its next answer'])
     expect(log.codes).toEqual(['WARN_INTERNAL_GONE'])
     expect(kill).not.toHaveBeenCalled()
-    tell(companion, 'r1').hold()
+    tell(companion, 'r1').hold(0)
     expect(kill).not.toHaveBeenCalled()
     tell(companion, 'r1').settle()
     expect(kill.mock.calls).toEqual([[process.pid, 'SIGKILL']])

@@ -49,7 +49,7 @@ const create = ({ options, facts, request = {}, host }: Setup = {}) => {
       remainingTime: Number.POSITIVE_INFINITY,
       isHeld: true,
       isHeldByGate: false,
-      createReporter: () => (hasCompanion ? companion : undefined),
+      reporter: hasCompanion ? companion : undefined,
       ...start,
     },
     {
@@ -1117,17 +1117,14 @@ describe('an invocation', () => {
     expect(invocation.remainingTime()).toBe(4_000)
   })
 
-  it('tells the companion its deadline, and where it has none that of the longest', () => {
-    const deadlineOf = (remainingTime: number) => {
-      const createReporter = jest.fn<InvocationStart['createReporter']>()
-      create({ facts: { remainingTime, createReporter } })
-      return createReporter.mock.calls[0]?.[0] as () => number
-    }
-    const begin = Date.now()
-    const deadline = deadlineOf(5_000)
-    jest.setSystemTime(begin + 1_000)
-    expect(deadline()).toBe(begin + 5_000)
-    expect(deadlineOf(Number.POSITIVE_INFINITY)()).toBe(begin + 1_000 + 900_000)
+  it('tells the companion how much of its time is left as it is held', async () => {
+    const held: number[] = []
+    const reporter = { wouldLose() {}, hold: (left: number) => void held.push(left), settle() {} }
+    const { invocation } = create({ facts: { remainingTime: 5_000, reporter } })
+    invocation.defer(() => {})
+    jest.setSystemTime(Date.now() + 1_000)
+    await leave(invocation)
+    expect(held).toEqual([4_000])
   })
 
   it('can be joined until the hooks of all its handlers have ended, or its response has left', async () => {
