@@ -23,7 +23,14 @@ export function isChildProcess(isMainThread: boolean): boolean {
 export const hasOwnPid = (): boolean => process.env.POST_INVOKE_PID === pid
 
 /**
- * Asked without node:worker_threads, which takes 2 ms to load where nobody has loaded it: a worker cannot change the directory,
- * and Node.js marks what it disables there. https://nodejs.org/api/worker_threads.html#class-worker
+ * Asked without node:worker_threads, which takes 2 ms to load where nobody has loaded it: a worker cannot change the
+ * directory. https://nodejs.org/api/worker_threads.html#class-worker
  */
-export const isInMainThread = (): boolean => !(process.chdir as { disabled?: boolean }).disabled
+export function isInMainThread(): boolean {
+  try {
+    process.chdir('.')
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ERR_WORKER_UNSUPPORTED_OPERATION'
+  }
+}
