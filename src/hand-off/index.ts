@@ -174,11 +174,10 @@ function accept(invocation: Invocation, given: unknown, [payload, options]: read
   if (isJob && jobsModule === undefined) {
     throw invalidWork('the variable POST_INVOKE_JOBS to name the module of the jobs', jobsModule)
   }
-  const { key, receiver, work, ...named } = isJob
+  const { key, receiver, content, work, ...named } = isJob
     ? validateJob(given, payload, options)
     : validateRequest(given, payload)
-  const content = JSON.stringify(work)
-  const hash = hashOf(content) + hashOf(content, 1)
+  const hash = hashOf(content) + hashOf(content, 1) // two of 32 bits: with one, other content would have the same too often
   const counts = handedOff.get(invocation) ?? new Map<string, number>()
   const number = (counts.get(hash) ?? 0) + 1
   const id = `${requestId}-${hash}-${number}`

@@ -67,14 +67,17 @@ export type ValidWork = Pick<Entry, 'name' | 'work' | 'maxAge'> & {
   readonly key: string | undefined
   /** Where it goes: an origin, or the job. */
   readonly receiver: string
+  /** What is to be done, whatever options there are for it. */
+  readonly content: string
 }
 
 export function validateRequest(given: unknown, options: unknown): ValidWork {
-  if (typeof given !== 'object' || given === null) throw invalidWork('a request or the name of a job', given)
+  if (typeof given !== 'object' || given === null || Array.isArray(given))
+    throw invalidWork('a request or the name of a job', given)
   const { url, method, headers, body } = given as RequestToHandOff
   const isRequest = (given as { [Symbol.toStringTag]?: unknown })[Symbol.toStringTag] === 'Request'
   if (isRequest && body !== null) throw invalidWork('a Request without a body, because reading one takes time', body)
-  check('a request', rules().request, isRequest ? { method } : given)
+  check('a request', rules().request, isRequest ? { method } : { ...given, url, method, headers, body })
   const { href, origin } = readUrl(url)
   const content = readBody(body)
   const verb = method?.toUpperCase() ?? (content ? 'POST' : 'GET')
@@ -98,6 +101,7 @@ const valid = (
   name: name.slice(0, MAX_NAME_LENGTH),
   key,
   receiver,
+  content: JSON.stringify(work),
   maxAge,
   work: { ...work, ...how },
 })
@@ -114,7 +118,7 @@ const check = (call: string, rules: Rules, options: unknown): object =>
     call,
     () => rules,
     options,
-    (message, data) => new PostInvokeError('ERR_INVALID_HAND_OFF', message, data),
+    message => new PostInvokeError('ERR_INVALID_HAND_OFF', message), // what was given may hold a password
   )
 
 let made: ReturnType<typeof makeRules> | undefined
@@ -128,7 +132,7 @@ function rules() {
 const METHODS = ['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'POST', 'PATCH']
 
 function makeRules() {
-  const retry: Rules = { maxRetries: aNumber, minTimeout: aNumber, maxTimeout: aNumber, timeoutFactor: aNumber }
+  const retry: Rules = { maxRetries: bounded, minTimeout: bounded, maxTimeout: bounded, timeoutFactor: bounded }
   const both: Rules = {
     name: text,
     maxAge: wholeNumber(1),
@@ -161,11 +165,11 @@ function makeRules() {
         statusCodes: ['an array of whole numbers', value => Array.isArray(value) && value.every(Number.isInteger)],
       }),
       dispatcher: withOptions('dispatcher', {
-        connectTimeout: aNumber,
-        headersTimeout: aNumber,
-        bodyTimeout: aNumber,
-        connections: aNumber,
-        pipelining: aNumber,
+        connectTimeout: bounded,
+        headersTimeout: bounded,
+        bodyTimeout: bounded,
+        connections: bounded,
+        pipelining: bounded,
         allowH2: aBoolean,
       }),
       maxRedirections: wholeNumber(0),
@@ -175,7 +179,7 @@ function makeRules() {
 }
 
 /** No more than setTimeout can count. */
-const aNumber: OptionRule = [
+const bounded: OptionRule = [
   'a number from 0 to 2147483647',
   value => typeof value === 'number' && value >= 0 && value < 2 ** 31,
 ]

@@ -80,7 +80,7 @@ const refusals: [string, any[], string][] = [
   ['an error as a payload', ['job', new Error('x')], 'but it is an object (Error)'],
   ['nothing', [undefined], 'Expected a request or the name of a job, got undefined.'],
   ['a function', [() => {}], 'Expected a request or the name of a job, got a function.'],
-  ['an array', [[]], 'Expected the options of a request to be an object, got an array.'],
+  ['an array', [[]], 'Expected a request or the name of a job, got an array.'],
   [
     'an unknown key',
     [{ url, uri: url }],
@@ -211,6 +211,24 @@ describe('refused, and not written down, is', () => {
       expect([error.code, error.message]).toEqual(['ERR_INVALID_HAND_OFF', expect.stringContaining(words)])
     }
     expect(thrownBy(spooled)).toMatchObject({ code: 'ENOENT' })
+  })
+
+  it.each([
+    ['a body', { body: { a: 1 } }],
+    ['a method', { method: 1 }],
+    ['headers', { headers: null }],
+  ])('%s that a class gives, as one that stands in an object', (_what, inherited) => {
+    for (const way of Object.values(ways)) {
+      const error = thrownBy(() => way(Object.create(inherited, { url: { value: url } })))
+      expect(error).toMatchObject({ name: 'PostInvokeError', code: 'ERR_INVALID_HAND_OFF' })
+    }
+  })
+
+  it('not told of again, for it may hold a password', () => {
+    const headers = { authorization: 'secret' }
+    const [way] = Object.values(ways) as [(...given: any[]) => void]
+    const error = thrownBy(() => way({ url, method: 'STEAL', headers })) as PostInvokeError
+    expect(error.cause).toEqual({ package: 'middy-post-invoke' })
   })
 
   it('whatever else it is, with no other error', () => {
@@ -347,6 +365,14 @@ describe('written down, before handOff() returns, is', () => {
     const hashes = spooled().map(({ key }) => key.split('-')[1])
     expect(hashes.every(hash => /^[0-9a-f]{16}$/.test(hash ?? ''))).toBe(true)
     for (const half of [0, 8]) expect(new Set(hashes.map(hash => hash?.slice(half, half + 8))).size).toBe(count)
+  })
+
+  it('with the key of the same content, whatever its options are', () => {
+    const [way] = Object.values(ways) as [(...given: any[]) => void]
+    way({ url, body: 'same' })
+    way({ url, body: 'same' }, { retry: { maxRetries: 1 }, maxRedirections: 3 })
+    const [first, second] = spooled().map(({ key }) => key.split('-'))
+    expect([first?.at(-2), first?.at(-1), second?.at(-1)]).toEqual([second?.at(-2), '1', '2'])
   })
 
   it("with the caller's own key, and one of its own for a queue beside that", () => {
