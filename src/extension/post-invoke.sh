@@ -51,14 +51,14 @@ host=${address%:*} port=${address##*:}
 pipe=${POST_INVOKE_FOLDER:-/tmp}/.middy-post-invoke-1-$port
 words_file=$pipe.tasks
 margin=100   # milliseconds: so long before the deadline the environment is released, or a good answer becomes a timeout
-expected=' ' # at `settled` with this number the next event is asked for before this one is read. A space: none
+expected=' ' # the invocation whose event need not be read before the next one is asked for. A space: none
 # only in the layer: begin
 # Set here, for the function's environment may have variables of these names.
 function_pid='' # that of the function's process, where it has started this one
 body=''         # of the last answer. That of an event stands here until it is released
 pending=0       # how many requests for an event have not been answered
 present=''      # whether a function's process takes part
-is_watching=''  # whether it has said so
+is_watching=''  # whether it cannot tell each end, and has said so
 held=''         # the number of the invocation that runs tasks
 last=0          # the number of the one released last
 deadline=''     # when the hold ends
@@ -219,7 +219,7 @@ read_answer() {
     ((${#body} == length || (closes = length == 1000000))) # without a length it ends with its connection
   else
     # In chunks. An event is one line of JSON, so each chunk is one too, and its length tells nothing more.
-    while read_line && [[ $line != 0 ]]; do read_line && body+=$line; done
+    while read_line && [[ $line != 0 ]]; do [[ $line ]] && read_line && body+=$line; done # it may end with a newline
     [[ $line = 0 ]] && read_line
   fi || { status=''; return 1; }
   [[ ! $closes ]]
@@ -274,10 +274,10 @@ hold_next() {
 # As an interval: the clock may be set while the invocation runs, and deadlines are on the function's. With a digit in front
 # there are always as many as are taken.
 set_limit() {
-  limit=$((deadline - margin - ${EPOCHREALTIME/./} / 1000)) limit=$((10 ** 9 + (limit > 1 ? limit : 1))) limit=${limit:1:6}.${limit:7}
+  limit=$((deadline - margin - ${EPOCHREALTIME/./} / 1000)) limit=$((10 ** 9 + (limit > 900000 ? 900000 : limit > 1 ? limit : 1))) limit=${limit:1:6}.${limit:7}
 }
 
-# Asks for the next event, where that has not been done yet.
+# To ask for the next event is to release, where that has not been done yet.
 wait_for_line() {
   ((pending)) || ask
   body='' held='' deadline='' limit=0.2 SECONDS=0

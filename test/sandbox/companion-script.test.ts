@@ -479,6 +479,7 @@ const answers = (role: 'layer' | 'internal') => {
     ['with headers in capitals', [whole.replace(/^[A-Z].*:/gm, name => name.toUpperCase())]],
     ['with spaces in its JSON', [answerWith(JSON.stringify(invoke('r1'), null, 2))]],
     ['in one chunk', [chunked(event)]],
+    ['in a chunk with a newline', [chunked(`${event}\n`)]],
     ['in chunks, cut anywhere', [chunked(event.slice(0, 20), event.slice(20, 21), event.slice(21))]],
     ['in chunks that come one by one', chunked(event.slice(0, 33), event.slice(33)).match(/.{1,29}/gs) as string[]],
   ])(
