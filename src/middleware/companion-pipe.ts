@@ -75,7 +75,7 @@ export function startCompanion(events: string, runtimeApi: string, onBroken: () 
     throw error
   }
   const pipe = createPipe(fd, onBroken, socket)
-  socket.on('close', () => pipe.write(''))
+  socket.on('close', () => pipe.write('')) // which sees that the socket is gone
   return pipe
 }
 
@@ -133,7 +133,8 @@ function createPipe(fd: number, onBroken: () => void, socket?: Socket) {
 
 /**
  * The file of last words: the lines that the companion logs when this process is gone, or when time is up. It survives this
- * process, and writing it wakes nobody. The companion empties it as it starts.
+ * process, and writing it wakes nobody. The companion empties it as it starts. What is there of another kind, or another user's,
+ * is left alone: then there are none.
  *
  * @param onFailure - Called once when it cannot be written: then the companion has nothing to say.
  * @returns writes what stands there from now on. The empty text: nothing would be lost.

@@ -156,7 +156,7 @@ const runner: HookRunner = {
     return notRun
   },
   relay(drain) {
-    if (!isRelayed()) return 'a worker thread, and no middy-post-invoke/preload in the main one'
+    if (!isRelayed()) return 'a worker thread hears of none without NODE_OPTIONS=--import middy-post-invoke/preload'
     listenForRelay(drain)
     return undefined
   },

@@ -55,10 +55,10 @@ export function createProcessEnd(
   const hooks: Hook[] = []
   let runner: HookRunner | undefined
   let isWatching = false
-  /** Why SIGTERM will not come; empty until it was asked for. */
+  /** Why SIGTERM will not come: `''` before anybody has asked for it, `undefined` where it comes. */
   let whyNot: string | undefined = ''
   let isDisarmed = false
-  /** When the next one is due, and who has been. */
+  /** When tasks of an open invocation are next to be named, and whose have been. */
   let dueAt = Infinity
   let dueTimer: NodeJS.Timeout | undefined
   const wereDue = new WeakSet<Invocation>()
@@ -119,7 +119,12 @@ export function createProcessEnd(
   }
 
   function logAll(what: string, to: Pick<Log, 'error'> = writeSynchronously) {
-    for (const invocation of host.unsettled.keys()) logUnfinished(to, what, invocation)
+    for (const invocation of unsettled()) logUnfinished(to, what, invocation)
+  }
+
+  /** What settled by a guess of its end, and was deferred to once more, may be carried without being listed. */
+  function unsettled() {
+    return new Set([...host.unsettled.keys(), ...host.carried])
   }
 
   /** Sees to it that SIGTERM comes, and runs the drain then. */
@@ -171,8 +176,8 @@ export function createProcessEnd(
     const traced = trace('shutdown', () => ({ budget, hooks: hooks.length }))
     traced?.run(() => {})
     const tasksUntil = hooks.length > 0 ? now() + budget * TASKS_SHARE : until
-    const invocations = [...host.unsettled.keys()]
-    host.carried.length = 0 // they are among these
+    const invocations = [...unsettled()]
+    host.carried.length = 0
     const time = { ...timeUntil(tasksUntil), onChange }
     // What has ended goes out of the companion's file, also where another invocation has lent its time.
     function onChange() {

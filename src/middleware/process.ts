@@ -73,7 +73,7 @@ export function functionProcess(logger?: Logger): FunctionProcess {
  *
  * To be called as a module loads, marked as pure: a bundler drops it with the functions that need it.
  *
- * @returns the invocation in which it is called, if that has not settled.
+ * @returns the invocation in which it is called, or was: a late call may come when that has settled.
  */
 export function invocationFinder(): () => Invocation | undefined {
   ;(globalThis as Shared)[FINDER] = true
@@ -128,6 +128,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
     },
     afterSettled() {
       for (const invocation of unsettled.keys()) if (invocation.isSettled()) unsettled.delete(invocation)
+      if (lastScope?.invocation?.isSettled()) lastScope = undefined
     },
     streaming: (requestId: string) => streams?.accepted(requestId),
   }
@@ -152,8 +153,10 @@ function createProcess(log: ReturnType<typeof createLog>) {
     host.hasBegun = true
     const accepted = streams?.accepted(requestId, STREAM_END_MS)
     const settled = invocation?.leave()
-    // It has never reached our `before`, or not by its own id.
-    if (invocation?.requestId !== requestId) host.companion.reporter(requestId)?.settle()
+    const settleRun = () => host.companion.reporter(requestId)?.settle()
+    if (!settled)
+      settleRun() // it has never reached our `before`
+    else if (invocation?.requestId !== requestId) void settled.then(settleRun) // nor has its own id
     // RIC 4 does not wait for a stream that its handler broke off. Did it ask for `next` before that has arrived, Lambda
     // would give it the same event again.
     return (host.companion.isGate && settled) || accepted
@@ -185,7 +188,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
     let outer = here()
     if (outer) outer.invocation ??= invocation
     if (outer?.invocation === invocation) return
-    while (outer && !outer.invocation?.isInHandler()) outer = outer.outer
+    while (outer && outer.invocation?.isSettled() !== false) outer = outer.outer
     const scope = { invocation, outer }
     // Where invocations come one at a time and the end of each is told, the scope is the one that was entered last. But a late
     // call to a finder must not be taken for the next invocation's.
@@ -268,9 +271,13 @@ function createProcess(log: ReturnType<typeof createLog>) {
     }
   }
 
-  /** The one in which a handler is called, with the context of the outer one or one made up. */
+  /**
+   * The one in which a handler is called, with a context made up or that of the outer one. On Lambda that is as good as a name,
+   * so tasks are covered too; elsewhere one context may serve one invocation after the other.
+   */
   function findOpen(facts: LambdaFacts, scope: Scope | undefined): Invocation | undefined {
-    for (const [own, context] of unsettled) if (context === facts && own.isInHandler()) return own
+    for (const [own, context] of unsettled)
+      if (context === facts && (isLambda ? !own.isSettled() : own.isInHandler())) return own
     // Where others run beside it, only the client's own scope tells whose it is: what we have entered goes on in its caller.
     const around = isAlone || scope?.requestId ? scope?.invocation : undefined
     return around?.isOpen() ? around : undefined

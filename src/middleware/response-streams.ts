@@ -20,7 +20,9 @@ export function observeResponseStreams() {
     if (!streams.has(request.path)) streams.set(request.path, resolvers())
   }
   function finish(message: unknown) {
-    const { path } = (message as { request: ClientRequest }).request
+    end((message as { request: ClientRequest }).request.path)
+  }
+  function end(path: string) {
     if (!streams.has(path)) return
     streams.get(path)?.resolve()
     streams.set(path, undefined)
@@ -37,8 +39,9 @@ export function observeResponseStreams() {
      * none on its way.
      */
     accepted(requestId: string, limit?: number): Promise<void> | undefined {
-      const stream = streams.get(pathOf(requestId))
-      if (stream && limit) void withLimit(limit, false, stream.promise).then(stream.resolve)
+      const path = pathOf(requestId)
+      const stream = streams.get(path)
+      if (stream && limit) void withLimit(limit, false, stream.promise).then(() => end(path))
       return stream?.promise
     },
   }

@@ -1,4 +1,5 @@
-// Who names the tasks of a function that times out where no other process does: one timer, on a clock of our own.
+// What the end of the process does with tasks: at SIGTERM, and, on a clock of our own, where a function times out and no other
+// process names them.
 import { afterEach, beforeEach, expect, it, jest } from '@jest/globals'
 import type { Invocation } from '../../src/middleware/invocation.ts'
 import { followFakeClock } from './fake-clock.ts'
@@ -45,6 +46,36 @@ const start = (deadlines: Record<string, number>) => {
 }
 
 const pass = (milliseconds: number) => jest.advanceTimersByTimeAsync(milliseconds)
+
+it('drains at SIGTERM what is carried, also where it is not listed as unsettled', async () => {
+  const drained: string[] = []
+  const carriedOf = (requestId: string) =>
+    ({
+      requestId,
+      drainWithin: async () => void drained.push(requestId),
+      tellUnfinished() {},
+      unfinished: () => ({ names: [], text: '' }),
+    }) as unknown as Invocation
+  const [listed, unlisted] = [carriedOf('listed'), carriedOf('unlisted')]
+  const carried = [listed, unlisted]
+  const end = createProcessEnd(
+    {
+      log: recordLog(),
+      carried,
+      handedOff: () => undefined,
+      companion: noCompanion(),
+      hasBegun: true,
+      unsettled: new Map([[listed, {}]]),
+    },
+    {},
+    true,
+    true,
+    undefined,
+  )
+  await end.drain()
+  expect(drained).toEqual(['listed', 'unlisted'])
+  expect(carried).toEqual([])
+})
 
 it('names each 100 ms before its own deadline, once', async () => {
   const { log, named } = start({ late: 3_000, early: 1_000, between: 1_040 })

@@ -145,7 +145,37 @@ describe('the promise that the runtime client awaits before it asks for the next
     await until(() => task.mock.calls.length === 1)
     await turns(10)
     const settled = layer?.lines().filter(line => line.startsWith('settled'))
-    expect(settled?.map(line => line.replace(/ \d+/, '')).sort()).toEqual(['settled made-up', 'settled r1'])
+    // The request's own comes last, for that is what releases.
+    expect(settled).toEqual(['settled 1 made-up', 'settled 2 r1'])
+  })
+
+  it('waits for a handler that a task calls with the context of its own', async () => {
+    const run = startWith({ POST_INVOKE_COMPANION: 'layer' })
+    const order: string[] = []
+    const inner = middy<any, any>()
+      .use(postInvoke())
+      .handler(async (_event, context) => {
+        ;(context as Context).defer(() => void order.push('task of the inner handler'))
+      })
+    const handler = middy<any, any>()
+      .use(postInvoke())
+      .handler(async (_event, context) => {
+        ;(context as Context).defer(async () => {
+          await inner({}, context)
+          await turns(10)
+          order.push('task')
+        })
+      })
+    await run('r1', () => handler({}, lambdaContext('r1')))
+    await until(() => order.length === 2)
+    expect(order).toEqual(['task', 'task of the inner handler'])
+    await turns(10)
+    expect(layer?.lines().map(line => line.replace(/^(hold \d+) \d+$/, '$1'))).toEqual([
+      'open',
+      'hold 1',
+      'settled 1 r1',
+    ])
+    expect(logged.warn).not.toHaveBeenCalled()
   })
 
   describe('waits for a stream that its handler has left behind', () => {
