@@ -7,7 +7,7 @@ import { PostInvokeError } from '../errors.ts'
 import { createLog, type Log, type Logger } from '../log.ts'
 import { isManagedInstances, readCompanionMode } from '../variables.ts'
 import { version } from '../version.ts'
-import { chooseCompanion, noCompanion } from './companion.ts'
+import { chooseCompanion, noCompanion, type Reporter } from './companion.ts'
 import { createInvocation, type Invocation, type InvocationOptions } from './invocation.ts'
 import { createProcessEnd } from './process-end.ts'
 import { hasOwnPid, isChildProcess, isInMainThread } from './process-role.ts'
@@ -106,6 +106,8 @@ function createProcess(log: ReturnType<typeof createLog>) {
         ? observeRic4(scopes(), onEnd, isAlone, log)
         : {}
   let takesPart = false
+  /** Of the invocation in which we are first used. Its end is told twice, and so under one number. */
+  let firstReporter: Reporter | undefined
   const unsettled = new Map<Invocation, object>()
 
   const base = {
@@ -143,10 +145,12 @@ function createProcess(log: ReturnType<typeof createLog>) {
     const companion = chooseCompanion({ mode, log, client, variables, isMainThread })
     host.companion = companion
     takesPart = true
+    log.debug(`companion: ${companion.name}`)
     if (HANDED_OFF in globalThis) companion.expectHandedOff()
     // In the middle of an invocation: its end may never be told, and is not waited for.
-    if (client.tellsEnds && client.firstUsedIn !== undefined) companion.reporter(client.firstUsedIn)?.settle()
-    log.debug(`companion: ${companion.name}`)
+    if (!client.tellsEnds || client.firstUsedIn === undefined) return
+    firstReporter = companion.reporter(client.firstUsedIn)
+    firstReporter?.settle()
   }
 
   function onEnd({ requestId, invocation }: Run): Promise<void> | undefined {
@@ -263,7 +267,10 @@ function createProcess(log: ReturnType<typeof createLog>) {
         remainingTime: remainingTimeOf(facts),
         isHeld,
         isHeldByGate: isGated && host.companion.isGate,
-        reporter: host.companion.reporter(requestId, facts.tenantId),
+        reporter:
+          firstReporter && requestId === client.firstUsedIn
+            ? firstReporter
+            : host.companion.reporter(requestId, facts.tenantId),
       }
       const invocation = createInvocation(request, start, options, host)
       unsettled.set(invocation, facts)

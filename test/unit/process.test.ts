@@ -149,6 +149,29 @@ describe('the promise that the runtime client awaits before it asks for the next
     expect(settled).toEqual(['settled 1 made-up', 'settled 2 r1'])
   })
 
+  it('is told under one number where we are first used in it, though at once and as its hooks end', async () => {
+    const run = startWith({ POST_INVOKE_COMPANION: 'layer' })
+    globals.awslambda.InvokeStore.hasContext = () => true
+    let handler: ((event: any, context: any) => Promise<unknown>) | undefined
+    const handle = (id: string) => async () => {
+      handler ??= middy<any, any>()
+        .use(postInvoke())
+        .handler(async (_event, context) => void (context as Context).defer(() => {})) as any
+      return handler?.({}, lambdaContext(id))
+    }
+    const told: string[] = []
+    const isTold = (last: string) => {
+      for (const line of layer?.lines() ?? []) told.push(line.replace(/^(hold \d+) \d+$/, '$1'))
+      return told.at(-1) === last && told.length >= 3
+    }
+    await run('r1', handle('r1'))
+    await until(() => isTold('settled 1 r1'))
+    await run('r2', handle('r2'))
+    await until(() => isTold('settled 2 r2'))
+    // The script ignores what is not above the number that it released last.
+    expect(told).toEqual(['open', 'settled 1 r1', 'settled 1 r1', 'hold 2', 'settled 2 r2'])
+  })
+
   it('waits for a handler that a task calls with the context of its own', async () => {
     const run = startWith({ POST_INVOKE_COMPANION: 'layer' })
     const order: string[] = []
