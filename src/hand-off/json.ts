@@ -24,7 +24,6 @@ export function toJson(value: unknown): JsonValue | undefined {
     throw new PostInvokeError(
       'ERR_INVALID_HAND_OFF',
       `Expected the payload of a job to be JSON, but ${(error as Error).message}.`,
-      value,
     )
   }
 }

@@ -229,6 +229,8 @@ describe('refused, and not written down, is', () => {
     const [way] = Object.values(ways) as [(...given: any[]) => void]
     const error = thrownBy(() => way({ url, method: 'STEAL', headers })) as PostInvokeError
     expect(error.cause).toEqual({ package: 'middy-post-invoke' })
+    const refused = thrownBy(() => way('job', { password: 'secret', at: new Map() })) as PostInvokeError
+    expect(refused.cause).toEqual({ package: 'middy-post-invoke' })
   })
 
   it('whatever else it is, with no other error', () => {
