@@ -56,7 +56,7 @@ export type Defer = {
 /** A task from its defer() to its end. */
 export type DeferredTask = {
   /** What was given, as a function also where it is a promise. */
-  task: (context: TaskContext) => unknown
+  run: (context: TaskContext) => unknown
   /** Its name in log lines. */
   readonly label: string
   readonly on: 'success' | 'error' | 'always'
@@ -97,7 +97,7 @@ export function createTask(given: unknown, options: unknown, index: number, isLa
     throw invalidTask(`Expected a function or a promise to defer, got ${what}.`, given)
   }
   const task: DeferredTask = {
-    task: given as DeferredTask['task'],
+    run: given as DeferredTask['run'],
     label: printable(name ?? (isPromise ? '' : given.name)) || `task ${index}`,
     on,
     timeout,
@@ -118,7 +118,7 @@ function follow(task: DeferredTask, promise: PromiseLike<unknown>): void {
   const outcome = outcomeOf(promise, () => {
     task.hasSettled = true
   })
-  task.task = awaited
+  task.run = awaited
   async function awaited() {
     const failure = await outcome
     if (failure) throw failure.error

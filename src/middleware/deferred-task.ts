@@ -48,8 +48,8 @@ export function runTask(task: DeferredTask, options: RunOptions, onEnd: OnEnd): 
   let work: PromiseLike<unknown> | undefined
   try {
     const result = traced
-      ? asyncContext.runInAsyncScope(() => traced.run(() => task.task(context)))
-      : asyncContext.runInAsyncScope(task.task, undefined, context)
+      ? asyncContext.runInAsyncScope(() => traced.run(() => task.run(context)))
+      : asyncContext.runInAsyncScope(task.run, undefined, context)
     if (isThenable(result)) work = result
   } catch (error) {
     failure = { error }

@@ -64,7 +64,8 @@ export type InvocationHost = {
   canCarry(): boolean
   /** The invocations with such tasks, the oldest first. */
   readonly carried: Invocation[]
-  afterSettled(invocation: Invocation): void
+  /** An invocation has settled. */
+  afterSettled(): void
 }
 
 /** The time in which tasks run. It is lent by an invocation, or by the shutdown. On the clock of `performance.now()`. */
@@ -473,7 +474,7 @@ export function createInvocation(
     endHold?.()
     isLetGo = true
     reporter?.settle()
-    host.afterSettled(invocation)
+    host.afterSettled()
   }
 
   function hasGuests(): boolean {

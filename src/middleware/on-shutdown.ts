@@ -1,6 +1,6 @@
 // What still runs when Lambda ends the environment, after the tasks: hooks, and the disposal of resources. Only functions that
 // import it carry it.
-import { PostInvokeError, quote, unexpected } from '../errors.ts'
+import { type Failure, PostInvokeError, quote, unexpected } from '../errors.ts'
 import { trace } from './channels.ts'
 import { checkOptions, text, wholeNumber } from './option-rules.ts'
 import { functionProcess } from './process.ts'
@@ -168,7 +168,7 @@ async function runHook({ name, run, timeout }: Hook, left: () => number): Promis
   const limit = Math.min(timeout, left())
   const traced = trace('hook', () => ({ name }))
   let hasEnded = false
-  let failure: { error: unknown } | undefined
+  let failure: Failure | undefined
   async function work() {
     await undefined // first the timer: a hook may take its time before it returns a promise
     try {

@@ -134,6 +134,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
     },
     streaming: (requestId: string) => streams?.accepted(requestId),
   }
+  // One object, for what ends the process is a part of it.
   const host = Object.assign(base, createProcessEnd(base, client, isMainThread, isAlone, runtimeApi))
   // With another client only the middleware tells the end of an invocation: without one a companion would wait in vain.
   if (client.tellsEnds) takePart()

@@ -49,6 +49,14 @@ describe.each([
   ['an ES module', 'esm', 'mjs'],
   ['a CommonJS module', 'cjs', 'cjs'],
 ] as const)('bundled as %s', (_, format, ending) => {
+  /** A function of this text, as it stands and bundled. */
+  const bundleOf = async (folder: string, text: string) => {
+    const [entry, outfile] = [join(folder, 'entry.mjs'), join(folder, `out.${ending}`)] as const
+    writeFileSync(entry, text)
+    await bundle(entry, format, outfile)
+    return { entry, outfile }
+  }
+
   it.each([
     'index',
     'handler',
@@ -65,10 +73,7 @@ describe.each([
 
   it('has one class of errors for all of its entries', async () => {
     using folder = makeFolder()
-    const entry = join(folder.path, 'entry.mjs')
-    const outfile = join(folder.path, `out.${ending}`)
-    writeFileSync(entry, ERRORS)
-    await bundle(entry, format, outfile)
+    const { entry, outfile } = await bundleOf(folder.path, ERRORS)
     for (const file of [entry, outfile]) {
       expect(await succeed(process.execPath, [file], { cwd: folder.path })).toBe('true ERR_NO_INVOCATION\n')
     }
@@ -76,10 +81,7 @@ describe.each([
 
   it('runs handed-off work in the function itself', async () => {
     using folder = makeFolder()
-    const entry = join(folder.path, 'entry.mjs')
-    const outfile = join(folder.path, `out.${ending}`)
-    writeFileSync(entry, HAND_OFF)
-    await bundle(entry, format, outfile)
+    const { outfile } = await bundleOf(folder.path, HAND_OFF)
     const env = { PATH: process.env.PATH, POST_INVOKE_SPOOL: join(folder.path, 'spool') }
     expect(await succeed(process.execPath, [outfile], { cwd: folder.path, env, timeout: 20_000 })).toBe(
       'POST /orders\n',

@@ -85,8 +85,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /has run twice/,
     {
       file: 'middleware/deferred-task.ts',
-      text: ': asyncContext.runInAsyncScope(task.task, undefined, context)',
-      by: ': (asyncContext.runInAsyncScope(task.task, undefined, context), task.task(context))',
+      text: ': asyncContext.runInAsyncScope(task.run, undefined, context)',
+      by: ': (asyncContext.runInAsyncScope(task.run, undefined, context), task.run(context))',
     },
   ],
   [

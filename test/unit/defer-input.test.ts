@@ -189,7 +189,7 @@ describe('defer() takes', () => {
     ['frozen options', () => {}, Object.freeze({ on: 'success' }), { on: 'success' }],
     ['an empty name, which is none', () => {}, { name: '' }, { label: 'task 1' }],
   ])('%s', (_, task, options, expected) => {
-    expect(createTask(task, options, 1, false)).toMatchObject({ task: expect.any(Function), ...expected })
+    expect(createTask(task, options, 1, false)).toMatchObject({ run: expect.any(Function), ...expected })
   })
 
   it('no later change of the options', () => {

@@ -1,8 +1,8 @@
-import { jest } from '@jest/globals'
+import { afterEach, beforeEach, jest } from '@jest/globals'
 
 /**
- * Makes the package's own clock and timers follow Jest's fakes. It takes them as it loads, so that fakes of others do not
- * reach them: call this first, and import what is tested afterwards.
+ * Has each test of a file run on Jest's fake clock and timers, and the package's own follow them. It takes them as it loads, so
+ * that fakes of others do not reach them: call this first, and import what is tested afterwards.
  */
 export const followFakeClock = (): void => {
   const { getBuiltinModule } = process
@@ -15,4 +15,10 @@ export const followFakeClock = (): void => {
     .spyOn(process, 'getBuiltinModule')
     .mockImplementation(((id: string) => (id === 'node:timers' ? timers : getBuiltinModule(id))) as any)
   jest.spyOn(performance, 'now').mockImplementation(() => Date.now())
+  beforeEach(() => {
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'performance', 'hrtime'] })
+  })
+  afterEach(() => {
+    jest.useRealTimers()
+  })
 }

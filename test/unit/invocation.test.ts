@@ -1,6 +1,6 @@
 // An invocation by itself, on a clock of our own.
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
+import { describe, expect, it, jest } from '@jest/globals'
 import fc from 'fast-check'
 import { PostInvokeError } from '../../src/errors.ts'
 import type { DeferOptions, Task, TaskContext } from '../../src/middleware/defer-input.ts'
@@ -13,14 +13,6 @@ followFakeClock()
 const { createInvocation } = await import('../../src/middleware/invocation.ts')
 const { timeUntil } = await import('../../src/middleware/process-end.ts')
 const { now } = await import('../../src/middleware/waits.ts')
-
-beforeEach(() => {
-  jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'performance', 'hrtime'] })
-})
-
-afterEach(() => {
-  jest.useRealTimers()
-})
 
 type Setup = {
   options?: Partial<InvocationOptions>

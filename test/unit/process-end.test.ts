@@ -1,6 +1,6 @@
 // What the end of the process does with tasks: at SIGTERM, and, on a clock of our own, where a function times out and no other
 // process names them.
-import { afterEach, beforeEach, expect, it, jest } from '@jest/globals'
+import { expect, it, jest } from '@jest/globals'
 import type { Invocation } from '../../src/middleware/invocation.ts'
 import { followFakeClock } from './fake-clock.ts'
 import { recordLog } from './helpers.ts'
@@ -9,14 +9,6 @@ followFakeClock()
 const { noCompanion } = await import('../../src/middleware/companion.ts')
 const { createProcessEnd } = await import('../../src/middleware/process-end.ts')
 const { now } = await import('../../src/middleware/waits.ts')
-
-beforeEach(() => {
-  jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'performance', 'hrtime'] })
-})
-
-afterEach(() => {
-  jest.useRealTimers()
-})
 
 /** Some open invocations, with the milliseconds that each has until its deadline. */
 const start = (deadlines: Record<string, number>) => {
