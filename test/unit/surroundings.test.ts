@@ -119,6 +119,11 @@ globalThis.Promise = class Other {
 }`,
   ],
   ['one that cannot be called', 'globalThis.Promise = class Broken { constructor() { throw new Error("broken") } }'],
+  [
+    'that of zone.js',
+    `await import(${JSON.stringify(import.meta.resolve('zone.js/node'))})
+if (Promise === (async () => {})().constructor) throw new Error('Promise is as it was')`,
+  ],
 ])('globalThis.Promise replaced by %s', (what, first) => {
   // Middy itself makes promises only for its own time limit, which is switched off here.
   const handler = what.includes('cannot') ? HANDLER.replace(/const pause.*/, PAUSE) : HANDLER
