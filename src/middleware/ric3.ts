@@ -20,33 +20,24 @@ export function observeRic3(streams: Pick<ResponseStreams, 'has'>, onEnd: OnEnd)
   const idle = listener // outside an invocation, as now at init, it does nothing
   let run: Run | undefined
 
-  function end() {
+  function end(isPosted?: boolean) {
     // Set again in the same turn: the client now waits for an empty event loop. A callback's response is posted after
     // that; a stream has left before, and the client only asks for the next invocation later.
-    if (!run || (listener !== idle && !streams.has(run.requestId))) return
+    if (!run || !(isPosted || listener === idle || streams.has(run.requestId))) return
     const ended = run
     run = undefined
     onEnd(ended)
   }
-  function endAfterEmptyLoop() {
-    listener = idle
-    end()
-  }
-  const otherListener = watchProperty<(() => void) | undefined>(global, BEFORE_EXIT, () => listener, onChange)
   function onChange(next: (() => void) | undefined) {
-    if (next === idle || !next) {
-      listener = next
-      setImmediate(end) // the post follows in this same turn of the event loop
-      return
-    }
+    listener = next
     const requestId = global[REQUEST_ID] as string
-    if (run?.requestId !== requestId) run = { requestId }
-    listener = () => {
-      const act = otherListener() ?? next
-      act() // the event loop has run empty: a callback's response is posted in the next turn
-      setImmediate(() => setImmediate(endAfterEmptyLoop))
-    }
+    if (next === idle || !next) setImmediate(end) // the post follows in this same turn of the event loop
+    else if (run?.requestId !== requestId) run = { requestId }
   }
+  watchProperty(global, BEFORE_EXIT, () => listener, onChange)
+  process.on('beforeExit', () => {
+    if (run) setImmediate(() => setImmediate(end, true)) // a callback's response is posted in the next turn
+  })
 
   return {
     tellsEnds: true,

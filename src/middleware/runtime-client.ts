@@ -38,17 +38,14 @@ export type RuntimeClient = {
 }
 
 /**
- * Has a property of what the runtime client left in this process read and set by us. Another version of this package may
- * watch it too: it is told of each value.
- *
- * @returns what that other one has there, `undefined` without one.
+ * Has a property read and set by us. Another version of this package may watch it too: it is told of each value.
  */
 export function watchProperty<Value>(
   object: object,
   key: PropertyKey,
   get: () => Value,
   set: (value: Value) => void,
-): () => Value | undefined {
+): void {
   const other = Object.getOwnPropertyDescriptor(object, key)
   Object.defineProperty(object, key, {
     configurable: true,
@@ -59,5 +56,4 @@ export function watchProperty<Value>(
       set(value)
     },
   })
-  return () => other?.get?.call(object)
 }

@@ -8,6 +8,7 @@ const REQUEST_ID = Symbol.for('aws.lambda.runtime.requestId')
 const globals = globalThis as any
 
 const reset = () => {
+  process.removeAllListeners('beforeExit')
   delete globals[BEFORE_EXIT]
   delete globals[REQUEST_ID]
 }
@@ -42,8 +43,11 @@ describe('RIC 3', () => {
   }
   // By the accessor itself: Jest's global reads a property each time it is set, and that reading has a meaning here.
   const set = (listener: () => void) => accessor.set?.(listener)
-  /** As its listener of the process' `beforeExit` does. */
-  const runEmpty = () => accessor.get?.()()
+  /** Its own listener comes first. */
+  const runEmpty = () => {
+    accessor.get?.()()
+    process.emit('beforeExit', 0)
+  }
   /** What the client does to the globals, and when. */
   const begin = (requestId: string) => {
     globals[REQUEST_ID] = requestId
