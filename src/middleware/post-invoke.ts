@@ -2,6 +2,7 @@ import type middy from '@middy/core'
 import { type Context, createOpener } from './opener.ts'
 import type { Options } from './options.ts'
 import { OPENED, type OpenedInvocation } from './process.ts'
+import { watchProperty } from './runtime-client.ts'
 
 /**
  * Runs what the handler deferred after the response has left. Use it first, so that it is the outermost.
@@ -77,40 +78,36 @@ function watchEnd(request: Request, opened: OpenedInvocation): void {
   let isReset = false
   let isInOnError = false
 
-  Object.defineProperties(request, {
-    response: {
-      configurable: true,
-      enumerable: true,
-      get() {
-        if (!('earlyResponse' in request) || --readsBeforeAnswer !== 0) return response
-        const value = response
-        const before = opened.end()
-        return before ? before.then(() => value) : value
-      },
-      set(value) {
-        response = value
-        isReset = value === undefined
-        if (!('earlyResponse' in request)) return
-        if (isInOnError) opened.fail()
-        // Without a value the error is thrown all the same.
-        if (isInOnError && value === undefined) opened.end(true)
-        else readsBeforeAnswer = isInOnError ? 2 : 1
-      },
+  watchProperty<unknown>(
+    request,
+    'response',
+    () => {
+      if (--readsBeforeAnswer !== 0) return response
+      const value = response
+      const before = opened.end()
+      return before ? before.then(() => value) : value
     },
-    error: {
-      configurable: true,
-      enumerable: true,
-      get: () => error,
-      set(value) {
-        error = value
-        readsBeforeAnswer = 0
-        if (isInOnError) {
-          opened.fail()
-          opened.end(true)
-        } else isInOnError = isReset // Middy resets `response` before it assigns what was thrown
-      },
+    value => {
+      response = value
+      isReset = value === undefined
+      if (!('earlyResponse' in request)) return
+      // Without a value the error is thrown all the same.
+      if (isInOnError && isReset) opened.end(true)
+      else readsBeforeAnswer = isInOnError ? 2 : 1
     },
-  })
+  )
+  watchProperty<typeof error>(
+    request,
+    'error',
+    () => error,
+    value => {
+      error = value
+      readsBeforeAnswer = 0
+      if (isInOnError) return void opened.end(true)
+      isInOnError = isReset // Middy resets `response` before it assigns what was thrown
+      if (isInOnError) opened.fail()
+    },
+  )
 }
 
 export default postInvoke

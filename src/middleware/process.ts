@@ -121,7 +121,8 @@ function createProcess(log: ReturnType<typeof createLog>) {
     carried: [] as Invocation[],
     open,
     scopes,
-    current,
+    /** The invocation in which the caller runs, or ran. */
+    current: () => here()?.invocation,
     takePart,
     handedOff(deadline: number, invocation?: Invocation) {
       // The layer's companion runs it when this invocation has settled, or the environment ends.
@@ -149,7 +150,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
     log.debug(`companion: ${companion.name}`)
     if (HANDED_OFF in globalThis) companion.expectHandedOff()
     // In the middle of an invocation: its end may never be told, and is not waited for.
-    if (!client.tellsEnds || client.firstUsedIn === undefined) return
+    if (client.firstUsedIn === undefined) return
     firstReporter = companion.reporter(client.firstUsedIn)
     firstReporter?.settle()
   }
@@ -158,13 +159,16 @@ function createProcess(log: ReturnType<typeof createLog>) {
     host.hasBegun = true
     const accepted = streams?.accepted(requestId, STREAM_END_MS)
     const settled = invocation?.leave()
-    const settleRun = () => host.companion.reporter(requestId)?.settle()
-    if (!settled)
-      settleRun() // it has never reached our `before`
-    else if (invocation?.requestId !== requestId) void settled.then(settleRun) // nor has its own id
+    // It has never reached our `before`, or not under its own id.
+    if (invocation?.requestId !== requestId) void settleAfter(settled)
     // RIC 4 does not wait for a stream that its handler broke off. Did it ask for `next` before that has arrived, Lambda
     // would give it the same event again.
     return (host.companion.isGate && settled) || accepted
+
+    async function settleAfter(wait?: Promise<void>) {
+      await wait
+      host.companion.reporter(requestId)?.settle()
+    }
   }
 
   // --- Where code runs
@@ -177,24 +181,19 @@ function createProcess(log: ReturnType<typeof createLog>) {
 
   /** The scope of the caller; it may be left over from an earlier invocation. */
   function here(): Scope | undefined {
-    return storage?.getStore() ?? lastScope
-  }
-
-  /** The invocation in which the caller runs, or ran. */
-  function current(): Invocation | undefined {
-    let scope = here()
+    let scope = storage?.getStore() ?? lastScope
     // The outer handler goes on in the scope that an inner one has entered, also when that one is over.
     while (scope?.outer && scope.invocation?.isSettled()) scope = scope.outer
-    return scope?.invocation
+    return scope
   }
 
-  /** What is called from here on finds this invocation. */
-  function enter(invocation: Invocation): void {
-    let outer = here()
-    if (outer) outer.invocation ??= invocation
-    if (outer?.invocation === invocation) return
-    while (outer && outer.invocation?.isSettled() !== false) outer = outer.outer
-    const scope = { invocation, outer }
+  /** What is called from here on finds this invocation. The first one in a scope has it, another one gets a scope of its own. */
+  function enter(invocation: Invocation, outer: Scope | undefined): void {
+    const scope =
+      outer && (outer.invocation ??= invocation) === invocation
+        ? outer
+        : { invocation, outer: outer?.invocation?.isSettled() ? undefined : outer }
+    if (scope === here()) return
     // Where invocations come one at a time and the end of each is told, the scope is the one that was entered last. But a late
     // call to a finder must not be taken for the next invocation's.
     if (isAlone && client.tellsEnds && !(FINDER in globalThis)) lastScope = scope
@@ -210,23 +209,22 @@ function createProcess(log: ReturnType<typeof createLog>) {
     }
     const facts = request.context.lambdaContext ?? request.context
     const requestId = facts.awsRequestId ?? ''
-    const run = client.runOf?.(requestId)
+    const scope = client.runOf?.(requestId) ?? here()
     // A handler that another one calls is a part of the same invocation.
-    const joined = findOpen(facts, run ?? here())
+    const joined = findOpen(facts, scope)
     joined?.open()
     const invocation = joined ?? create()
-    if (run) run.invocation ??= invocation
-    enter(invocation)
-    try {
-      // Not enumerable: a context is compared in users' tests, and copied.
-      Object.defineProperty(request.context, 'defer', { configurable: true, writable: true, value: invocation.defer })
-    } catch {
+    enter(invocation, scope)
+    // Not enumerable: a context is compared in users' tests, and copied.
+    const property = { configurable: true, writable: true, value: invocation.defer }
+    if (!Reflect.defineProperty(request.context, 'defer', property)) {
       log.warnOnce('WARN_FROZEN_CONTEXT', 'the context is frozen and gets no defer()')
     }
     const mustAwait = !invocation.isHeld && options.withoutCompanion === 'await'
-    const willTell = client.runOf?.(invocation.requestId)?.invocation === invocation
+    const willTell = scope?.requestId !== undefined && scope.invocation === invocation
     let hasEnded = false
-    async function endRequest(isGuessed?: boolean) {
+    async function endRequest(before?: Promise<void>, isGuessed?: boolean) {
+      if (before) await before
       if (hasEnded) return
       hasEnded = true
       if (!invocation.close() || willTell) return
@@ -250,15 +248,16 @@ function createProcess(log: ReturnType<typeof createLog>) {
        */
       end(isGuessed?: boolean): Promise<void> | undefined {
         const before = mustAwait && !isGuessed ? invocation.drainBeforeAnswer() : undefined
-        if (before) return before.then(() => void endRequest())
-        void endRequest(isGuessed)
-        return undefined
+        void endRequest(before, isGuessed)
+        return before
       },
     }
 
     function create(): Invocation {
-      const isGated = run !== undefined && !run.invocation && client.isGated?.() === true
-      const isHeld = host.companion.holds(isGated) && requestId !== client.firstUsedIn
+      // In the client's own run of this very request, and as the first one.
+      const isGated = scope?.requestId === requestId && !scope.invocation && client.isGated?.() === true
+      const isFirst = requestId === client.firstUsedIn
+      const isHeld = host.companion.holds(isGated) && !isFirst
       if (!isHeld && options.withoutCompanion === 'throw') {
         throw new PostInvokeError('ERR_NO_COMPANION', 'Expected a companion, got none.')
       }
@@ -267,11 +266,8 @@ function createProcess(log: ReturnType<typeof createLog>) {
         tenantId: facts.tenantId,
         remainingTime: remainingTimeOf(facts),
         isHeld,
-        isHeldByGate: isGated && host.companion.isGate,
-        reporter:
-          firstReporter && requestId === client.firstUsedIn
-            ? firstReporter
-            : host.companion.reporter(requestId, facts.tenantId),
+        isHeldByGate: isHeld && host.companion.isGate,
+        reporter: (isFirst && firstReporter) || host.companion.reporter(requestId, facts.tenantId),
       }
       const invocation = createInvocation(request, start, options, host)
       unsettled.set(invocation, facts)
@@ -287,8 +283,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
     for (const [own, context] of unsettled)
       if (context === facts && (isLambda ? !own.isSettled() : own.isInHandler())) return own
     // Where others run beside it, only the client's own scope tells whose it is: what we have entered goes on in its caller.
-    const around = isAlone || scope?.requestId ? scope?.invocation : undefined
-    return around?.isOpen() ? around : undefined
+    return (isAlone || scope?.requestId) && scope?.invocation?.isOpen() ? scope.invocation : undefined
   }
 }
 
