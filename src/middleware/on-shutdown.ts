@@ -5,8 +5,8 @@ import { trace } from './channels.ts'
 import { checkOptions, text, wholeNumber } from './option-rules.ts'
 import { functionProcess } from './process.ts'
 import type { Hook, HookRunner } from './process-end.ts'
-import { isRelayed, listenForRelay } from './signal-relay.ts'
-import { isThenable, withLimit } from './waits.ts'
+import { listenForRelay } from './signal-relay.ts'
+import { isThenable, now, withLimit } from './waits.ts'
 
 /** What a shutdown hook is given. */
 export type ShutdownContext = {
@@ -98,19 +98,19 @@ export const resource = <Resource>(
 
   return () => {
     if (made) return made.value
-    const created = create()
+    const created: any = create()
     const isPromise = isThenable(created)
     const value = isPromise ? Promise.resolve(created).then(refuseLasting) : refuseLasting(created)
-    made = { value: value as Resource }
+    made = { value }
     // Made or not when the environment ends: what is on its way is waited for.
     const withdraw = add(disposeOfIt, name, timeout, true)
     if (isPromise) {
-      ;(value as Promise<unknown>).then(undefined, () => {
+      value.catch(() => {
         made = undefined
         withdraw()
       })
     }
-    return value as Resource
+    return value
 
     async function disposeOfIt() {
       made = undefined // what asks for it from here on gets another one
@@ -125,12 +125,7 @@ export const resource = <Resource>(
   }
 }
 
-function add(
-  run: Hook['run'],
-  name: string | undefined,
-  timeout = Number.POSITIVE_INFINITY,
-  isOfResource = false,
-): () => void {
+function add(run: Hook['run'], name: string | undefined, timeout = Infinity, isOfResource = false): () => void {
   const { hooks, arm } = functionProcess()
   const hook: Hook = { name: name ?? `hook ${hooks.length + 1}`, run, timeout, isOfResource }
   hooks.push(hook)
@@ -142,53 +137,44 @@ function add(
 }
 
 const runner: HookRunner = {
-  async run(hooks, left, keepsHooks) {
-    const kept = keepsHooks ? hooks.filter(({ isOfResource }) => !isOfResource) : []
+  async run(hooks, until) {
     const notRun: string[] = []
-    for (let hook = hooks.pop(); hook !== undefined; hook = hooks.pop()) {
-      if (left() > 0) await runHook(hook, left)
+    for (let hook = hooks.pop(); hook; hook = hooks.pop()) {
+      if (now() < until) await runHook(hook, until)
       else notRun.push(hook.name)
     }
-    hooks.push(...kept)
     if (notRun.length > 0) {
       functionProcess().log.error(`the shutdown's time is over; not run: ${notRun.map(name => quote(name)).join(', ')}`)
     }
     return notRun
   },
-  relay(drain) {
-    if (!isRelayed()) return 'a worker thread hears of none without NODE_OPTIONS=--import middy-post-invoke/preload'
-    listenForRelay(drain)
-    return undefined
-  },
+  relay: listenForRelay,
 }
 
 /** Never rejects: what fails is logged. */
-async function runHook({ name, run, timeout }: Hook, left: () => number): Promise<void> {
+async function runHook({ name, run, timeout }: Hook, until: number): Promise<void> {
   const controller = new AbortController()
+  const left = () => Math.max(0, until - now())
   const limit = Math.min(timeout, left())
   const traced = trace('hook', () => ({ name }))
-  let hasEnded = false
-  let failure: Failure | undefined
+  const late = new PostInvokeError(
+    'ERR_SHUTDOWN_TIMEOUT',
+    `Expected the shutdown hook ${quote(name)} to end within ${Math.round(limit)} ms.`,
+  )
+  let failure: Failure | undefined = { error: late } // until it has ended
   async function work() {
     await undefined // first the timer: a hook may take its time before it returns a promise
     try {
       const given = { signal: controller.signal, getRemainingTimeInMillis: left }
       await (traced ? traced.run(() => run(given)) : run(given))
+      failure = undefined
     } catch (error) {
       failure = { error }
     }
-    hasEnded = true
   }
   // During a shutdown this may be all that keeps the event loop going.
   await withLimit(limit, true, work())
-  if (!hasEnded) {
-    const error = new PostInvokeError(
-      'ERR_SHUTDOWN_TIMEOUT',
-      `Expected the shutdown hook ${quote(name)} to end within ${Math.round(limit)} ms.`,
-    )
-    controller.abort(error)
-    failure = { error }
-  }
+  if (failure?.error === late) controller.abort(late)
   traced?.end({ status: failure ? 'failed' : 'completed', ...failure })
   if (failure) functionProcess().log.error(`shutdown hook ${quote(name)} failed:`, failure.error, { hook: name })
 }

@@ -189,8 +189,9 @@ function createProcess(log: ReturnType<typeof createLog>) {
 
   /** What is called from here on finds this invocation. The first one in a scope has it, another one gets a scope of its own. */
   function enter(invocation: Invocation, outer: Scope | undefined): void {
+    if (outer) outer.invocation ??= invocation
     const scope =
-      outer && (outer.invocation ??= invocation) === invocation
+      outer?.invocation === invocation
         ? outer
         : { invocation, outer: outer?.invocation?.isSettled() ? undefined : outer }
     if (scope === here()) return
@@ -213,7 +214,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
     // A handler that another one calls is a part of the same invocation.
     const joined = findOpen(facts, scope)
     joined?.open()
-    const invocation = joined ?? create()
+    const invocation = joined ?? create(request, facts, scope, options)
     enter(invocation, scope)
     // Not enumerable: a context is compared in users' tests, and copied.
     const property = { configurable: true, writable: true, value: invocation.defer }
@@ -252,27 +253,33 @@ function createProcess(log: ReturnType<typeof createLog>) {
         return before
       },
     }
+  }
 
-    function create(): Invocation {
-      // In the client's own run of this very request, and as the first one.
-      const isGated = scope?.requestId === requestId && !scope.invocation && client.isGated?.() === true
-      const isFirst = requestId === client.firstUsedIn
-      const isHeld = host.companion.holds(isGated) && !isFirst
-      if (!isHeld && options.withoutCompanion === 'throw') {
-        throw new PostInvokeError('ERR_NO_COMPANION', 'Expected a companion, got none.')
-      }
-      const start = {
-        requestId,
-        tenantId: facts.tenantId,
-        remainingTime: remainingTimeOf(facts),
-        isHeld,
-        isHeldByGate: isHeld && host.companion.isGate,
-        reporter: (isFirst && firstReporter) || host.companion.reporter(requestId, facts.tenantId),
-      }
-      const invocation = createInvocation(request, start, options, host)
-      unsettled.set(invocation, facts)
-      return invocation
+  function create(
+    request: OpenRequest,
+    facts: LambdaFacts,
+    scope: Scope | undefined,
+    options: OpenOptions,
+  ): Invocation {
+    const { awsRequestId: requestId = '', tenantId } = facts
+    const isFirst = requestId === client.firstUsedIn
+    // In the client's own run of this very request, and as the first one.
+    const isGated = scope?.requestId === requestId && !scope.invocation && client.isGated?.() === true
+    const isHeld = host.companion.holds(isGated) && !isFirst
+    if (!isHeld && options.withoutCompanion === 'throw') {
+      throw new PostInvokeError('ERR_NO_COMPANION', 'Expected a companion, got none.')
     }
+    const start = {
+      requestId,
+      tenantId,
+      remainingTime: remainingTimeOf(facts),
+      isHeld,
+      isHeldByGate: isHeld && host.companion.isGate,
+      reporter: (isFirst && firstReporter) || host.companion.reporter(requestId, tenantId),
+    }
+    const invocation = createInvocation(request, start, options, host)
+    unsettled.set(invocation, facts)
+    return invocation
   }
 
   /**

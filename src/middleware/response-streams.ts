@@ -2,7 +2,6 @@
 // channels tell when one begins and when Lambda has accepted its end.
 // https://nodejs.org/api/diagnostics_channel.html#http
 
-import type { ClientRequest } from 'node:http'
 import { builtIn } from '../built-in.ts'
 import { resolvers, withLimit } from './waits.ts'
 
@@ -13,19 +12,17 @@ export function observeResponseStreams() {
   /** By path: what resolves when the stream has been accepted, `undefined` from then on. */
   const streams = new Map<string, PromiseWithResolvers<void> | undefined>()
 
-  function begin(message: unknown) {
-    const { request } = message as { request: ClientRequest }
+  function begin({ request }: any) {
     if (request.method !== 'POST' || request.getHeader('Lambda-Runtime-Function-Response-Mode') !== 'streaming') return
     for (const [path, stream] of streams) if (!stream) streams.delete(path)
     if (!streams.has(request.path)) streams.set(request.path, resolvers())
   }
-  function finish(message: unknown) {
-    end((message as { request: ClientRequest }).request.path)
+  function finish({ request }: any) {
+    end(request.path)
   }
   function end(path: string) {
-    if (!streams.has(path)) return
     streams.get(path)?.resolve()
-    streams.set(path, undefined)
+    if (streams.has(path)) streams.set(path, undefined)
   }
   subscribe('http.client.request.created', begin)
   subscribe('http.client.response.finish', finish)

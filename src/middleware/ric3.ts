@@ -31,7 +31,8 @@ export function observeRic3(streams: Pick<ResponseStreams, 'has'>, onEnd: OnEnd)
   function onChange(next: (() => void) | undefined) {
     listener = next
     const requestId = global[REQUEST_ID] as string
-    if (next === idle || !next) setImmediate(end) // the post follows in this same turn of the event loop
+    if (next === idle || !next)
+      setImmediate(end) // the post follows in this same turn of the event loop
     else if (run?.requestId !== requestId) run = { requestId }
   }
   watchProperty(global, BEFORE_EXIT, () => listener, onChange)

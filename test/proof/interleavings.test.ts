@@ -261,8 +261,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /the shutdown hook runs twice/,
     {
       file: 'middleware/on-shutdown.ts',
-      text: 'if (left() > 0) await runHook(hook, left)',
-      by: 'if (left() > 0) await runHook(hook, left).then(() => runHook(hook, left))',
+      text: 'await runHook(hook, until)',
+      by: 'await runHook(hook, until).then(() => runHook(hook, until))',
     },
     'all',
   ],
