@@ -94,32 +94,35 @@ export const resource = <Resource>(
   }
   const { name = create.name || 'resource', timeout } = check('resource()', options)
   functionProcess().arm(runner)
-  let made: { readonly value: Resource } | undefined
+  let made: any
+  /** While it is there. */
+  let withdraw: (() => void) | undefined
+  return use
 
-  return () => {
-    if (made) return made.value
-    const created: any = create()
-    const isPromise = isThenable(created)
-    const value = isPromise ? Promise.resolve(created).then(refuseLasting) : refuseLasting(created)
-    made = { value }
+  function use() {
+    if (withdraw) return made
+    made = create()
+    if (isThenable(made)) {
+      made = Promise.resolve(made).then(refuseLasting)
+      made.catch(forget)
+    } else refuseLasting(made)
     // Made or not when the environment ends: what is on its way is waited for.
-    const withdraw = add(disposeOfIt, name, timeout, true)
-    if (isPromise) {
-      value.catch(() => {
-        made = undefined
-        withdraw()
-      })
-    }
-    return value
-
-    async function disposeOfIt() {
-      made = undefined // what asks for it from here on gets another one
-      const resource = await value
-      return dispose ? dispose(resource) : disposalOf(resource)?.()
-    }
+    withdraw = add(disposeOfIt, name, timeout, true)
+    return made
   }
 
-  function refuseLasting<Made>(resource: Made): Made {
+  function forget() {
+    withdraw?.()
+    withdraw = undefined
+  }
+
+  async function disposeOfIt() {
+    forget() // what asks for it from here on gets another one
+    const resource = await made
+    return dispose ? dispose(resource) : disposalOf(resource)?.()
+  }
+
+  function refuseLasting(resource: unknown) {
     if (dispose || disposalOf(resource)) return resource
     throw invalidHook('a disposable, or a function that disposes of it', resource)
   }
@@ -188,7 +191,7 @@ function disposalOf(value: any): (() => unknown) | undefined {
 /** What the author of a hook calls it: a function by its name, an object by its own, or its class. */
 const ownName = (hook: any): string | undefined =>
   [hook.name, typeof hook === 'object' && hook.constructor?.name].find(
-    name => typeof name === 'string' && name !== '' && name !== 'Object',
+    name => name && typeof name === 'string' && name !== 'Object',
   )
 
 const check = (call: string, options: unknown) =>

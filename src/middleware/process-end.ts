@@ -71,7 +71,7 @@ export function createProcessEnd(
 
   /** From the first deferred task on: a process that ends while tasks are unfinished says so. */
   function onDefer(): void {
-    if (isWatching || runtimeApi === undefined) return
+    if (isWatching || !runtimeApi) return
     isWatching = true
     process.on('exit', onExit)
     if (isRic3()) {
@@ -134,7 +134,7 @@ export function createProcessEnd(
     // Before all others: a `once` listener that has been called would be missing from the count in ours.
     process.prependOnceListener('SIGTERM', onSigterm)
     // Lambda sends it beside an extension only.
-    if (runtimeApi === undefined || host.companion.bringsSigterm || hasExternalExtension()) return undefined
+    if (!runtimeApi || host.companion.bringsSigterm || hasExternalExtension()) return undefined
     if (host.hasBegun) return 'asked for after init'
     return process.env.POST_INVOKE_COMPANION === 'layer' ? 'the layer is not there' : registerForSigterm(runtimeApi)
   }
@@ -144,7 +144,7 @@ export function createProcessEnd(
     const isLast = process.listenerCount('SIGTERM') === 0
     drain().finally(() => {
       if (isLast && isAlone) endProcess()
-      if (isLast && runtimeApi === undefined) endProcess('SIGTERM')
+      if (isLast && !runtimeApi) endProcess('SIGTERM')
     })
   }
 
@@ -152,7 +152,7 @@ export function createProcessEnd(
   async function drain(): Promise<void> {
     if (isDisarmed) {
       // The signal comes for the hooks alone then, and no other process is there to name the tasks.
-      if (runtimeApi !== undefined && !host.companion.bringsSigterm) logAll('the environment ends')
+      if (runtimeApi && !host.companion.bringsSigterm) logAll('the environment ends')
       return
     }
     // Of 300 and 500 ms; 50 are for the last log lines, and for a signal that came late.

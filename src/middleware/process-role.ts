@@ -16,7 +16,7 @@ export function isChildProcess(isMainThread: boolean): boolean {
   const { POST_INVOKE_PID, AWS_EXECUTION_ENV, AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA } = process.env
   if (POST_INVOKE_PID && POST_INVOKE_PID !== pid) return true
   const hasClient = isRic3() || isRic4() || AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA !== undefined
-  return isMainThread && !hasClient && AWS_EXECUTION_ENV?.startsWith('AWS_Lambda_nodejs') === true
+  return isMainThread && !hasClient && !!AWS_EXECUTION_ENV?.startsWith('AWS_Lambda_nodejs')
 }
 
 /** Whether the variable is this process' own. */
@@ -31,6 +31,6 @@ export function isInMainThread(): boolean {
     process.chdir('.')
     return true
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ERR_WORKER_UNSUPPORTED_OPERATION'
+    return !/^ERR_WORKER/.test((error as { code: string }).code) // and not for the directory's sake
   }
 }

@@ -89,7 +89,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
   const isMainThread = isInMainThread()
   // A child process has inherited Lambda's variables, and is to see none.
   const runtimeApi = isChildProcess(isMainThread) ? undefined : process.env.AWS_LAMBDA_RUNTIME_API
-  const isLambda = runtimeApi !== undefined
+  const isLambda = !!runtimeApi
   const variables = isLambda ? process.env : {}
   /** Whether this process takes one invocation at a time, on its main thread. */
   const isAlone = isLambda && isMainThread && !isManagedInstances(variables)

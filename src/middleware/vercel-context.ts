@@ -20,7 +20,6 @@ export function provideVercelContext(): void {
   }
 
   for (const name of NAMES) {
-    const symbol = Symbol.for(name)
-    if (!(symbol in globalThis)) (globalThis as Record<symbol, unknown>)[symbol] = { get: requestContext }
+    ;(globalThis as Record<symbol, unknown>)[Symbol.for(name)] ??= { get: requestContext }
   }
 }

@@ -277,7 +277,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /named 0 times/,
     {
       file: 'middleware/process-end.ts',
-      text: 'if (runtimeApi !== undefined && !host.companion.bringsSigterm) logAll',
+      text: 'if (runtimeApi && !host.companion.bringsSigterm) logAll',
       by: 'if (false) logAll',
     },
     'all',
