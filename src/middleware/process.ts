@@ -96,8 +96,6 @@ function createProcess(log: ReturnType<typeof createLog>) {
   const mode = readCompanionMode()
   const streams = isLambda ? observeResponseStreams() : undefined
   let storage: AsyncLocalStorage<Scope> | undefined
-  /** The last one that was entered without an AsyncLocalStorage. */
-  let lastScope: Scope | undefined
   /** Which one runs this function is seen at init by what it has put there by then. */
   const client: RuntimeClient =
     streams && isRic3()
@@ -131,7 +129,6 @@ function createProcess(log: ReturnType<typeof createLog>) {
     },
     afterSettled() {
       for (const invocation of unsettled.keys()) if (invocation.isSettled()) unsettled.delete(invocation)
-      if (lastScope?.invocation?.isSettled()) lastScope = undefined
     },
     streaming: (requestId: string) => streams?.accepted(requestId),
   }
@@ -181,24 +178,10 @@ function createProcess(log: ReturnType<typeof createLog>) {
 
   /** The scope of the caller; it may be left over from an earlier invocation. */
   function here(): Scope | undefined {
-    let scope = storage?.getStore() ?? lastScope
+    let scope = storage ? storage.getStore() : client.runOf?.()
     // The outer handler goes on in the scope that an inner one has entered, also when that one is over.
     while (scope?.outer && scope.invocation?.isSettled()) scope = scope.outer
     return scope
-  }
-
-  /** What is called from here on finds this invocation. The first one in a scope has it, another one gets a scope of its own. */
-  function enter(invocation: Invocation, outer: Scope | undefined): void {
-    if (outer) outer.invocation ??= invocation
-    const scope =
-      outer?.invocation === invocation
-        ? outer
-        : { invocation, outer: outer?.invocation?.isSettled() ? undefined : outer }
-    if (scope === here()) return
-    // Where invocations come one at a time and the end of each is told, the scope is the one that was entered last. But a late
-    // call to a finder must not be taken for the next invocation's.
-    if (isAlone && client.tellsEnds && !(FINDER in globalThis)) lastScope = scope
-    else scopes().enterWith(scope)
   }
 
   // --- Opening an invocation
@@ -210,19 +193,25 @@ function createProcess(log: ReturnType<typeof createLog>) {
     }
     const facts = request.context.lambdaContext ?? request.context
     const requestId = facts.awsRequestId ?? ''
+    // Where the client tells of each, its run says enough. But a late call to a finder must not be taken for the next one's.
+    if (!client.tellsEnds || FINDER in globalThis) scopes()
     const scope = client.runOf?.(requestId) ?? here()
     // A handler that another one calls is a part of the same invocation.
     const joined = findOpen(facts, scope)
     joined?.open()
     const invocation = joined ?? create(request, facts, scope, options)
-    enter(invocation, scope)
+    // The first one in a scope has it, another one gets a scope of its own. What is called from here on finds it by that.
+    if (scope) scope.invocation ??= invocation
+    const outer = scope?.invocation?.isSettled() ? undefined : scope
+    const own: Scope = scope?.invocation === invocation ? scope : { invocation, outer }
+    if (own !== here()) storage?.enterWith(own)
     // Not enumerable: a context is compared in users' tests, and copied.
     const property = { configurable: true, writable: true, value: invocation.defer }
     if (!Reflect.defineProperty(request.context, 'defer', property)) {
       log.warnOnce('WARN_FROZEN_CONTEXT', 'the context is frozen and gets no defer()')
     }
     const mustAwait = !invocation.isHeld && options.withoutCompanion === 'await'
-    const willTell = scope?.requestId !== undefined && scope.invocation === invocation
+    const willTell = own.requestId !== undefined
     let hasEnded = false
     async function endRequest(before?: Promise<void>, isGuessed?: boolean) {
       if (before) await before
@@ -264,7 +253,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
     const { awsRequestId: requestId = '', tenantId } = facts
     const isFirst = requestId === client.firstUsedIn
     // In the client's own run of this very request, and as the first one.
-    const isGated = scope?.requestId === requestId && !scope.invocation && client.isGated?.() === true
+    const isGated = scope?.requestId === requestId && !scope.invocation && !!client.isGated?.()
     const isHeld = host.companion.holds(isGated) && !isFirst
     if (!isHeld && options.withoutCompanion === 'throw') {
       throw new PostInvokeError('ERR_NO_COMPANION', 'Expected a companion, got none.')

@@ -42,7 +42,7 @@ export function observeRic3(streams: Pick<ResponseStreams, 'has'>, onEnd: OnEnd)
 
   return {
     tellsEnds: true,
-    runOf: requestId => (run?.requestId === requestId ? run : undefined),
+    runOf: () => run,
     isBusy: () => run !== undefined,
   }
 }

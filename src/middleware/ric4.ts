@@ -73,7 +73,7 @@ export function observeRic4(
     hasGate: true,
     tellsEnds: true,
     firstUsedIn: current?.hasContext?.() ? requestIdIn(current) : undefined,
-    runOf: requestId => runs.get(requestId),
+    runOf: requestId => runs.get(requestId as string),
     isBusy: () => runs.size > 0,
     isGated() {
       // A client that waited for us would not have begun another one.

@@ -29,8 +29,8 @@ export type RuntimeClient = {
   readonly tellsEnds?: boolean
   /** The request in which `postInvoke()` was first called, if not during init: the end of that one cannot be observed. */
   readonly firstUsedIn?: string | undefined
-  /** The run of a request, as long as it is not over. Its end will be told. */
-  runOf?(requestId: string): Run | undefined
+  /** The run of a request, as long as it is not over. Its end will be told. A client with one at a time has no other. */
+  runOf?(requestId?: string): Run | undefined
   /** Whether it is at an invocation, and so not waiting for the next one. */
   isBusy?(): boolean
   /** Whether its runs wait for the promise of {@link OnEnd}. Asked while a handler runs. */
