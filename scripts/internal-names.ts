@@ -75,5 +75,5 @@ export const internalNames = {
 }
 
 function letter(index: number): string {
-  return 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'.charAt(index) || index.toString(36)
+  return 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'.charAt(index) || index.toString(36)
 }

@@ -90,9 +90,8 @@ function createProcess(log: ReturnType<typeof createLog>) {
   // A child process has inherited Lambda's variables, and is to see none.
   const runtimeApi = isChildProcess(isMainThread) ? undefined : process.env.AWS_LAMBDA_RUNTIME_API
   const isLambda = !!runtimeApi
-  const variables = isLambda ? process.env : {}
   /** Whether this process takes one invocation at a time, on its main thread. */
-  const isAlone = isLambda && isMainThread && !isManagedInstances(variables)
+  const isAlone = isLambda && isMainThread && !isManagedInstances()
   const mode = readCompanionMode()
   const streams = isLambda ? observeResponseStreams() : undefined
   let storage: AsyncLocalStorage<Scope> | undefined
@@ -141,7 +140,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
   /** A handler is wrapped: its invocations will be opened here. */
   function takePart(): void {
     if (takesPart) return
-    const companion = chooseCompanion({ mode, log, client, variables, isMainThread })
+    const companion = chooseCompanion({ mode, log, client, variables: isLambda ? process.env : {}, isMainThread })
     host.companion = companion
     takesPart = true
     log.debug(`companion: ${companion.name}`)
@@ -152,19 +151,19 @@ function createProcess(log: ReturnType<typeof createLog>) {
     firstReporter?.settle()
   }
 
-  function onEnd({ requestId, invocation }: Run): Promise<void> | undefined {
+  function onEnd({ id, invocation }: Run): Promise<void> | undefined {
     host.hasBegun = true
-    const accepted = streams?.accepted(requestId, STREAM_END_MS)
+    const accepted = streams?.accepted(id, STREAM_END_MS)
     const settled = invocation?.leave()
     // It has never reached our `before`, or not under its own id.
-    if (invocation?.requestId !== requestId) void settleAfter(settled)
+    if (invocation?.requestId !== id) void settleAfter(settled)
     // RIC 4 does not wait for a stream that its handler broke off. Did it ask for `next` before that has arrived, Lambda
     // would give it the same event again.
     return (host.companion.isGate && settled) || accepted
 
     async function settleAfter(wait?: Promise<void>) {
       await wait
-      host.companion.reporter(requestId)?.settle()
+      host.companion.reporter(id)?.settle()
     }
   }
 
@@ -211,7 +210,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
       log.warnOnce('WARN_FROZEN_CONTEXT', 'the context is frozen and gets no defer()')
     }
     const mustAwait = !invocation.isHeld && options.withoutCompanion === 'await'
-    const willTell = own.requestId !== undefined
+    const willTell = own.id !== undefined
     let hasEnded = false
     async function endRequest(before?: Promise<void>, isGuessed?: boolean) {
       if (before) await before
@@ -253,7 +252,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
     const { awsRequestId: requestId = '', tenantId } = facts
     const isFirst = requestId === client.firstUsedIn
     // In the client's own run of this very request, and as the first one.
-    const isGated = scope?.requestId === requestId && !scope.invocation && !!client.isGated?.()
+    const isGated = scope?.id === requestId && !scope.invocation && !!client.isGated?.()
     const isHeld = host.companion.holds(isGated) && !isFirst
     if (!isHeld && options.withoutCompanion === 'throw') {
       throw new PostInvokeError('ERR_NO_COMPANION', 'Expected a companion, got none.')
@@ -279,7 +278,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
     for (const [own, context] of unsettled)
       if (context === facts && (isLambda ? !own.isSettled() : own.isInHandler())) return own
     // Where others run beside it, only the client's own scope tells whose it is: what we have entered goes on in its caller.
-    return (isAlone || scope?.requestId) && scope?.invocation?.isOpen() ? scope.invocation : undefined
+    return (isAlone || scope?.id) && scope?.invocation?.isOpen() ? scope.invocation : undefined
   }
 }
 

@@ -23,17 +23,17 @@ export function observeRic3(streams: Pick<ResponseStreams, 'has'>, onEnd: OnEnd)
   function end(isPosted?: boolean) {
     // Set again in the same turn: the client now waits for an empty event loop. A callback's response is posted after
     // that; a stream has left before, and the client only asks for the next invocation later.
-    if (!run || !(isPosted || listener === idle || streams.has(run.requestId))) return
+    if (!run || !(isPosted || listener === idle || streams.has(run.id))) return
     const ended = run
     run = undefined
     onEnd(ended)
   }
-  function onChange(next: (() => void) | undefined) {
+  function onChange(next: typeof idle) {
     listener = next
-    const requestId = global[REQUEST_ID] as string
-    if (next === idle || !next)
-      setImmediate(end) // the post follows in this same turn of the event loop
-    else if (run?.requestId !== requestId) run = { requestId }
+    const id = global[REQUEST_ID] as string
+    // The post follows in this same turn of the event loop.
+    if (next === idle) setImmediate(end)
+    else if (run?.id !== id) run = { id }
   }
   watchProperty(global, BEFORE_EXIT, () => listener, onChange)
   process.on('beforeExit', () => {

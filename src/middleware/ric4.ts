@@ -49,7 +49,7 @@ export function observeRic4(
     const requestId = requestIdIn(store)
     // A second one for the same id is the user's own too, from a callback that has lost its context.
     if (requestId === undefined || runs.has(requestId)) return fn()
-    const begun: Run = { requestId }
+    const begun: Run = { id: requestId }
     runs.set(requestId, begun)
     let posted: unknown
     try {
@@ -65,7 +65,7 @@ export function observeRic4(
       return await posted
     } finally {
       await onEnd(begun)
-      runs.delete(begun.requestId)
+      runs.delete(begun.id)
     }
   }
 

@@ -5,7 +5,7 @@ import type { Invocation } from './invocation.ts'
 /** Where code runs, the value of our AsyncLocalStorage: the client's run of an invocation, or what we have entered. */
 export type Scope = {
   /** Of a run: that of its request. */
-  requestId?: string
+  id?: string
   /** The one that was opened in it first. */
   invocation?: Invocation
   /** In which we have entered this one. */
@@ -13,7 +13,7 @@ export type Scope = {
 }
 
 /** An invocation as the runtime client runs it, from the event to the post of the response. */
-export type Run = Scope & { requestId: string }
+export type Run = Scope & { id: string }
 
 /**
  * Called once the response of a run has been posted, or its failure. What it returns keeps the environment awake where the gate

@@ -17,8 +17,8 @@ afterEach(reset)
 
 const observe = (streams: string[] = []) => {
   const ended: string[] = []
-  const client = observeRic3({ has: id => streams.includes(id) }, ({ requestId }) => {
-    ended.push(requestId)
+  const client = observeRic3({ has: id => streams.includes(id) }, ({ id }) => {
+    ended.push(id)
     return undefined
   })
   return { client, ended }
@@ -101,11 +101,7 @@ describe('RIC 3', () => {
     const { client, ended } = start()
     begin('r1')
     // Its only one, whatever id a handler has been given.
-    expect([client.runOf?.('r1'), client.runOf?.(), client.isBusy?.()]).toEqual([
-      { requestId: 'r1' },
-      { requestId: 'r1' },
-      true,
-    ])
+    expect([client.runOf?.('r1'), client.runOf?.(), client.isBusy?.()]).toEqual([{ id: 'r1' }, { id: 'r1' }, true])
     await turns(5)
     expect(ended).toEqual([])
     post()
