@@ -37,7 +37,9 @@ const postInvoke = (options?: Options): middy.MiddlewareObj<unknown, any, Error,
   }
 
   function postInvokeMiddlewareAfter(request: Request): Promise<void> | undefined {
-    return asMiddyAwaits(request.internal[OPENED]?.end())
+    const before = request.internal[OPENED]?.end()
+    // Middy awaits only an `instanceof Promise`, which others may have replaced. All else it takes for a response.
+    return before && Promise.resolve(before)
   }
 
   // It runs also when a `before` ahead of ours threw: then nothing is open.
@@ -52,10 +54,6 @@ const postInvoke = (options?: Options): middy.MiddlewareObj<unknown, any, Error,
     onError: postInvokeMiddlewareOnError,
   }
 }
-
-/** It awaits only an `instanceof Promise`, which others may have replaced. All else it takes for a response. */
-const asMiddyAwaits = (work: Promise<void> | undefined): Promise<void> | undefined =>
-  work === undefined || work instanceof Promise ? work : new Promise(resolve => resolve(work))
 
 /**
  * Invocations run side by side on Managed Instances: nothing of one may stand in the factory. The request carries it, and no
@@ -73,41 +71,30 @@ type Request = middy.Request<unknown, any, Error, Context, { [OPENED]?: OpenedIn
  *   answer can be made to wait. But others assign to `error` too, so this end is a guess.
  */
 function watchEnd(request: Request, opened: OpenedInvocation): void {
-  let { response, error } = request
   let readsBeforeAnswer = 0
   let isReset = false
   let isInOnError = false
 
-  watchProperty<unknown>(
-    request,
-    'response',
-    () => {
-      if (--readsBeforeAnswer !== 0) return response
-      const value = response
-      const before = opened.end()
-      return before ? before.then(() => value) : value
-    },
-    value => {
-      response = value
-      isReset = value === undefined
-      if (!('earlyResponse' in request)) return
-      // Without a value the error is thrown all the same.
-      if (isInOnError && isReset) opened.end(true)
-      else readsBeforeAnswer = isInOnError ? 2 : 1
-    },
-  )
-  watchProperty<typeof error>(
-    request,
-    'error',
-    () => error,
-    value => {
-      error = value
-      readsBeforeAnswer = 0
-      if (isInOnError) return void opened.end(true)
-      isInOnError = isReset // Middy resets `response` before it assigns what was thrown
-      if (isInOnError) opened.fail()
-    },
-  )
+  watchProperty(request, 'response', onResponse, readResponse)
+  watchProperty(request, 'error', onError)
+
+  function readResponse(response: unknown) {
+    const before = --readsBeforeAnswer === 0 && opened.end()
+    return before ? before.then(() => response) : response
+  }
+  function onResponse(response: unknown) {
+    isReset = response === undefined
+    if (!('earlyResponse' in request)) return
+    // Without a value the error is thrown all the same.
+    if (isInOnError && isReset) opened.end(true)
+    else readsBeforeAnswer = isInOnError ? 2 : 1
+  }
+  function onError() {
+    readsBeforeAnswer = 0
+    if (isInOnError) opened.end(true)
+    isInOnError ||= isReset // Middy resets `response` before it assigns what was thrown
+    if (isInOnError) opened.fail()
+  }
 }
 
 export default postInvoke

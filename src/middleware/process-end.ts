@@ -29,8 +29,8 @@ export type HookRunner = {
    * @returns the names of those that there was no time for.
    */
   run(hooks: Hook[], until: number): Promise<string[]>
-  /** Brings SIGTERM to a worker thread. @returns why it will not come. */
-  relay(drain: () => Promise<void>): string | undefined
+  /** Brings SIGTERM to a worker thread. @returns why it will not come, or `''`. */
+  relay(drain: () => Promise<void>): string
 }
 
 export function createProcessEnd(
@@ -48,8 +48,8 @@ export function createProcessEnd(
   const hooks: Hook[] = []
   let runner: HookRunner | undefined
   let isWatching = false
-  /** Why SIGTERM will not come: `''` before anybody has asked for it, `undefined` where it comes. */
-  let whyNot: string | undefined = ''
+  /** Why SIGTERM will not come: `undefined` before anybody has asked for it, `''` where it comes. */
+  let whyNot: string | undefined
   let isDisarmed = false
   /** When tasks of an open invocation are next to be named, and whose have been. */
   let dueAt = Infinity
@@ -62,7 +62,7 @@ export function createProcessEnd(
     arm,
     drain,
     /** Whether SIGTERM will come and run the drain. */
-    canCarry: () => whyNot === undefined && !isDisarmed,
+    canCarry: () => whyNot === '' && !isDisarmed,
     /** `shutdown: false`: no drain, even with hooks. */
     disarm() {
       isDisarmed = true
@@ -123,20 +123,20 @@ export function createProcessEnd(
   /** Sees to it that SIGTERM comes, and runs the drain then. */
   function arm(given?: HookRunner): void {
     runner ??= given
-    if (whyNot !== '') return
-    if (isMainThread) whyNot = listen()
-    else if (runner) whyNot = runner.relay(drain) // which the hooks bring along
+    whyNot ??= isMainThread ? listen() : runner?.relay(drain) // which the hooks bring along
     if (whyNot) host.log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come (${whyNot})`)
   }
 
-  /** @returns why SIGTERM will not come. */
-  function listen(): string | undefined {
+  /** @returns why SIGTERM will not come, or `''`. */
+  function listen(): string {
     // Before all others: a `once` listener that has been called would be missing from the count in ours.
     process.prependOnceListener('SIGTERM', onSigterm)
     // Lambda sends it beside an extension only.
-    if (!runtimeApi || host.companion.bringsSigterm || hasExternalExtension()) return undefined
+    if (!runtimeApi || host.companion.bringsSigterm || hasExternalExtension()) return ''
     if (host.hasBegun) return 'asked for after init'
-    return process.env.POST_INVOKE_COMPANION === 'layer' ? 'the layer is not there' : registerForSigterm(runtimeApi)
+    return process.env.POST_INVOKE_COMPANION === 'layer'
+      ? 'the layer is not there'
+      : (registerForSigterm(runtimeApi) ?? '')
   }
 
   function onSigterm() {

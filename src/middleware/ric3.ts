@@ -16,26 +16,24 @@ export function observeRic3(streams: Pick<ResponseStreams, 'has'>, onEnd: OnEnd)
   // In the middle of an invocation it is too late to see what the client has there outside of one.
   if (firstUsedIn !== undefined) return { firstUsedIn }
 
-  let listener = global[BEFORE_EXIT]
-  const idle = listener // outside an invocation, as now at init, it does nothing
+  const idle = global[BEFORE_EXIT] // outside an invocation, as now at init, it does nothing
   let run: Run | undefined
 
   function end(isPosted?: boolean) {
     // Set again in the same turn: the client now waits for an empty event loop. A callback's response is posted after
     // that; a stream has left before, and the client only asks for the next invocation later.
-    if (!run || !(isPosted || listener === idle || streams.has(run.id))) return
+    if (!run || !(isPosted || global[BEFORE_EXIT] === idle || streams.has(run.id))) return
     const ended = run
     run = undefined
     onEnd(ended)
   }
   function onChange(next: typeof idle) {
-    listener = next
     const id = global[REQUEST_ID] as string
     // The post follows in this same turn of the event loop.
     if (next === idle) setImmediate(end)
     else if (run?.id !== id) run = { id }
   }
-  watchProperty(global, BEFORE_EXIT, () => listener, onChange)
+  watchProperty(global, BEFORE_EXIT, onChange)
   process.on('beforeExit', () => {
     if (run) setImmediate(() => setImmediate(end, true)) // a callback's response is posted in the next turn
   })

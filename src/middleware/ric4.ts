@@ -15,7 +15,7 @@ type AwsLambda = { InvokeStore?: InvokeStore; streamifyResponse?: unknown }
 type AwsLambdaGlobal = typeof globalThis & { awslambda?: AwsLambda }
 
 /** @aws/lambda-invoke-store, which other libraries bring along, creates the same global without `streamifyResponse`. */
-export const isRic4 = (): boolean => typeof awsLambda()?.streamifyResponse === 'function'
+export const isRic4 = (): boolean => !!awsLambda()?.streamifyResponse
 
 const awsLambda = () => (globalThis as AwsLambdaGlobal).awslambda
 
@@ -32,12 +32,11 @@ export function observeRic4(
   let isBroken = false
 
   // The store is there already (aws-lambda-ric 4.0 needs it for its logs), or made at the first invocation.
-  let current: InvokeStore | undefined
-  observe(global.InvokeStore)
-  watchProperty(global, 'InvokeStore', () => current, observe)
+  const atFirst = global.InvokeStore
+  observe(atFirst)
+  watchProperty(global, 'InvokeStore', observe)
 
   function observe(store: InvokeStore | undefined) {
-    current = store
     if (typeof store?.run !== 'function') return
     const { run } = store
     store.run = (context, fn) =>
@@ -72,7 +71,7 @@ export function observeRic4(
   return {
     hasGate: true,
     tellsEnds: true,
-    firstUsedIn: current?.hasContext?.() ? requestIdIn(current) : undefined,
+    firstUsedIn: atFirst?.hasContext?.() ? requestIdIn(atFirst) : undefined,
     runOf: requestId => runs.get(requestId as string),
     isBusy: () => runs.size > 0,
     isGated() {

@@ -38,22 +38,26 @@ export type RuntimeClient = {
 }
 
 /**
- * Has a property read and set by us. Another version of this package may watch it too: it is told of each value.
+ * Calls back with each value that a property is set to. Another version of this package may watch it too: it is told as well.
+ *
+ * @param read - What a reader gets of the value.
  */
 export function watchProperty<Value>(
   object: object,
   key: PropertyKey,
-  get: () => Value,
-  set: (value: Value) => void,
+  onSet: (value: Value) => void,
+  read: (value: Value) => unknown = value => value,
 ): void {
   const other = Object.getOwnPropertyDescriptor(object, key)
+  let value = (object as Record<PropertyKey, Value>)[key] as Value
   Object.defineProperty(object, key, {
     configurable: true,
     enumerable: true,
-    get,
-    set(value: Value) {
-      other?.set?.call(object, value)
-      set(value)
+    get: () => read(value),
+    set(next: Value) {
+      value = next
+      other?.set?.call(object, next)
+      onSet(next)
     },
   })
 }

@@ -20,9 +20,9 @@ type Relayed =
  * A worker thread's end.
  *
  * @param onShutdown - Called once SIGTERM has come; the main thread waits for its promise.
- * @returns why SIGTERM will not come.
+ * @returns why SIGTERM will not come, or `''`.
  */
-export function listenForRelay(onShutdown: () => Promise<void>): string | undefined {
+export function listenForRelay(onShutdown: () => Promise<void>): string {
   // Set by the preload: worker threads inherit it.
   if (process.env.POST_INVOKE_PRELOADED === undefined) {
     return 'a worker thread hears of none without NODE_OPTIONS=--import middy-post-invoke/preload'
@@ -32,7 +32,7 @@ export function listenForRelay(onShutdown: () => Promise<void>): string | undefi
     if (message === 'shutdown') onShutdown().finally(() => channel.postMessage({ done: listener }))
   })
   channel.postMessage({ listening: listener })
-  return undefined
+  return ''
 }
 
 /**
