@@ -82,9 +82,6 @@ export function invocationFinder(): () => Invocation | undefined {
 
 export type FunctionProcess = ReturnType<typeof createProcess>
 
-/** How long a stream that its handler broke off may take to arrive. */
-const STREAM_END_MS = 1_000
-
 function createProcess(log: ReturnType<typeof createLog>) {
   const isMainThread = isInMainThread()
   // A child process has inherited Lambda's variables, and is to see none.
@@ -153,7 +150,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
 
   function onEnd({ id, invocation }: Run): Promise<void> | undefined {
     host.hasBegun = true
-    const accepted = streams?.accepted(id, STREAM_END_MS)
+    const accepted = streams?.accepted(id, 1_000) // a stream that its handler broke off may take so long to arrive
     const settled = invocation?.leave()
     // It has never reached our `before`, or not under its own id.
     if (invocation?.requestId !== id) void settleAfter(settled)

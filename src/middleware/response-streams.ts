@@ -1,5 +1,5 @@
-// Streamed responses on their way: both generations of the runtime client send them through node:http, whose diagnostics
-// channels tell when one begins and when Lambda has accepted its end.
+// Streamed responses on their way: both generations of the runtime client send them through node:http, and nothing else of
+// what they post. Its diagnostics channels tell when one begins and when Lambda has accepted its end.
 // https://nodejs.org/api/diagnostics_channel.html#http
 
 import { builtIn } from '../built-in.ts'
@@ -13,7 +13,7 @@ export function observeResponseStreams() {
   const streams = new Map<string, PromiseWithResolvers<void> | undefined>()
 
   function begin({ request }: any) {
-    if (request.method !== 'POST' || request.getHeader('Lambda-Runtime-Function-Response-Mode') !== 'streaming') return
+    if (request.method !== 'POST' || !request.path.startsWith(INVOCATIONS)) return
     for (const [path, stream] of streams) if (!stream) streams.delete(path)
     if (!streams.has(request.path)) streams.set(request.path, resolvers())
   }
@@ -45,4 +45,6 @@ export function observeResponseStreams() {
 }
 
 /** https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html */
-const pathOf = (requestId: string) => `/2018-06-01/runtime/invocation/${encodeURIComponent(requestId)}/response`
+const INVOCATIONS = '/2018-06-01/runtime/invocation/'
+
+const pathOf = (requestId: string) => `${INVOCATIONS}${encodeURIComponent(requestId)}/response`

@@ -3,8 +3,6 @@
 
 import { endProcess } from './end-process.ts'
 
-const CHANNEL = 'middy-post-invoke/shutdown'
-
 /** What listens in a worker thread, by a name that it has made up. */
 type Listener = number
 
@@ -56,7 +54,7 @@ export function relaySigterm(budget: number): void {
 }
 
 function openChannel(onMessage: (message: Relayed) => void) {
-  const channel = new BroadcastChannel(CHANNEL)
+  const channel = new BroadcastChannel('middy-post-invoke/shutdown')
   channel.onmessage = event => onMessage((event as unknown as { data: Relayed }).data)
   // The channel alone may keep no thread going.
   ;(channel as unknown as { unref(): void }).unref()
