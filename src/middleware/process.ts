@@ -188,14 +188,33 @@ function createProcess(log: ReturnType<typeof createLog>) {
       log.warnOnce('WARN_NO_CLIENT', 'this process has no runtime client')
     }
     const facts = request.context.lambdaContext ?? request.context
-    const requestId = facts.awsRequestId ?? ''
+    const { awsRequestId: requestId = '', tenantId } = facts
     // Where the client tells of each, its run says enough. But a late call to a finder must not be taken for the next one's.
     if (!client.tellsEnds || FINDER in globalThis) scopes()
     const scope = client.runOf?.(requestId) ?? here()
     // A handler that another one calls is a part of the same invocation.
     const joined = findOpen(facts, scope)
-    joined?.open()
-    const invocation = joined ?? create(request, facts, scope, options)
+    let invocation = joined as Invocation
+    if (joined) joined.open()
+    else {
+      const isFirst = requestId === client.firstUsedIn
+      // In the client's own run of this very request, and as the first one.
+      const isGated = scope?.id === requestId && !scope.invocation && !!client.isGated?.()
+      const isHeld = host.companion.holds(isGated) && !isFirst
+      if (!isHeld && options.withoutCompanion === 'throw') {
+        throw new PostInvokeError('ERR_NO_COMPANION', 'Expected a companion, got none.')
+      }
+      const start = {
+        requestId,
+        tenantId,
+        remainingTime: remainingTimeOf(facts),
+        isHeld,
+        isHeldByGate: isHeld && host.companion.isGate,
+        reporter: (isFirst && firstReporter) || host.companion.reporter(requestId, tenantId),
+      }
+      invocation = createInvocation(request, start, options, host)
+      unsettled.set(invocation, facts)
+    }
     // The first one in a scope has it, another one gets a scope of its own. What is called from here on finds it by that.
     if (scope) scope.invocation ??= invocation
     const outer = scope?.invocation?.isSettled() ? undefined : scope
@@ -238,33 +257,6 @@ function createProcess(log: ReturnType<typeof createLog>) {
         return before
       },
     }
-  }
-
-  function create(
-    request: OpenRequest,
-    facts: LambdaFacts,
-    scope: Scope | undefined,
-    options: OpenOptions,
-  ): Invocation {
-    const { awsRequestId: requestId = '', tenantId } = facts
-    const isFirst = requestId === client.firstUsedIn
-    // In the client's own run of this very request, and as the first one.
-    const isGated = scope?.id === requestId && !scope.invocation && !!client.isGated?.()
-    const isHeld = host.companion.holds(isGated) && !isFirst
-    if (!isHeld && options.withoutCompanion === 'throw') {
-      throw new PostInvokeError('ERR_NO_COMPANION', 'Expected a companion, got none.')
-    }
-    const start = {
-      requestId,
-      tenantId,
-      remainingTime: remainingTimeOf(facts),
-      isHeld,
-      isHeldByGate: isHeld && host.companion.isGate,
-      reporter: (isFirst && firstReporter) || host.companion.reporter(requestId, tenantId),
-    }
-    const invocation = createInvocation(request, start, options, host)
-    unsettled.set(invocation, facts)
-    return invocation
   }
 
   /**
