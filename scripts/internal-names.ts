@@ -37,12 +37,14 @@ export const names = [
   'isOfResource',
   'isOpen',
   'isSettled',
+  'isShutdown',
   'isTheLayer',
   'keepsAlive',
   'label',
   'leave',
   'letGoAt',
   'mayStart',
+  'nameBefore',
   'needsEnd',
   'onChange',
   'onDefer',
@@ -58,6 +60,7 @@ export const names = [
   'streaming',
   'sums',
   'takeAll',
+  'takePart',
   'tellUnfinished',
   'tellsEnds',
   'unfinished',
@@ -72,5 +75,5 @@ export const internalNames = {
 }
 
 function letter(index: number): string {
-  return 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'.charAt(index) || index.toString(36)
+  return 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'.charAt(index) || index.toString(36)
 }

@@ -5,8 +5,8 @@ import { trace } from './channels.ts'
 import { checkOptions, text, wholeNumber } from './option-rules.ts'
 import { functionProcess } from './process.ts'
 import type { Hook, HookRunner } from './process-end.ts'
-import { isRelayed, listenForRelay } from './signal-relay.ts'
-import { isThenable, withLimit } from './waits.ts'
+import { listenForRelay } from './signal-relay.ts'
+import { isThenable, now, withLimit } from './waits.ts'
 
 /** What a shutdown hook is given. */
 export type ShutdownContext = {
@@ -54,7 +54,7 @@ export type OnShutdownOptions = {
 export const onShutdown = (hook: ShutdownHook, options?: OnShutdownOptions): (() => void) => {
   const { name, timeout } = check('onShutdown()', options)
   const run = typeof hook === 'function' ? hook : disposalOf(hook)
-  if (!run) throw invalidHook('a function or a disposable to run at shutdown', hook)
+  if (!run) return invalidHook('a function or a disposable to run at shutdown', hook)
   return add(run, name ?? ownName(hook), timeout)
 }
 
@@ -88,49 +88,47 @@ export const resource = <Resource>(
   dispose?: (resource: Awaited<Resource>) => unknown,
   options?: OnShutdownOptions,
 ): (() => Resource) => {
-  if (typeof create !== 'function') throw invalidHook('a function that makes the resource', create)
+  if (typeof create !== 'function') invalidHook('a function that makes the resource', create)
   if (dispose !== undefined && typeof dispose !== 'function') {
-    throw invalidHook('a function that disposes of the resource', dispose)
+    invalidHook('a function that disposes of the resource', dispose)
   }
   const { name = create.name || 'resource', timeout } = check('resource()', options)
   functionProcess().arm(runner)
-  let made: { readonly value: Resource } | undefined
+  let made: any
+  /** While it is there. */
+  let withdraw: (() => void) | undefined
+  return use
 
-  return () => {
-    if (made) return made.value
-    const created = create()
-    const isPromise = isThenable(created)
-    const value = isPromise ? Promise.resolve(created).then(refuseLasting) : refuseLasting(created)
-    made = { value: value as Resource }
+  function use() {
+    if (withdraw) return made
+    made = create()
+    if (isThenable(made)) {
+      made = Promise.resolve(made).then(refuseLasting)
+      made.catch(forget)
+    } else refuseLasting(made)
     // Made or not when the environment ends: what is on its way is waited for.
-    const withdraw = add(disposeOfIt, name, timeout, true)
-    if (isPromise) {
-      ;(value as Promise<unknown>).then(undefined, () => {
-        made = undefined
-        withdraw()
-      })
-    }
-    return value as Resource
-
-    async function disposeOfIt() {
-      made = undefined // what asks for it from here on gets another one
-      const resource = await value
-      return dispose ? dispose(resource) : disposalOf(resource)?.()
-    }
+    withdraw = add(disposeOfIt, name, timeout, true)
+    return made
   }
 
-  function refuseLasting<Made>(resource: Made): Made {
-    if (dispose || disposalOf(resource)) return resource
-    throw invalidHook('a disposable, or a function that disposes of it', resource)
+  function forget() {
+    withdraw?.()
+    withdraw = undefined
+  }
+
+  async function disposeOfIt() {
+    forget() // what asks for it from here on gets another one
+    const resource = await made
+    return dispose ? dispose(resource) : disposalOf(resource)?.()
+  }
+
+  function refuseLasting(resource: unknown) {
+    if (!dispose && !disposalOf(resource)) invalidHook('a disposable, or a function that disposes of it', resource)
+    return resource
   }
 }
 
-function add(
-  run: Hook['run'],
-  name: string | undefined,
-  timeout = Number.POSITIVE_INFINITY,
-  isOfResource = false,
-): () => void {
+function add(run: Hook['run'], name: string | undefined, timeout = Infinity, isOfResource = false): () => void {
   const { hooks, arm } = functionProcess()
   const hook: Hook = { name: name ?? `hook ${hooks.length + 1}`, run, timeout, isOfResource }
   hooks.push(hook)
@@ -142,53 +140,44 @@ function add(
 }
 
 const runner: HookRunner = {
-  async run(hooks, left, keepsHooks) {
-    const kept = keepsHooks ? hooks.filter(({ isOfResource }) => !isOfResource) : []
+  async run(hooks, until) {
     const notRun: string[] = []
-    for (let hook = hooks.pop(); hook !== undefined; hook = hooks.pop()) {
-      if (left() > 0) await runHook(hook, left)
+    for (let hook = hooks.pop(); hook; hook = hooks.pop()) {
+      if (now() < until) await runHook(hook, until)
       else notRun.push(hook.name)
     }
-    hooks.push(...kept)
     if (notRun.length > 0) {
       functionProcess().log.error(`the shutdown's time is over; not run: ${notRun.map(name => quote(name)).join(', ')}`)
     }
     return notRun
   },
-  relay(drain) {
-    if (!isRelayed()) return 'a worker thread hears of none without NODE_OPTIONS=--import middy-post-invoke/preload'
-    listenForRelay(drain)
-    return undefined
-  },
+  relay: listenForRelay,
 }
 
 /** Never rejects: what fails is logged. */
-async function runHook({ name, run, timeout }: Hook, left: () => number): Promise<void> {
+async function runHook({ name, run, timeout }: Hook, until: number): Promise<void> {
   const controller = new AbortController()
+  const left = () => Math.max(0, until - now())
   const limit = Math.min(timeout, left())
   const traced = trace('hook', () => ({ name }))
-  let hasEnded = false
-  let failure: Failure | undefined
+  const late = new PostInvokeError(
+    'ERR_SHUTDOWN_TIMEOUT',
+    `Expected the shutdown hook ${quote(name)} to end within ${Math.round(limit)} ms.`,
+  )
+  let failure: Failure | undefined = { error: late } // until it has ended
   async function work() {
     await undefined // first the timer: a hook may take its time before it returns a promise
     try {
       const given = { signal: controller.signal, getRemainingTimeInMillis: left }
       await (traced ? traced.run(() => run(given)) : run(given))
+      failure = undefined
     } catch (error) {
       failure = { error }
     }
-    hasEnded = true
   }
   // During a shutdown this may be all that keeps the event loop going.
   await withLimit(limit, true, work())
-  if (!hasEnded) {
-    const error = new PostInvokeError(
-      'ERR_SHUTDOWN_TIMEOUT',
-      `Expected the shutdown hook ${quote(name)} to end within ${Math.round(limit)} ms.`,
-    )
-    controller.abort(error)
-    failure = { error }
-  }
+  if (failure?.error === late) controller.abort(late)
   traced?.end({ status: failure ? 'failed' : 'completed', ...failure })
   if (failure) functionProcess().log.error(`shutdown hook ${quote(name)} failed:`, failure.error, { hook: name })
 }
@@ -202,7 +191,7 @@ function disposalOf(value: any): (() => unknown) | undefined {
 /** What the author of a hook calls it: a function by its name, an object by its own, or its class. */
 const ownName = (hook: any): string | undefined =>
   [hook.name, typeof hook === 'object' && hook.constructor?.name].find(
-    name => typeof name === 'string' && name !== '' && name !== 'Object',
+    name => name && typeof name === 'string' && name !== 'Object',
   )
 
 const check = (call: string, options: unknown) =>
@@ -213,4 +202,6 @@ const check = (call: string, options: unknown) =>
     (message, data) => new PostInvokeError('ERR_INVALID_HOOK', message, data),
   )
 
-const invalidHook = (expected: string, given: unknown) => unexpected('ERR_INVALID_HOOK', expected, given)
+function invalidHook(expected: string, given: unknown): never {
+  throw unexpected('ERR_INVALID_HOOK', expected, given)
+}

@@ -2,6 +2,7 @@ import type middy from '@middy/core'
 import { type Context, createOpener } from './opener.ts'
 import type { Options } from './options.ts'
 import { OPENED, type OpenedInvocation } from './process.ts'
+import { watchProperty } from './runtime-client.ts'
 
 /**
  * Runs what the handler deferred after the response has left. Use it first, so that it is the outermost.
@@ -36,7 +37,9 @@ const postInvoke = (options?: Options): middy.MiddlewareObj<unknown, any, Error,
   }
 
   function postInvokeMiddlewareAfter(request: Request): Promise<void> | undefined {
-    return asMiddyAwaits(request.internal[OPENED]?.end())
+    const before = request.internal[OPENED]?.end()
+    // Middy awaits only an `instanceof Promise`, which others may have replaced. All else it takes for a response.
+    return before && Promise.resolve(before)
   }
 
   // It runs also when a `before` ahead of ours threw: then nothing is open.
@@ -51,10 +54,6 @@ const postInvoke = (options?: Options): middy.MiddlewareObj<unknown, any, Error,
     onError: postInvokeMiddlewareOnError,
   }
 }
-
-/** It awaits only an `instanceof Promise`, which others may have replaced. All else it takes for a response. */
-const asMiddyAwaits = (work: Promise<void> | undefined): Promise<void> | undefined =>
-  work === undefined || work instanceof Promise ? work : new Promise(resolve => resolve(work))
 
 /**
  * Invocations run side by side on Managed Instances: nothing of one may stand in the factory. The request carries it, and no
@@ -72,45 +71,30 @@ type Request = middy.Request<unknown, any, Error, Context, { [OPENED]?: OpenedIn
  *   answer can be made to wait. But others assign to `error` too, so this end is a guess.
  */
 function watchEnd(request: Request, opened: OpenedInvocation): void {
-  let { response, error } = request
   let readsBeforeAnswer = 0
   let isReset = false
   let isInOnError = false
 
-  Object.defineProperties(request, {
-    response: {
-      configurable: true,
-      enumerable: true,
-      get() {
-        if (!('earlyResponse' in request) || --readsBeforeAnswer !== 0) return response
-        const value = response
-        const before = opened.end()
-        return before ? before.then(() => value) : value
-      },
-      set(value) {
-        response = value
-        isReset = value === undefined
-        if (!('earlyResponse' in request)) return
-        if (isInOnError) opened.fail()
-        // Without a value the error is thrown all the same.
-        if (isInOnError && value === undefined) opened.end(true)
-        else readsBeforeAnswer = isInOnError ? 2 : 1
-      },
-    },
-    error: {
-      configurable: true,
-      enumerable: true,
-      get: () => error,
-      set(value) {
-        error = value
-        readsBeforeAnswer = 0
-        if (isInOnError) {
-          opened.fail()
-          opened.end(true)
-        } else isInOnError = isReset // Middy resets `response` before it assigns what was thrown
-      },
-    },
-  })
+  watchProperty(request, 'response', onResponse, readResponse)
+  watchProperty(request, 'error', onError)
+
+  function readResponse(response: unknown) {
+    const before = --readsBeforeAnswer === 0 && opened.end()
+    return before ? before.then(() => response) : response
+  }
+  function onResponse(response: unknown) {
+    isReset = response === undefined
+    if (!('earlyResponse' in request)) return
+    // Without a value the error is thrown all the same.
+    if (isInOnError && isReset) opened.end(true)
+    else readsBeforeAnswer = isInOnError ? 2 : 1
+  }
+  function onError() {
+    readsBeforeAnswer = 0
+    if (isInOnError) opened.end(true)
+    isInOnError ||= isReset // Middy resets `response` before it assigns what was thrown
+    if (isInOnError) opened.fail()
+  }
 }
 
 export default postInvoke

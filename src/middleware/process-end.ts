@@ -25,20 +25,13 @@ export type HookRunner = {
   /**
    * Runs them all, the last first, and takes them out. It never rejects.
    *
-   * @param left - Milliseconds until the end of the process.
-   * @param keepsHooks - Whether those that are not of a resource stay, to run again.
+   * @param until - The end of the process, on the clock of `now()`.
    * @returns the names of those that there was no time for.
    */
-  run(hooks: Hook[], left: () => number, keepsHooks: boolean): Promise<string[]>
-  /** Brings SIGTERM to a worker thread. @returns why it will not come. */
-  relay(drain: () => Promise<void>): string | undefined
+  run(hooks: Hook[], until: number): Promise<string[]>
+  /** Brings SIGTERM to a worker thread. @returns why it will not come, or `''`. */
+  relay(drain: () => Promise<void>): string
 }
-
-/** Kept back of the time: for the last log lines, and for a signal that came late. */
-const MARGIN_MS = 50
-
-/** How much of the time tasks may take where hooks wait behind them. */
-const TASKS_SHARE = 0.6
 
 export function createProcessEnd(
   host: Pick<InvocationHost, 'log' | 'carried' | 'handedOff'> & {
@@ -55,8 +48,8 @@ export function createProcessEnd(
   const hooks: Hook[] = []
   let runner: HookRunner | undefined
   let isWatching = false
-  /** Why SIGTERM will not come: `''` before anybody has asked for it, `undefined` where it comes. */
-  let whyNot: string | undefined = ''
+  /** Why SIGTERM will not come: `undefined` before anybody has asked for it, `''` where it comes. */
+  let whyNot: string | undefined
   let isDisarmed = false
   /** When tasks of an open invocation are next to be named, and whose have been. */
   let dueAt = Infinity
@@ -69,7 +62,7 @@ export function createProcessEnd(
     arm,
     drain,
     /** Whether SIGTERM will come and run the drain. */
-    canCarry: () => whyNot === undefined && !isDisarmed,
+    canCarry: () => whyNot === '' && !isDisarmed,
     /** `shutdown: false`: no drain, even with hooks. */
     disarm() {
       isDisarmed = true
@@ -78,7 +71,7 @@ export function createProcessEnd(
 
   /** From the first deferred task on: a process that ends while tasks are unfinished says so. */
   function onDefer(): void {
-    if (isWatching || runtimeApi === undefined) return
+    if (isWatching || !runtimeApi) return
     isWatching = true
     process.on('exit', onExit)
     if (isRic3()) {
@@ -130,52 +123,44 @@ export function createProcessEnd(
   /** Sees to it that SIGTERM comes, and runs the drain then. */
   function arm(given?: HookRunner): void {
     runner ??= given
-    if (whyNot !== '') return
-    if (isMainThread) whyNot = listen()
-    else if (runner) whyNot = runner.relay(drain) // which the hooks bring along
+    whyNot ??= isMainThread ? listen() : runner?.relay(drain) // which the hooks bring along
     if (whyNot) host.log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come (${whyNot})`)
   }
 
-  /** @returns why SIGTERM will not come. */
-  function listen(): string | undefined {
+  /** @returns why SIGTERM will not come, or `''`. */
+  function listen(): string {
     // Before all others: a `once` listener that has been called would be missing from the count in ours.
     process.prependOnceListener('SIGTERM', onSigterm)
     // Lambda sends it beside an extension only.
-    if (runtimeApi === undefined || host.companion.bringsSigterm || hasExternalExtension()) return undefined
+    if (!runtimeApi || host.companion.bringsSigterm || hasExternalExtension()) return ''
     if (host.hasBegun) return 'asked for after init'
-    return process.env.POST_INVOKE_COMPANION === 'layer' ? 'the layer is not there' : registerForSigterm(runtimeApi)
+    return process.env.POST_INVOKE_COMPANION === 'layer'
+      ? 'the layer is not there'
+      : (registerForSigterm(runtimeApi) ?? '')
   }
 
-  async function onSigterm() {
+  function onSigterm() {
     // Others who listen have their own end in mind, and may not be done: then Lambda ends the process.
     const isLast = process.listenerCount('SIGTERM') === 0
-    try {
-      await drain()
-    } finally {
-      if (isLast) {
-        if (isAlone) endProcess()
-        if (runtimeApi === undefined) process.kill(process.pid, 'SIGTERM')
-      }
-    }
+    drain().finally(() => {
+      if (isLast && isAlone) endProcess()
+      if (isLast && !runtimeApi) endProcess('SIGTERM')
+    })
   }
 
-  /**
-   * What runs at SIGTERM: tasks, then hooks. It never rejects.
-   *
-   * @param keepsHooks - Whether hooks stay, but those of resources, for another time: in tests.
-   */
-  async function drain(keepsHooks = false): Promise<void> {
+  /** What runs at SIGTERM: tasks, then hooks. It never rejects. */
+  async function drain(): Promise<void> {
     if (isDisarmed) {
       // The signal comes for the hooks alone then, and no other process is there to name the tasks.
-      if (runtimeApi !== undefined && !host.companion.bringsSigterm) logAll('the environment ends')
+      if (runtimeApi && !host.companion.bringsSigterm) logAll('the environment ends')
       return
     }
-    const budget = (hasExternalExtension() ? 300 : 500) - MARGIN_MS
+    // Of 300 and 500 ms; 50 are for the last log lines, and for a signal that came late.
+    const budget = hasExternalExtension() ? 250 : 450
     const until = now() + budget
-    const left = () => Math.max(0, until - now())
+    const tasksUntil = hooks.length > 0 ? until - budget * 0.4 : until
     const traced = trace('shutdown', () => ({ budget, hooks: hooks.length }))
     traced?.run(() => {})
-    const tasksUntil = hooks.length > 0 ? now() + budget * TASKS_SHARE : until
     const invocations = [...unsettled()]
     host.carried.length = 0
     const time = { ...timeUntil(tasksUntil), onChange }
@@ -185,7 +170,7 @@ export function createProcessEnd(
     }
     await all(invocations.map(invocation => invocation.drainWithin(time)))
     await host.handedOff(Date.now() + tasksUntil - now())
-    const notRun = (await runner?.run(hooks, left, keepsHooks)) ?? []
+    const notRun = (await runner?.run(hooks, until)) ?? []
     logAll('the environment ends', host.log) // also what was deferred while hooks ran
     traced?.end({ notRun })
   }

@@ -5,7 +5,7 @@ import { isRic4 } from './ric4.ts'
 const pid = String(process.pid)
 
 // Set as the module loads: a child process that is started from here on inherits it.
-if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) process.env.POST_INVOKE_PID ??= pid
+if (process.env.AWS_LAMBDA_RUNTIME_API) process.env.POST_INVOKE_PID ??= pid
 
 /**
  * A child of the function's process inherits Lambda's variables, and would register or write in its parent's name. It is told
@@ -15,8 +15,8 @@ if (process.env.AWS_LAMBDA_RUNTIME_API !== undefined) process.env.POST_INVOKE_PI
 export function isChildProcess(isMainThread: boolean): boolean {
   const { POST_INVOKE_PID, AWS_EXECUTION_ENV, AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA } = process.env
   if (POST_INVOKE_PID && POST_INVOKE_PID !== pid) return true
-  const hasClient = isRic3() || isRic4() || AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA !== undefined
-  return isMainThread && !hasClient && AWS_EXECUTION_ENV?.startsWith('AWS_Lambda_nodejs') === true
+  const hasClient = isRic3() || isRic4() || !!AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA
+  return isMainThread && !hasClient && !!AWS_EXECUTION_ENV?.startsWith('AWS_Lambda_nodejs')
 }
 
 /** Whether the variable is this process' own. */
@@ -31,6 +31,6 @@ export function isInMainThread(): boolean {
     process.chdir('.')
     return true
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ERR_WORKER_UNSUPPORTED_OPERATION'
+    return !/^ERR_WORKER/.test((error as { code: string }).code) // and not for the directory's sake
   }
 }

@@ -82,22 +82,16 @@ export function invocationFinder(): () => Invocation | undefined {
 
 export type FunctionProcess = ReturnType<typeof createProcess>
 
-/** How long a stream that its handler broke off may take to arrive. */
-const STREAM_END_MS = 1_000
-
 function createProcess(log: ReturnType<typeof createLog>) {
   const isMainThread = isInMainThread()
   // A child process has inherited Lambda's variables, and is to see none.
   const runtimeApi = isChildProcess(isMainThread) ? undefined : process.env.AWS_LAMBDA_RUNTIME_API
-  const isLambda = runtimeApi !== undefined
-  const variables = isLambda ? process.env : {}
+  const isLambda = !!runtimeApi
   /** Whether this process takes one invocation at a time, on its main thread. */
-  const isAlone = isLambda && isMainThread && !isManagedInstances(variables)
+  const isAlone = isLambda && isMainThread && !isManagedInstances()
   const mode = readCompanionMode()
   const streams = isLambda ? observeResponseStreams() : undefined
   let storage: AsyncLocalStorage<Scope> | undefined
-  /** The last one that was entered without an AsyncLocalStorage. */
-  let lastScope: Scope | undefined
   /** Which one runs this function is seen at init by what it has put there by then. */
   const client: RuntimeClient =
     streams && isRic3()
@@ -121,7 +115,8 @@ function createProcess(log: ReturnType<typeof createLog>) {
     carried: [] as Invocation[],
     open,
     scopes,
-    current,
+    /** The invocation in which the caller runs, or ran. */
+    current: () => here()?.invocation,
     takePart,
     handedOff(deadline: number, invocation?: Invocation) {
       // The layer's companion runs it when this invocation has settled, or the environment ends.
@@ -130,7 +125,6 @@ function createProcess(log: ReturnType<typeof createLog>) {
     },
     afterSettled() {
       for (const invocation of unsettled.keys()) if (invocation.isSettled()) unsettled.delete(invocation)
-      if (lastScope?.invocation?.isSettled()) lastScope = undefined
     },
     streaming: (requestId: string) => streams?.accepted(requestId),
   }
@@ -143,28 +137,31 @@ function createProcess(log: ReturnType<typeof createLog>) {
   /** A handler is wrapped: its invocations will be opened here. */
   function takePart(): void {
     if (takesPart) return
-    const companion = chooseCompanion({ mode, log, client, variables, isMainThread })
+    const companion = chooseCompanion({ mode, log, client, variables: isLambda ? process.env : {}, isMainThread })
     host.companion = companion
     takesPart = true
     log.debug(`companion: ${companion.name}`)
     if (HANDED_OFF in globalThis) companion.expectHandedOff()
     // In the middle of an invocation: its end may never be told, and is not waited for.
-    if (!client.tellsEnds || client.firstUsedIn === undefined) return
+    if (client.firstUsedIn === undefined) return
     firstReporter = companion.reporter(client.firstUsedIn)
     firstReporter?.settle()
   }
 
-  function onEnd({ requestId, invocation }: Run): Promise<void> | undefined {
+  function onEnd({ id, invocation }: Run): Promise<void> | undefined {
     host.hasBegun = true
-    const accepted = streams?.accepted(requestId, STREAM_END_MS)
+    const accepted = streams?.accepted(id, 1_000) // a stream that its handler broke off may take so long to arrive
     const settled = invocation?.leave()
-    const settleRun = () => host.companion.reporter(requestId)?.settle()
-    if (!settled)
-      settleRun() // it has never reached our `before`
-    else if (invocation?.requestId !== requestId) void settled.then(settleRun) // nor has its own id
+    // It has never reached our `before`, or not under its own id.
+    if (invocation?.requestId !== id) void settleAfter(settled)
     // RIC 4 does not wait for a stream that its handler broke off. Did it ask for `next` before that has arrived, Lambda
     // would give it the same event again.
     return (host.companion.isGate && settled) || accepted
+
+    async function settleAfter(wait?: Promise<void>) {
+      await wait
+      host.companion.reporter(id)?.settle()
+    }
   }
 
   // --- Where code runs
@@ -177,28 +174,10 @@ function createProcess(log: ReturnType<typeof createLog>) {
 
   /** The scope of the caller; it may be left over from an earlier invocation. */
   function here(): Scope | undefined {
-    return storage?.getStore() ?? lastScope
-  }
-
-  /** The invocation in which the caller runs, or ran. */
-  function current(): Invocation | undefined {
-    let scope = here()
+    let scope = storage ? storage.getStore() : client.runOf?.()
     // The outer handler goes on in the scope that an inner one has entered, also when that one is over.
     while (scope?.outer && scope.invocation?.isSettled()) scope = scope.outer
-    return scope?.invocation
-  }
-
-  /** What is called from here on finds this invocation. */
-  function enter(invocation: Invocation): void {
-    let outer = here()
-    if (outer) outer.invocation ??= invocation
-    if (outer?.invocation === invocation) return
-    while (outer && outer.invocation?.isSettled() !== false) outer = outer.outer
-    const scope = { invocation, outer }
-    // Where invocations come one at a time and the end of each is told, the scope is the one that was entered last. But a late
-    // call to a finder must not be taken for the next invocation's.
-    if (isAlone && client.tellsEnds && !(FINDER in globalThis)) lastScope = scope
-    else scopes().enterWith(scope)
+    return scope
   }
 
   // --- Opening an invocation
@@ -209,24 +188,48 @@ function createProcess(log: ReturnType<typeof createLog>) {
       log.warnOnce('WARN_NO_CLIENT', 'this process has no runtime client')
     }
     const facts = request.context.lambdaContext ?? request.context
-    const requestId = facts.awsRequestId ?? ''
-    const run = client.runOf?.(requestId)
+    const { awsRequestId: requestId = '', tenantId } = facts
+    // Where the client tells of each, its run says enough. But a late call to a finder must not be taken for the next one's.
+    if (!client.tellsEnds || FINDER in globalThis) scopes()
+    const scope = client.runOf?.(requestId) ?? here()
     // A handler that another one calls is a part of the same invocation.
-    const joined = findOpen(facts, run ?? here())
-    joined?.open()
-    const invocation = joined ?? create()
-    if (run) run.invocation ??= invocation
-    enter(invocation)
-    try {
-      // Not enumerable: a context is compared in users' tests, and copied.
-      Object.defineProperty(request.context, 'defer', { configurable: true, writable: true, value: invocation.defer })
-    } catch {
+    const joined = findOpen(facts, scope)
+    let invocation = joined as Invocation
+    if (joined) joined.open()
+    else {
+      const isFirst = requestId === client.firstUsedIn
+      // In the client's own run of this very request, and as the first one.
+      const isGated = scope?.id === requestId && !scope.invocation && !!client.isGated?.()
+      const isHeld = host.companion.holds(isGated) && !isFirst
+      if (!isHeld && options.withoutCompanion === 'throw') {
+        throw new PostInvokeError('ERR_NO_COMPANION', 'Expected a companion, got none.')
+      }
+      const start = {
+        requestId,
+        tenantId,
+        remainingTime: remainingTimeOf(facts),
+        isHeld,
+        isHeldByGate: isHeld && host.companion.isGate,
+        reporter: (isFirst && firstReporter) || host.companion.reporter(requestId, tenantId),
+      }
+      invocation = createInvocation(request, start, options, host)
+      unsettled.set(invocation, facts)
+    }
+    // The first one in a scope has it, another one gets a scope of its own. What is called from here on finds it by that.
+    if (scope) scope.invocation ??= invocation
+    const outer = scope?.invocation?.isSettled() ? undefined : scope
+    const own: Scope = scope?.invocation === invocation ? scope : { invocation, outer }
+    if (own !== here()) storage?.enterWith(own)
+    // Not enumerable: a context is compared in users' tests, and copied.
+    const property = { configurable: true, writable: true, value: invocation.defer }
+    if (!Reflect.defineProperty(request.context, 'defer', property)) {
       log.warnOnce('WARN_FROZEN_CONTEXT', 'the context is frozen and gets no defer()')
     }
     const mustAwait = !invocation.isHeld && options.withoutCompanion === 'await'
-    const willTell = client.runOf?.(invocation.requestId)?.invocation === invocation
+    const willTell = own.id !== undefined
     let hasEnded = false
-    async function endRequest(isGuessed?: boolean) {
+    async function endRequest(before?: Promise<void>, isGuessed?: boolean) {
+      if (before) await before
       if (hasEnded) return
       hasEnded = true
       if (!invocation.close() || willTell) return
@@ -250,32 +253,9 @@ function createProcess(log: ReturnType<typeof createLog>) {
        */
       end(isGuessed?: boolean): Promise<void> | undefined {
         const before = mustAwait && !isGuessed ? invocation.drainBeforeAnswer() : undefined
-        if (before) return before.then(() => void endRequest())
-        void endRequest(isGuessed)
-        return undefined
+        void endRequest(before, isGuessed)
+        return before
       },
-    }
-
-    function create(): Invocation {
-      const isGated = run !== undefined && !run.invocation && client.isGated?.() === true
-      const isHeld = host.companion.holds(isGated) && requestId !== client.firstUsedIn
-      if (!isHeld && options.withoutCompanion === 'throw') {
-        throw new PostInvokeError('ERR_NO_COMPANION', 'Expected a companion, got none.')
-      }
-      const start = {
-        requestId,
-        tenantId: facts.tenantId,
-        remainingTime: remainingTimeOf(facts),
-        isHeld,
-        isHeldByGate: isGated && host.companion.isGate,
-        reporter:
-          firstReporter && requestId === client.firstUsedIn
-            ? firstReporter
-            : host.companion.reporter(requestId, facts.tenantId),
-      }
-      const invocation = createInvocation(request, start, options, host)
-      unsettled.set(invocation, facts)
-      return invocation
     }
   }
 
@@ -287,8 +267,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
     for (const [own, context] of unsettled)
       if (context === facts && (isLambda ? !own.isSettled() : own.isInHandler())) return own
     // Where others run beside it, only the client's own scope tells whose it is: what we have entered goes on in its caller.
-    const around = isAlone || scope?.requestId ? scope?.invocation : undefined
-    return around?.isOpen() ? around : undefined
+    return (isAlone || scope?.id) && scope?.invocation?.isOpen() ? scope.invocation : undefined
   }
 }
 

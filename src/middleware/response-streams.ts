@@ -1,8 +1,7 @@
-// Streamed responses on their way: both generations of the runtime client send them through node:http, whose diagnostics
-// channels tell when one begins and when Lambda has accepted its end.
+// Streamed responses on their way: both generations of the runtime client send them through node:http, and nothing else of
+// what they post. Its diagnostics channels tell when one begins and when Lambda has accepted its end.
 // https://nodejs.org/api/diagnostics_channel.html#http
 
-import type { ClientRequest } from 'node:http'
 import { builtIn } from '../built-in.ts'
 import { resolvers, withLimit } from './waits.ts'
 
@@ -13,19 +12,17 @@ export function observeResponseStreams() {
   /** By path: what resolves when the stream has been accepted, `undefined` from then on. */
   const streams = new Map<string, PromiseWithResolvers<void> | undefined>()
 
-  function begin(message: unknown) {
-    const { request } = message as { request: ClientRequest }
-    if (request.method !== 'POST' || request.getHeader('Lambda-Runtime-Function-Response-Mode') !== 'streaming') return
+  function begin({ request }: any) {
+    if (request.method !== 'POST' || !request.path.startsWith(INVOCATIONS)) return
     for (const [path, stream] of streams) if (!stream) streams.delete(path)
     if (!streams.has(request.path)) streams.set(request.path, resolvers())
   }
-  function finish(message: unknown) {
-    end((message as { request: ClientRequest }).request.path)
+  function finish({ request }: any) {
+    end(request.path)
   }
   function end(path: string) {
-    if (!streams.has(path)) return
     streams.get(path)?.resolve()
-    streams.set(path, undefined)
+    if (streams.has(path)) streams.set(path, undefined)
   }
   subscribe('http.client.request.created', begin)
   subscribe('http.client.response.finish', finish)
@@ -48,4 +45,6 @@ export function observeResponseStreams() {
 }
 
 /** https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html */
-const pathOf = (requestId: string) => `/2018-06-01/runtime/invocation/${encodeURIComponent(requestId)}/response`
+const INVOCATIONS = '/2018-06-01/runtime/invocation/'
+
+const pathOf = (requestId: string) => `${INVOCATIONS}${encodeURIComponent(requestId)}/response`

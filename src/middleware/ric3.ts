@@ -16,41 +16,31 @@ export function observeRic3(streams: Pick<ResponseStreams, 'has'>, onEnd: OnEnd)
   // In the middle of an invocation it is too late to see what the client has there outside of one.
   if (firstUsedIn !== undefined) return { firstUsedIn }
 
-  let listener = global[BEFORE_EXIT]
-  const idle = listener // outside an invocation, as now at init, it does nothing
+  const idle = global[BEFORE_EXIT] // outside an invocation, as now at init, it does nothing
   let run: Run | undefined
 
-  function end() {
+  function end(isPosted?: boolean) {
     // Set again in the same turn: the client now waits for an empty event loop. A callback's response is posted after
     // that; a stream has left before, and the client only asks for the next invocation later.
-    if (!run || (listener !== idle && !streams.has(run.requestId))) return
+    if (!run || !(isPosted || global[BEFORE_EXIT] === idle || streams.has(run.id))) return
     const ended = run
     run = undefined
     onEnd(ended)
   }
-  function endAfterEmptyLoop() {
-    listener = idle
-    end()
+  function onChange(next: typeof idle) {
+    const id = global[REQUEST_ID] as string
+    // The post follows in this same turn of the event loop.
+    if (next === idle) setImmediate(end)
+    else if (run?.id !== id) run = { id }
   }
-  const otherListener = watchProperty<(() => void) | undefined>(global, BEFORE_EXIT, () => listener, onChange)
-  function onChange(next: (() => void) | undefined) {
-    if (next === idle || !next) {
-      listener = next
-      setImmediate(end) // the post follows in this same turn of the event loop
-      return
-    }
-    const requestId = global[REQUEST_ID] as string
-    if (run?.requestId !== requestId) run = { requestId }
-    listener = () => {
-      const act = otherListener() ?? next
-      act() // the event loop has run empty: a callback's response is posted in the next turn
-      setImmediate(() => setImmediate(endAfterEmptyLoop))
-    }
-  }
+  watchProperty(global, BEFORE_EXIT, onChange)
+  process.on('beforeExit', () => {
+    if (run) setImmediate(() => setImmediate(end, true)) // a callback's response is posted in the next turn
+  })
 
   return {
     tellsEnds: true,
-    runOf: requestId => (run?.requestId === requestId ? run : undefined),
+    runOf: () => run,
     isBusy: () => run !== undefined,
   }
 }

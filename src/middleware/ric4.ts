@@ -8,14 +8,14 @@ import { isThenable } from './waits.ts'
 
 type InvokeStore = {
   hasContext?(): boolean
-  run(this: InvokeStore, context: unknown, fn: () => unknown): unknown
+  run(context: unknown, fn: () => unknown): unknown
   getRequestId(): string | undefined
 }
 type AwsLambda = { InvokeStore?: InvokeStore; streamifyResponse?: unknown }
 type AwsLambdaGlobal = typeof globalThis & { awslambda?: AwsLambda }
 
 /** @aws/lambda-invoke-store, which other libraries bring along, creates the same global without `streamifyResponse`. */
-export const isRic4 = (): boolean => typeof awsLambda()?.streamifyResponse === 'function'
+export const isRic4 = (): boolean => !!awsLambda()?.streamifyResponse
 
 const awsLambda = () => (globalThis as AwsLambdaGlobal).awslambda
 
@@ -28,54 +28,51 @@ export function observeRic4(
 ): RuntimeClient {
   const global = awsLambda() as AwsLambda
   /** By request id, those whose promise has not settled. */
-  const runs = new Map<string | undefined, Run>()
+  const runs = new Map<string, Run>()
   let isBroken = false
 
   // The store is there already (aws-lambda-ric 4.0 needs it for its logs), or made at the first invocation.
-  let current: InvokeStore | undefined
-  observe(global.InvokeStore)
-  watchProperty(global, 'InvokeStore', () => current, observe)
+  const atFirst = global.InvokeStore
+  observe(atFirst)
+  watchProperty(global, 'InvokeStore', observe)
 
   function observe(store: InvokeStore | undefined) {
-    current = store
     if (typeof store?.run !== 'function') return
     const { run } = store
-    store.run = function (context, fn) {
+    store.run = (context, fn) =>
       // A run inside a run is the user's own. Were it to wait for the tasks, the handler would wait for itself.
-      if (scopes.getStore() !== undefined) return run.call(this, context, fn)
-      const scope: Scope = {}
-      function begin() {
-        const requestId = requestIdIn(store as InvokeStore)
-        // A second one for the same id is the user's own too, from a callback that has lost its context.
-        if (requestId !== undefined && !runs.has(requestId)) {
-          scope.requestId = requestId
-          runs.set(requestId, scope as Run)
-        }
-        return fn()
-      }
-      async function settled(posted: PromiseLike<unknown>) {
-        try {
-          return await posted
-        } finally {
-          if (scope.requestId !== undefined) await onEnd(scope as Run)
-          runs.delete(scope.requestId)
-        }
-      }
-      let result: unknown
-      try {
-        result = scopes.run(scope, () => run.call(this, context, begin))
-      } finally {
-        if (!isThenable(result)) runs.delete(scope.requestId) // no client's: theirs is asynchronous
-      }
-      return isThenable(result) ? settled(result) : result
+      run.call(store, context, scopes.getStore() ? fn : () => begin(store, fn))
+  }
+
+  function begin(store: InvokeStore, fn: () => unknown): unknown {
+    const requestId = requestIdIn(store)
+    // A second one for the same id is the user's own too, from a callback that has lost its context.
+    if (requestId === undefined || runs.has(requestId)) return fn()
+    const begun: Run = { id: requestId }
+    runs.set(requestId, begun)
+    let posted: unknown
+    try {
+      posted = scopes.run(begun, fn)
+    } finally {
+      if (!isThenable(posted)) runs.delete(requestId) // no client's: theirs is asynchronous
+    }
+    return isThenable(posted) ? untilSettled(posted, begun) : posted
+  }
+
+  async function untilSettled(posted: PromiseLike<unknown>, begun: Run): Promise<unknown> {
+    try {
+      return await posted
+    } finally {
+      await onEnd(begun)
+      runs.delete(begun.id)
     }
   }
 
   return {
     hasGate: true,
     tellsEnds: true,
-    firstUsedIn: current?.hasContext?.() ? requestIdIn(current) : undefined,
-    runOf: requestId => runs.get(requestId),
+    firstUsedIn: atFirst?.hasContext?.() ? requestIdIn(atFirst) : undefined,
+    runOf: requestId => runs.get(requestId as string),
     isBusy: () => runs.size > 0,
     isGated() {
       // A client that waited for us would not have begun another one.

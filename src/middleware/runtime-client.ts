@@ -5,7 +5,7 @@ import type { Invocation } from './invocation.ts'
 /** Where code runs, the value of our AsyncLocalStorage: the client's run of an invocation, or what we have entered. */
 export type Scope = {
   /** Of a run: that of its request. */
-  requestId?: string
+  id?: string
   /** The one that was opened in it first. */
   invocation?: Invocation
   /** In which we have entered this one. */
@@ -13,7 +13,7 @@ export type Scope = {
 }
 
 /** An invocation as the runtime client runs it, from the event to the post of the response. */
-export type Run = Scope & { requestId: string }
+export type Run = Scope & { id: string }
 
 /**
  * Called once the response of a run has been posted, or its failure. What it returns keeps the environment awake where the gate
@@ -29,8 +29,8 @@ export type RuntimeClient = {
   readonly tellsEnds?: boolean
   /** The request in which `postInvoke()` was first called, if not during init: the end of that one cannot be observed. */
   readonly firstUsedIn?: string | undefined
-  /** The run of a request, as long as it is not over. Its end will be told. */
-  runOf?(requestId: string): Run | undefined
+  /** The run of a request, as long as it is not over. Its end will be told. A client with one at a time has no other. */
+  runOf?(requestId?: string): Run | undefined
   /** Whether it is at an invocation, and so not waiting for the next one. */
   isBusy?(): boolean
   /** Whether its runs wait for the promise of {@link OnEnd}. Asked while a handler runs. */
@@ -38,26 +38,26 @@ export type RuntimeClient = {
 }
 
 /**
- * Has a property of what the runtime client left in this process read and set by us. Another version of this package may
- * watch it too: it is told of each value.
+ * Calls back with each value that a property is set to. Another version of this package may watch it too: it is told as well.
  *
- * @returns what that other one has there, `undefined` without one.
+ * @param read - What a reader gets of the value.
  */
 export function watchProperty<Value>(
   object: object,
   key: PropertyKey,
-  get: () => Value,
-  set: (value: Value) => void,
-): () => Value | undefined {
+  onSet: (value: Value) => void,
+  read: (value: Value) => unknown = value => value,
+): void {
   const other = Object.getOwnPropertyDescriptor(object, key)
+  let value = (object as Record<PropertyKey, Value>)[key] as Value
   Object.defineProperty(object, key, {
     configurable: true,
     enumerable: true,
-    get,
-    set(value: Value) {
-      other?.set?.call(object, value)
-      set(value)
+    get: () => read(value),
+    set(next: Value) {
+      value = next
+      other?.set?.call(object, next)
+      onSet(next)
     },
   })
-  return () => other?.get?.call(object)
 }

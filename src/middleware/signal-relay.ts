@@ -1,36 +1,36 @@
 // On Managed Instances handlers run in worker threads, where SIGTERM never arrives, and the main thread runs none of
 // the function's code. A preload in the main thread (src/preload.ts) relays the signal to the workers, over a channel.
 
-import { builtIn } from '../built-in.ts'
 import { endProcess } from './end-process.ts'
 
-const CHANNEL = 'middy-post-invoke/shutdown'
-
-/** Set by the preload: worker threads inherit it. */
-const VARIABLE = 'POST_INVOKE_PRELOADED'
+/** What listens in a worker thread, by a name that it has made up. */
+type Listener = number
 
 type Relayed =
-  /** From a worker: it has something to do at shutdown. */
-  | { readonly type: 'listening'; readonly threadId: number }
   /** To the workers: SIGTERM has come. */
-  | { readonly type: 'shutdown' }
+  | 'shutdown'
+  /** From a worker: it has something to do at shutdown. */
+  | { readonly listening: Listener }
   /** From a worker: it has done it. */
-  | { readonly type: 'done'; readonly threadId: number }
-
-/** Whether there is a preload in the main thread. */
-export const isRelayed = (): boolean => process.env[VARIABLE] !== undefined
+  | { readonly done: Listener }
 
 /**
  * A worker thread's end.
  *
  * @param onShutdown - Called once SIGTERM has come; the main thread waits for its promise.
+ * @returns why SIGTERM will not come, or `''`.
  */
-export function listenForRelay(onShutdown: () => Promise<void>): void {
-  const { threadId } = builtIn('node:worker_threads')
+export function listenForRelay(onShutdown: () => Promise<void>): string {
+  // Set by the preload: worker threads inherit it.
+  if (process.env.POST_INVOKE_PRELOADED === undefined) {
+    return 'a worker thread hears of none without NODE_OPTIONS=--import middy-post-invoke/preload'
+  }
+  const listener = Math.random()
   const channel = openChannel(message => {
-    if (message.type === 'shutdown') onShutdown().finally(() => channel.postMessage({ type: 'done', threadId }))
+    if (message === 'shutdown') onShutdown().finally(() => channel.postMessage({ done: listener }))
   })
-  channel.postMessage({ type: 'listening', threadId })
+  channel.postMessage({ listening: listener })
+  return ''
 }
 
 /**
@@ -39,21 +39,22 @@ export function listenForRelay(onShutdown: () => Promise<void>): void {
  * @param budget - Milliseconds from SIGTERM until Lambda kills the process.
  */
 export function relaySigterm(budget: number): void {
-  process.env[VARIABLE] = '1'
-  const listening = new Set<number>()
+  process.env.POST_INVOKE_PRELOADED = '1'
+  const listening = new Set<Listener>()
   const channel = openChannel(message => {
-    if (message.type === 'listening') listening.add(message.threadId)
-    if (message.type === 'done' && listening.delete(message.threadId) && listening.size === 0) endProcess()
+    if (message === 'shutdown') return
+    if ('listening' in message) listening.add(message.listening)
+    else if (listening.delete(message.done) && listening.size === 0) endProcess()
   })
   process.once('SIGTERM', () => {
     if (listening.size === 0) return endProcess()
     setTimeout(endProcess, budget)
-    channel.postMessage({ type: 'shutdown' })
+    channel.postMessage('shutdown')
   })
 }
 
 function openChannel(onMessage: (message: Relayed) => void) {
-  const channel = new BroadcastChannel(CHANNEL)
+  const channel = new BroadcastChannel('middy-post-invoke/shutdown')
   channel.onmessage = event => onMessage((event as unknown as { data: Relayed }).data)
   // The channel alone may keep no thread going.
   ;(channel as unknown as { unref(): void }).unref()

@@ -1,9 +1,6 @@
 import { invocationFinder } from './process.ts'
 import { waitUntilIn } from './wait-until.ts'
 
-/** Where `waitUntil` of @vercel/functions, Next's `after()` and libraries made for Vercel look for their request. */
-const NAMES = ['@vercel/request-context', '@next/request-context']
-
 /** Lets them find the invocation in which they are called. What is there already stays, and what comes later may replace ours. */
 export function provideVercelContext(): void {
   const currentInvocation = invocationFinder()
@@ -19,8 +16,8 @@ export function provideVercelContext(): void {
     )
   }
 
-  for (const name of NAMES) {
-    const symbol = Symbol.for(name)
-    if (!(symbol in globalThis)) (globalThis as Record<symbol, unknown>)[symbol] = { get: requestContext }
+  // Where `waitUntil` of @vercel/functions, Next's `after()` and libraries made for Vercel look for their request.
+  for (const name of ['@vercel/request-context', '@next/request-context']) {
+    ;(globalThis as Record<symbol, unknown>)[Symbol.for(name)] ??= { get: requestContext }
   }
 }

@@ -69,7 +69,12 @@ export function withPostInvoke(
     const opened = open(request)
     try {
       const result = isStreamed ? handler(event, second, context) : handler(event, context)
-      if (result === undefined && !isStreamed && handler.length > 2) throw callsBack()
+      if (result === undefined && !isStreamed && handler.length > 2) {
+        throw new PostInvokeError(
+          'ERR_INVALID_HANDLER',
+          'Expected a handler that returns a promise, got one that takes a callback.',
+        )
+      }
       return await result
     } catch (error) {
       request.error = error
@@ -83,9 +88,3 @@ export function withPostInvoke(
   // What streamifyResponse has noted on it, and what else stands there.
   return Object.assign(wrapped, handler)
 }
-
-const callsBack = () =>
-  new PostInvokeError(
-    'ERR_INVALID_HANDLER',
-    'Expected a handler that returns a promise, got one that takes a callback.',
-  )

@@ -214,6 +214,8 @@ export const shutdown = async (options: FailuresOption & AdvanceTimersOption = {
   const { failures, advanceTimers } = checked(options, ['failures', 'advanceTimers'])
   const watchedTasks = watchTasks(() => true)
   const watchedHooks = watchHooks()
+  const running = existingProcess()
+  const kept = running?.hooks.filter(({ isOfResource }) => !isOfResource) ?? []
   try {
     for (const underWay of allUnderWay) {
       const invocation = underWay.invocation()
@@ -221,10 +223,11 @@ export const shutdown = async (options: FailuresOption & AdvanceTimersOption = {
       allUnderWay.delete(underWay)
       await advancing(advanceTimers, invocation.drainWithin(timeUntil(now() + SHUTDOWN_TASKS_MS)))
     }
-    await advancing(advanceTimers, existingProcess()?.drain(true))
+    await advancing(advanceTimers, running?.drain())
   } finally {
     watchedTasks.stop()
     watchedHooks.stop()
+    running?.hooks.push(...kept.filter(hook => !running.hooks.includes(hook))) // a drain that is switched off takes none
   }
   const result = { ...toSettled(watchedTasks.reports), hooks: watchedHooks.reports }
   if (failures !== 'report') {

@@ -261,8 +261,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /the shutdown hook runs twice/,
     {
       file: 'middleware/on-shutdown.ts',
-      text: 'if (left() > 0) await runHook(hook, left)',
-      by: 'if (left() > 0) await runHook(hook, left).then(() => runHook(hook, left))',
+      text: 'await runHook(hook, until)',
+      by: 'await runHook(hook, until).then(() => runHook(hook, until))',
     },
     'all',
   ],
@@ -277,7 +277,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /named 0 times/,
     {
       file: 'middleware/process-end.ts',
-      text: 'if (runtimeApi !== undefined && !host.companion.bringsSigterm) logAll',
+      text: 'if (runtimeApi && !host.companion.bringsSigterm) logAll',
       by: 'if (false) logAll',
     },
     'all',

@@ -19,13 +19,13 @@ const observe = (isAlone = true) => {
   const ended: string[] = []
   const waits = new Map<string, Promise<void>>()
   const log = { warnOnce: jest.fn() }
-  const onEnd = ({ requestId }: Run) => {
-    ended.push(requestId)
-    return waits.get(requestId)
+  const onEnd = ({ id }: Run) => {
+    ended.push(id)
+    return waits.get(id)
   }
   const client = observeRic4(scopes, onEnd, isAlone, log)
   const isGated = (requestId: string) => client.runOf?.(requestId) !== undefined && client.isGated?.()
-  const isTold = (requestId: string) => client.runOf?.(requestId)?.requestId === requestId
+  const isTold = (requestId: string) => client.runOf?.(requestId)?.id === requestId
   const isBusy = () => client.isBusy?.()
   return { client, isGated, isTold, isBusy, scopes, ended, waits, log }
 }
