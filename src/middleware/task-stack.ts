@@ -8,7 +8,7 @@ type TaskStack<Entry> = {
   push(entry: Entry): void
   /** Runs what is there and what is pushed meanwhile. Resolves when nothing is left, or may start, and nothing runs. */
   drain(): Promise<void>
-  /** Takes out, without running it, what has not been started. */
+  /** Takes out, without running it, what has not been started. In the order in which it would have been. */
   takeAll(): Entry[]
   /** How many have not been started. No getter: in an object literal each makes a hidden class of its own. */
   size(): number
@@ -18,14 +18,13 @@ type TaskStack<Entry> = {
 
 /**
  * @param mayStart - Asked before each entry: with `false` it stays where it is, and so do those behind it.
- * @param run - Runs one entry. Must not reject, and its promise must not stay pending for ever: see runTask().
+ * @param run - Runs one entry. Must not throw or reject, and its promise must not stay pending for ever: see runTask().
  */
-export function createTaskStack<Entry>(options: {
-  order: Order
-  concurrency: number
-  mayStart: () => boolean
-  run: (entry: Entry) => Promise<unknown> | undefined
-}): TaskStack<Entry> {
+export function createTaskStack<Entry>(
+  { order, concurrency }: { order: Order; concurrency: number },
+  mayStart: () => boolean,
+  run: (entry: Entry) => Promise<unknown> | undefined,
+): TaskStack<Entry> {
   const entries: Entry[] = []
   /** First in, first out takes from here on, and forgets what it has taken. */
   let head = 0
@@ -33,25 +32,19 @@ export function createTaskStack<Entry>(options: {
   let drained: PromiseWithResolvers<void> | undefined
 
   function take(): Entry | undefined {
-    if (options.order === 'lifo') return entries.pop()
+    if (order === 'lifo') return entries.pop()
     const entry = entries[head]
-    if (entry === undefined) return undefined
-    entries[head++] = undefined as never
-    if (head === entries.length) {
-      entries.length = 0
-      head = 0
-    }
+    if (entry !== undefined) entries[head++] = undefined as never
     return entry
   }
 
   async function work() {
     workers++
     await undefined // no task starts inside the call that defers it
-    while (options.mayStart()) {
+    while (mayStart()) {
       const entry = take()
       if (entry === undefined) break
-      const running = options.run(entry)
-      if (running) await running
+      await run(entry)
     }
     if (--workers === 0) {
       drained?.resolve()
@@ -59,29 +52,33 @@ export function createTaskStack<Entry>(options: {
     }
   }
 
+  function size() {
+    return entries.length - head
+  }
+
+  function next(count: number) {
+    return order === 'lifo' ? entries.slice(-count).reverse() : entries.slice(head, head + count)
+  }
+
   return {
     push(entry) {
       entries.push(entry)
-      if (drained && workers < options.concurrency) work()
+      if (drained && workers < concurrency) work()
     },
     drain() {
       drained ??= resolvers()
       const { promise } = drained
       // One worker even when nothing waits: it resolves the promise.
-      const wanted = Math.min(options.concurrency, Math.max(1, entries.length - head))
+      const wanted = Math.min(concurrency, Math.max(1, size()))
       while (workers < wanted) work()
       return promise
     },
     takeAll() {
-      const waiting: Entry[] = []
-      for (let entry = take(); entry !== undefined; entry = take()) waiting.push(entry)
+      const waiting = next(size())
+      entries.length = head = 0
       return waiting
     },
-    size() {
-      return entries.length - head
-    },
-    next(count) {
-      return options.order === 'lifo' ? entries.slice(-count).reverse() : entries.slice(head, head + count)
-    },
+    size,
+    next,
   }
 }

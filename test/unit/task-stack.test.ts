@@ -12,16 +12,11 @@ const recorder = (options: { order?: 'lifo' | 'fifo'; concurrency?: number; turn
   const started: string[] = []
   const ended: string[] = []
   let most = 0
-  const stack = createTaskStack<string>({
-    mayStart: always,
-    order,
-    concurrency,
-    run: async entry => {
-      started.push(entry)
-      most = Math.max(most, started.length - ended.length)
-      for (let index = 0; index < turns; index++) await turn()
-      ended.push(entry)
-    },
+  const stack = createTaskStack<string>({ order, concurrency }, always, async entry => {
+    started.push(entry)
+    most = Math.max(most, started.length - ended.length)
+    for (let index = 0; index < turns; index++) await turn()
+    ended.push(entry)
   })
   return { stack, started, ended, most: () => most }
 }
@@ -52,15 +47,10 @@ describe('order', () => {
     ['fifo', ['a', 'b', 'c', 'new']],
   ] as const)('puts what is pushed meanwhile where %s has it', async (order, expected) => {
     const started: string[] = []
-    const stack = createTaskStack<string>({
-      mayStart: always,
-      order,
-      concurrency: 1,
-      run: async entry => {
-        started.push(entry)
-        if (started.length === 1) stack.push('new')
-        await turn()
-      },
+    const stack = createTaskStack<string>({ order, concurrency: 1 }, always, async entry => {
+      started.push(entry)
+      if (started.length === 1) stack.push('new')
+      await turn()
     })
     for (const entry of ['a', 'b', 'c']) stack.push(entry)
     await stack.drain()
@@ -136,16 +126,11 @@ describe('drain', () => {
 
   it('resolves only once the last entry has ended, also one that another pushed', async () => {
     let left = 3
-    const stack = createTaskStack<number>({
-      mayStart: always,
-      order: 'lifo',
-      concurrency: 2,
-      run: async depth => {
-        if (depth < 2) stack.push(depth + 1)
-        await turn()
-        await turn()
-        left--
-      },
+    const stack = createTaskStack<number>({ order: 'lifo', concurrency: 2 }, always, async depth => {
+      if (depth < 2) stack.push(depth + 1)
+      await turn()
+      await turn()
+      left--
     })
     stack.push(0)
     await stack.drain()
@@ -183,15 +168,10 @@ describe('100,000 entries', () => {
   it.each(['lifo', 'fifo'] as const)('are run %s without a move or a scan of those that wait', async order => {
     let runs = 0
     let sum = 0
-    const stack = createTaskStack<{ index: number }>({
-      mayStart: always,
-      order,
-      concurrency: 4,
-      run: ({ index }) => {
-        runs++
-        sum += index
-        return index % 2 ? Promise.resolve() : undefined
-      },
+    const stack = createTaskStack<{ index: number }>({ order, concurrency: 4 }, always, ({ index }) => {
+      runs++
+      sum += index
+      return index % 2 ? Promise.resolve() : undefined
     })
     const touched = await countTouched(async () => {
       for (let index = 0; index < COUNT; index++) stack.push({ index })
@@ -205,15 +185,10 @@ describe('100,000 entries', () => {
 
   it.each(['lifo', 'fifo'] as const)('run %s as a chain, each pushing the next', async order => {
     let runs = 0
-    const stack = createTaskStack<{ index: number }>({
-      mayStart: always,
-      order,
-      concurrency: 1,
-      run: ({ index }) => {
-        runs++
-        if (index + 1 < COUNT) stack.push({ index: index + 1 })
-        return undefined
-      },
+    const stack = createTaskStack<{ index: number }>({ order, concurrency: 1 }, always, ({ index }) => {
+      runs++
+      if (index + 1 < COUNT) stack.push({ index: index + 1 })
+      return undefined
     })
     stack.push({ index: 0 })
     await stack.drain()
@@ -253,16 +228,15 @@ describe('when no more may start', () => {
     const started: string[] = []
     let ended = 0
     let most = 2
-    const stack = createTaskStack<string>({
-      order,
-      concurrency: 2,
-      mayStart: () => started.length < most,
-      run: async entry => {
+    const stack = createTaskStack<string>(
+      { order, concurrency: 2 },
+      () => started.length < most,
+      async entry => {
         started.push(entry)
         await turn()
         ended++
       },
-    })
+    )
     for (const entry of ['a', 'b', 'c', 'd']) stack.push(entry)
     await stack.drain()
     expect(ended).toBe(2)
@@ -311,12 +285,10 @@ describe('for any interleaving', () => {
             for (const child of entry.late) stack.push({ ...child })
             if (entry.kind === 'rejecting') throw new Error('rejected')
           }
-          const stack = createTaskStack<Node>({
-            mayStart: always,
-            order,
-            concurrency,
-            // As in Invocation: what a task throws stops here.
-            run: entry => {
+          const stack = createTaskStack<Node>(
+            { order, concurrency },
+            always, // As in Invocation: what a task throws stops here.
+            entry => {
               runs.set(entry, (runs.get(entry) ?? 0) + 1)
               most = Math.max(most, ++running)
               if (entry.kind !== 'sync') {
@@ -329,7 +301,7 @@ describe('for any interleaving', () => {
               running--
               return undefined
             },
-          })
+          )
           const drains: Promise<void>[] = []
           for (const step of steps) {
             if (step === 'drain') {
