@@ -57,7 +57,7 @@ export const names = [
   'settle',
   'streaming',
   'sums',
-  'takeAll',
+  'takeOut',
   'tellUnfinished',
   'tellsEnds',
   'unfinished',

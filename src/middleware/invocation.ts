@@ -115,6 +115,12 @@ export type Invocation = {
   tellUnfinished(): void
 }
 
+// The states of an invocation: see above. Numbers, for a string of each would stand in every bundle.
+const OPEN = 0
+const LEFT = 1
+const CARRIED = 2
+const SETTLED = 3
+
 /** The names of tasks, at most {@link MAX_NAMES}, and for log lines: `"audit", "analytics" and 3 more`. */
 type TaskList = { readonly names: readonly string[]; readonly text: string }
 
@@ -160,7 +166,7 @@ export function createInvocation(
   }
   /** Made anew as a drain begins, and as the response leaves. */
   let runOptions: RunOptions
-  let state: 'open' | 'left' | 'carried' | 'settled' = 'open'
+  let state = OPEN
   let openRequests = 1 // nested handlers count
   let hasThrown = false
   let isGuessed = false
@@ -179,9 +185,9 @@ export function createInvocation(
     tenantId,
     isHeld,
     defer,
-    isOpen: () => state === 'open',
-    isInHandler: () => state === 'open' && openRequests > 0,
-    isSettled: () => state === 'settled',
+    isOpen: () => state === OPEN,
+    isInHandler: () => state === OPEN && openRequests > 0,
+    isSettled: () => state === SETTLED,
     remainingTime: left,
     open() {
       openRequests++
@@ -201,18 +207,20 @@ export function createInvocation(
     leave,
     async drainWithin(lent) {
       time = lent
-      if (lent.isShutdown && state === 'open') request = { error: tooLate(`request ${requestId} to end`) }
+      if (lent.isShutdown && state === OPEN) request = { error: tooLate(`request ${requestId} to end`) }
       await drain()
       const givenUp = giveUpUnstarted()
-      if (state === 'carried') state = 'settled'
+      if (state === CARRIED) state = SETTLED
       await givenUp
     },
     keepYoungest(room) {
-      const tasks = stack.takeAll().sort((a, b) => a.index - b.index)
-      couldNotStart('dropped', tasks.splice(0, tasks.length - room)) // none where that is below 0
-      for (const task of tasks) stack.push(task)
-      if (tasks.length === 0) state = 'settled'
-      return tasks.length
+      let tooMany = stack.size() - room
+      couldNotStart(
+        'dropped',
+        stack.takeOut(() => tooMany-- > 0),
+      )
+      if (stack.size() === 0) state = SETTLED
+      return stack.size()
     },
     unfinished,
     tellUnfinished,
@@ -221,7 +229,7 @@ export function createInvocation(
 
   function defer(given: unknown, taskOptions?: unknown): void {
     const task = createTask(given, taskOptions, deferred + 1, now() >= time.abortAt, options.taskTimeout)
-    if (state === 'settled' && !isGuessed) {
+    if (state === SETTLED && !isGuessed) {
       throw new PostInvokeError(
         'ERR_NO_INVOCATION',
         `Expected defer() before request ${requestId} settled, got a call after.`,
@@ -231,17 +239,17 @@ export function createInvocation(
       host.onDefer()
       // Where the function times out, a companion's process names the tasks after that, or this one does at SIGTERM. Without
       // either, this one names them before.
-      if (!reporter && !host.canCarry() && state === 'open') host.nameBefore(time.letGoAt)
+      if (!reporter && !host.canCarry() && state === OPEN) host.nameBefore(time.letGoAt)
     }
     stack.push(task)
     tellUnfinished() // now: a process that is killed tells nothing any more
-    if (state === 'settled') leaving = toSettled()
+    if (state === SETTLED) leaving = toSettled()
   }
 
   // --- What becomes of a task: it runs to its end, is not for the outcome, or could not start
 
   function run(task: DeferredTask): Promise<void> | undefined {
-    if (!isForOutcome(task)) return undefined
+    if (isSkipped(task)) return undefined
     running.add(task) // first: it may end the process at once, and is to be named then
     time.sums.tasks++
     return runTask(task, runOptions, ended)
@@ -258,13 +266,13 @@ export function createInvocation(
     return callOnTaskError(task, error)
   }
 
-  function isForOutcome(task: DeferredTask): boolean {
+  function isSkipped(task: DeferredTask): boolean {
     const { outcome } = runOptions.facts
     const { on } = task
-    if (on === 'always' || on === outcome) return true
+    if (on === 'always' || on === outcome) return false
     logTask('debug', '', task, ` is not for the outcome ${outcome}`)
     tellOf(task, 'skipped')
-    return false
+    return true
   }
 
   function couldNotStart(status: keyof typeof unstarted, tasks: readonly DeferredTask[]): Promise<void> {
@@ -349,7 +357,7 @@ export function createInvocation(
   function setRunOptions(): void {
     const outcome = hasThrown || request.error != null ? 'error' : 'success'
     runOptions = {
-      facts: { awsRequestId: requestId, tenantId, outcome, carried: state === 'carried' },
+      facts: { awsRequestId: requestId, tenantId, outcome, carried: state === CARRIED },
       error: outcome === 'error' ? request.error : undefined,
       keepsAlive: time.keepsAlive,
       getRemainingTimeInMillis: left,
@@ -362,30 +370,31 @@ export function createInvocation(
    * @returns what else has to be waited for.
    */
   function giveUpUnstarted(): Promise<void> {
-    const waits: (Promise<void> | undefined)[] = []
-    const waiting: DeferredTask[] = []
-    for (const task of stack.takeAll()) {
-      // The work of a settled promise is done: it counts as run, with its own outcome.
-      if (task.hasSettled) waits.push(run(task))
-      else if (isForOutcome(task)) waiting.push(task)
-    }
-    if (waiting.length > 0) {
+    stack.takeOut(isSkipped)
+    // The work of a settled promise is done: it counts as run, with its own outcome.
+    const waits = stack.takeOut(task => task.hasSettled).map(run)
+    if (stack.size() > 0) {
       const { onDeadline = host.canCarry() && 'carry' } = options
-      if (onDeadline === 'carry' && state === 'left' && isHeld && !time.isShutdown) carry(waiting)
-      else waits.push(couldNotStart('dropped', waiting))
+      if (onDeadline === 'carry' && state === LEFT && isHeld && !time.isShutdown) carry()
+      else
+        waits.push(
+          couldNotStart(
+            'dropped',
+            stack.takeOut(() => true),
+          ),
+        )
       time.onChange?.() // what has been named now is not to be named again
     }
     return all(waits)
   }
 
-  function carry(tasks: readonly DeferredTask[]): void {
+  function carry(): void {
     const { carried } = host
-    for (const task of tasks) stack.push(task)
     carried.push(invocation)
     carried.reduceRight((room, other) => room - other.keepYoungest(room), options.maxCarried)
     while (carried[0]?.isSettled()) carried.shift()
     couldNotStart('carried', stack.next(stack.size()))
-    state = 'carried'
+    state = CARRIED
     setRunOptions()
   }
 
@@ -399,7 +408,7 @@ export function createInvocation(
 
   async function toSettled(): Promise<void> {
     let endHold: (() => void) | undefined
-    state = 'left'
+    state = LEFT
     teller = reporter
     time.keepsAlive = isHeldByGate || time.isShutdown
     setRunOptions()
@@ -421,7 +430,7 @@ export function createInvocation(
       endHold ??= hold()
       givenUp = giveUpUnstarted()
     }
-    if (state === 'left') state = 'settled'
+    if (state === LEFT) state = SETTLED
     await givenUp
     endHold?.()
     teller = undefined
@@ -435,11 +444,7 @@ export function createInvocation(
   }
 
   function mayRun(): boolean {
-    return mayStart() && (stack.size() > 0 || hasGuests())
-  }
-
-  function hasGuests(): boolean {
-    return isHeld && host.carried.length > 0
+    return mayStart() && (stack.size() > 0 || (isHeld && host.carried.length > 0))
   }
 
   async function runAll(): Promise<void> {
@@ -448,12 +453,10 @@ export function createInvocation(
       if (!isHeldByGate) await turn()
       tellUnfinished()
       await drain()
-      while (hasGuests() && mayStart()) {
-        guest = host.carried.shift() as Invocation
-        tellUnfinished()
-        await guest.drainWithin({ ...time })
-        guest = undefined
-      }
+      if (isHeld && mayStart()) guest = host.carried.shift()
+      tellUnfinished()
+      await guest?.drainWithin({ ...time })
+      guest = undefined
       // A rejection that a task left unhandled ends the process in this turn, while we still hold.
       await turn()
     } while (mayRun())

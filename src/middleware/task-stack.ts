@@ -8,8 +8,12 @@ type TaskStack<Entry> = {
   push(entry: Entry): void
   /** Runs what is there and what is pushed meanwhile. Resolves when nothing is left, or may start, and nothing runs. */
   drain(): Promise<void>
-  /** Takes out, without running it, what has not been started. In the order in which it would have been. */
-  takeAll(): Entry[]
+  /**
+   * Takes out, without running them, some of those that have not been started: it asks of each, the oldest first.
+   *
+   * @returns them in the order in which they would have been started.
+   */
+  takeOut(which: (entry: Entry) => boolean): Entry[]
   /** How many have not been started. No getter: in an object literal each makes a hidden class of its own. */
   size(): number
   /** The first of those that have not been started, in the order in which they will be. */
@@ -25,7 +29,7 @@ export function createTaskStack<Entry>(
   mayStart: () => boolean,
   run: (entry: Entry) => Promise<unknown> | undefined,
 ): TaskStack<Entry> {
-  const entries: Entry[] = []
+  let entries: Entry[] = []
   /** First in, first out takes from here on, and forgets what it has taken. */
   let head = 0
   let workers = 0
@@ -56,8 +60,8 @@ export function createTaskStack<Entry>(
     return entries.length - head
   }
 
-  function next(count: number) {
-    return order === 'lifo' ? entries.slice(-count).reverse() : entries.slice(head, head + count)
+  function inOrder(waiting: Entry[]) {
+    return order === 'lifo' ? waiting.reverse() : waiting
   }
 
   return {
@@ -73,12 +77,17 @@ export function createTaskStack<Entry>(
       while (workers < wanted) work()
       return promise
     },
-    takeAll() {
-      const waiting = next(size())
-      entries.length = head = 0
-      return waiting
+    takeOut(which) {
+      const out: Entry[] = []
+      const kept: Entry[] = []
+      for (const entry of entries.slice(head)) (which(entry) ? out : kept).push(entry)
+      entries = kept
+      head = 0
+      return inOrder(out)
     },
     size,
-    next,
+    next(count) {
+      return inOrder(order === 'lifo' ? entries.slice(-count) : entries.slice(head, head + count))
+    },
   }
 }

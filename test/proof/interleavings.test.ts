@@ -102,7 +102,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
   [
     'settled is told as the response leaves',
     /unfinished, of which nobody has told|before the answer/,
-    { file: 'middleware/invocation.ts', text: "state = 'left'\n", by: "state = 'left'; reporter?.settle()\n" },
+    { file: 'middleware/invocation.ts', text: 'state = LEFT\n', by: 'state = LEFT; reporter?.settle()\n' },
   ],
   [
     'the gate does not wait for tasks',
@@ -207,7 +207,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     {
       file: 'middleware/invocation.ts',
       text: '    reporter?.settle()\n',
-      by: "    reporter?.settle()\n    if (state === 'carried') void turn().then(turn).then(() => invocation.drainWithin({ ...time, abortAt: Infinity, letGoAt: Infinity }))\n",
+      by: '    reporter?.settle()\n    if (state === CARRIED) void turn().then(turn).then(() => invocation.drainWithin({ ...time, abortAt: Infinity, letGoAt: Infinity }))\n',
     },
   ],
   [
@@ -288,7 +288,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     {
       file: 'middleware/invocation.ts',
       text: '!teller || ',
-      by: "!teller || state === 'settled' || ",
+      by: '!teller || state === SETTLED || ',
     },
     'all',
   ],
