@@ -23,6 +23,7 @@ export const names = [
   'hasGate',
   'hasSettled',
   'holds',
+  'inOrder',
   'invocation',
   'isBroken',
   'isBusy',

@@ -72,7 +72,7 @@ export type DeferredTask = {
   hasSettled: boolean
   /** Made when the task asks for its signal, or is aborted. */
   controller: AbortController | undefined
-  /** Ends the wait for its promise. The first end counts. */
+  /** Ends the wait for its promise. There once it runs, and the first end counts. */
   finish: ((ending: Ending) => void) | undefined
 }
 

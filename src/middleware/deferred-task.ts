@@ -88,7 +88,8 @@ export function abortTasks(
   grace: number,
   keepsAlive: boolean,
 ): NodeJS.Timeout {
-  for (const task of tasks) controllerOf(task).abort(reason) // the first reason counts
+  // Those that run: the first reason counts.
+  for (const task of tasks) if (task.finish) controllerOf(task).abort(reason)
   return timer(grace, keepsAlive, () => {
     for (const task of tasks) task.finish?.({ status: 'abandoned', error: controllerOf(task).signal.reason ?? reason })
   })

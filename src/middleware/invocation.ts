@@ -152,7 +152,8 @@ export function createInvocation(
   host: InvocationHost,
 ): Invocation {
   const deadline = now() + remainingTime
-  const running = new Set<DeferredTask>()
+  /** Those that have not ended, the oldest first. */
+  const tasks = new Set<DeferredTask>()
   const stack = createTaskStack(options, mayStart, run)
   /** That in which tasks run: at first our own. */
   let time: Time = {
@@ -241,6 +242,7 @@ export function createInvocation(
       // either, this one names them before.
       if (!reporter && !host.canCarry() && state === OPEN) host.nameBefore(time.letGoAt)
     }
+    tasks.add(task)
     stack.push(task)
     tellUnfinished() // now: a process that is killed tells nothing any more
     if (state === SETTLED) leaving = toSettled()
@@ -250,7 +252,6 @@ export function createInvocation(
 
   function run(task: DeferredTask): Promise<void> | undefined {
     if (isSkipped(task)) return undefined
-    running.add(task) // first: it may end the process at once, and is to be named then
     time.sums.tasks++
     return runTask(task, runOptions, ended)
   }
@@ -259,7 +260,7 @@ export function createInvocation(
     const hasFailed = status !== 'completed'
     // First: were the process killed after it had been forgotten and before this, it would be lost in silence.
     if (hasFailed) logTask('error', '', task, ' failed:', error)
-    running.delete(task)
+    tasks.delete(task)
     time.onChange?.()
     if (!hasFailed) return undefined
     time.sums.failed++
@@ -270,21 +271,27 @@ export function createInvocation(
     const { outcome } = runOptions.facts
     const { on } = task
     if (on === 'always' || on === outcome) return false
+    tasks.delete(task)
     logTask('debug', '', task, ` is not for the outcome ${outcome}`)
     tellOf(task, 'skipped')
     return true
   }
 
-  function couldNotStart(status: keyof typeof unstarted, tasks: readonly DeferredTask[]): Promise<void> {
+  function couldNotStart(status: keyof typeof unstarted, given: readonly DeferredTask[]): Promise<void> {
     const [method, andWhat, inLine, sum] = unstarted[status]
-    time.sums[sum] += tasks.length
-    for (let from = 0; from < tasks.length; from += inLine) {
-      const { names, text } = toList(tasks.slice(from, from + inLine))
+    time.sums[sum] += given.length
+    for (let from = 0; from < given.length; from += inLine) {
+      const { names, text } = toList(given.slice(from, from + inLine))
       log(method, `tasks of request ${requestId} could not start before ${end()}${andWhat}: ${text}`, { tasks: names })
     }
-    for (const task of tasks) tellOf(task, status)
-    if (status === 'carried') return all([])
-    return all(tasks.map(task => callOnTaskError(task, tooLate(`the task ${quote(task.label)} to start`))))
+    return all(
+      given.map(task => {
+        tellOf(task, status)
+        if (status === 'carried') return undefined
+        tasks.delete(task)
+        return callOnTaskError(task, tooLate(`the task ${quote(task.label)} to start`))
+      }),
+    )
   }
 
   function callOnTaskError(task: DeferredTask, error: unknown): Promise<void> | undefined {
@@ -351,7 +358,7 @@ export function createInvocation(
   function abortAll(): void {
     time.abortAt = 0
     const reason = tooLate(`the tasks of request ${requestId} to end`)
-    timeLimit = abortTasks(running, reason, Math.min(ABORT_GRACE_MS, time.letGoAt - now()), time.keepsAlive)
+    timeLimit = abortTasks(tasks, reason, Math.min(ABORT_GRACE_MS, time.letGoAt - now()), time.keepsAlive)
   }
 
   function setRunOptions(): void {
@@ -393,7 +400,7 @@ export function createInvocation(
     carried.push(invocation)
     carried.reduceRight((room, other) => room - other.keepYoungest(room), options.maxCarried)
     while (carried[0]?.isSettled()) carried.shift()
-    couldNotStart('carried', stack.next(stack.size()))
+    couldNotStart('carried', stack.inOrder([...tasks].filter(task => !task.hasSettled)))
     state = CARRIED
     setRunOptions()
   }
@@ -487,12 +494,12 @@ export function createInvocation(
   // --- What would be lost
 
   function unfinished(): TaskList {
-    return toList([...running, ...stack.next(MAX_NAMES)], running.size + stack.size())
+    return toList(stack.inOrder([...tasks]))
   }
 
   /** @param ofMany - Told of once. Of up to as many as a line names they are told one by one. */
   function tellUnfinished(ofMany = false): void {
-    if (!teller || running.size + stack.size() > MAX_NAMES !== ofMany) return
+    if (!teller || tasks.size > MAX_NAMES !== ofMany) return
     let { names, text } = unfinished()
     if (guest) {
       const others = guest.unfinished()
@@ -509,9 +516,9 @@ export function createInvocation(
 const fieldsOf = ({ requestId, tenantId }: Pick<Invocation, 'requestId' | 'tenantId'>): LogFields =>
   tenantId === undefined ? { requestId } : { requestId, tenantId }
 
-function toList(tasks: readonly DeferredTask[], count = tasks.length): TaskList {
+function toList(tasks: readonly DeferredTask[]): TaskList {
   const names = tasks.slice(0, MAX_NAMES).map(({ label }) => label)
-  const more = count - names.length
+  const more = tasks.length - names.length
   return { names, text: names.map(name => quote(name)).join(', ') + (more > 0 ? ` and ${more} more` : '') }
 }
 

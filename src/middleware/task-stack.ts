@@ -16,8 +16,8 @@ type TaskStack<Entry> = {
   takeOut(which: (entry: Entry) => boolean): Entry[]
   /** How many have not been started. No getter: in an object literal each makes a hidden class of its own. */
   size(): number
-  /** The first of those that have not been started, in the order in which they will be. */
-  next(count: number): Entry[]
+  /** Brings entries, the oldest first, into the order in which they are run. */
+  inOrder(entries: Entry[]): Entry[]
 }
 
 /**
@@ -60,8 +60,8 @@ export function createTaskStack<Entry>(
     return entries.length - head
   }
 
-  function inOrder(waiting: Entry[]) {
-    return order === 'lifo' ? waiting.reverse() : waiting
+  function inOrder(oldestFirst: Entry[]) {
+    return order === 'lifo' ? oldestFirst.reverse() : oldestFirst
   }
 
   return {
@@ -78,16 +78,14 @@ export function createTaskStack<Entry>(
       return promise
     },
     takeOut(which) {
-      const out: Entry[] = []
-      const kept: Entry[] = []
-      for (const entry of entries.slice(head)) (which(entry) ? out : kept).push(entry)
-      entries = kept
+      const waiting = entries.slice(head)
+      entries = []
       head = 0
+      const out: Entry[] = []
+      for (const entry of waiting) (which(entry) ? out : entries).push(entry)
       return inOrder(out)
     },
     size,
-    next(count) {
-      return inOrder(order === 'lifo' ? entries.slice(-count) : entries.slice(head, head + count))
-    },
+    inOrder,
   }
 }

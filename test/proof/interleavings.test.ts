@@ -174,8 +174,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /named 0 times/,
     {
       file: 'middleware/invocation.ts',
-      text: '[...running, ...stack.next(MAX_NAMES)]',
-      by: '[...running]',
+      text: 'stack.inOrder([...tasks])',
+      by: 'stack.inOrder([...tasks].filter(({ finish }) => finish))',
     },
   ],
   [

@@ -198,15 +198,22 @@ describe('100,000 entries', () => {
 
 describe('what waits', () => {
   it.each([
-    ['lifo', ['d', 'c']],
-    ['fifo', ['a', 'b']],
-  ] as const)('is told in the order in which it will start, %s', (order, expected) => {
-    const { stack } = recorder({ order })
-    for (const entry of ['a', 'b', 'c', 'd']) stack.push(entry)
-    expect(stack.size()).toBe(4)
-    expect(stack.next(2)).toEqual(expected)
-    expect(stack.next(100)).toHaveLength(4)
-  })
+    ['lifo', ['c', 'b'], ['d', 'a']],
+    ['fifo', ['b', 'c'], ['a', 'd']],
+  ] as const)(
+    'is taken out in the order in which it would start, %s, and the others stay',
+    async (order, out, left) => {
+      const { stack, started } = recorder({ order })
+      for (const entry of ['a', 'b', 'c', 'd']) stack.push(entry)
+      expect(stack.size()).toBe(4)
+      const asked: string[] = []
+      expect(stack.takeOut(entry => asked.push(entry) === 2 || entry === 'c')).toEqual(out)
+      expect(asked).toEqual(['a', 'b', 'c', 'd'])
+      expect(stack.size()).toBe(2)
+      await stack.drain()
+      expect(started).toEqual(left)
+    },
+  )
 
   it.each(['lifo', 'fifo'] as const)('does not contain what has started, %s', async order => {
     const { stack } = recorder({ order })
@@ -214,9 +221,28 @@ describe('what waits', () => {
     const drained = stack.drain()
     await turn()
     expect(stack.size()).toBe(3 - 1)
-    expect(stack.next(100)).toHaveLength(2)
+    expect(stack.takeOut(() => true)).toHaveLength(2)
     await drained
-    expect(stack.next(100)).toEqual([])
+    expect(stack.takeOut(() => true)).toEqual([])
+  })
+
+  it.each(['lifo', 'fifo'] as const)('keeps what is pushed while some are taken out, %s', async order => {
+    const { stack, started } = recorder({ order })
+    for (const entry of ['a', 'b']) stack.push(entry)
+    const push = (entry: string) => {
+      if (entry === 'a') stack.push('new')
+      return true
+    }
+    stack.takeOut(push)
+    await stack.drain()
+    expect(started).toEqual(['new'])
+  })
+
+  it.each([
+    ['lifo', ['b', 'a']],
+    ['fifo', ['a', 'b']],
+  ] as const)('is brought into the order in which it is run, %s', (order, expected) => {
+    expect(recorder({ order }).stack.inOrder(['a', 'b'])).toEqual(expected)
   })
 })
 
@@ -241,7 +267,7 @@ describe('when no more may start', () => {
     await stack.drain()
     expect(ended).toBe(2)
     expect(started).toEqual(runs)
-    expect(stack.next(4)).toEqual(left)
+    expect(stack.size()).toBe(left.length)
     await stack.drain()
     expect(stack.size()).toBe(2)
     most = 4
