@@ -216,10 +216,8 @@ export function createInvocation(
     },
     keepYoungest(room) {
       let tooMany = stack.size() - room
-      couldNotStart(
-        'dropped',
-        stack.takeOut(() => tooMany-- > 0),
-      )
+      const isTooOld = () => tooMany-- > 0
+      couldNotStart('dropped', stack.takeOut(isTooOld))
       if (stack.size() === 0) state = SETTLED
       return stack.size()
     },
@@ -287,9 +285,11 @@ export function createInvocation(
     return all(
       given.map(task => {
         tellOf(task, status)
-        if (status === 'carried') return undefined
-        tasks.delete(task)
-        return callOnTaskError(task, tooLate(`the task ${quote(task.label)} to start`))
+        return (
+          status === 'dropped' &&
+          tasks.delete(task) &&
+          callOnTaskError(task, tooLate(`the task ${quote(task.label)} to start`))
+        )
       }),
     )
   }
@@ -377,26 +377,27 @@ export function createInvocation(
    * @returns what else has to be waited for.
    */
   function giveUpUnstarted(): Promise<void> {
-    stack.takeOut(isSkipped)
-    // The work of a settled promise is done: it counts as run, with its own outcome.
-    const waits = stack.takeOut(task => task.hasSettled).map(run)
-    if (stack.size() > 0) {
-      const { onDeadline = host.canCarry() && 'carry' } = options
-      if (onDeadline === 'carry' && state === LEFT && isHeld && !time.isShutdown) carry()
-      else
-        waits.push(
-          couldNotStart(
-            'dropped',
-            stack.takeOut(() => true),
-          ),
-        )
-      time.onChange?.() // what has been named now is not to be named again
+    const { onDeadline = host.canCarry() && 'carry' } = options
+    const mayCarry = onDeadline === 'carry' && state === LEFT && isHeld && !time.isShutdown
+    const waits: unknown[] = []
+    // Again where onTaskError has deferred.
+    while (stack.size() > 0) {
+      stack.takeOut(isSkipped)
+      // The work of a settled promise is done: it counts as run, with its own outcome.
+      waits.push(...stack.takeOut(({ hasSettled }) => hasSettled).map(run))
+      if (mayCarry) {
+        carry()
+        break
+      }
+      waits.push(couldNotStart('dropped', stack.takeOut(isAny)))
     }
+    time.onChange?.() // what has been named now is not to be named again
     return all(waits)
   }
 
   function carry(): void {
     const { carried } = host
+    if (stack.size() === 0) return
     carried.push(invocation)
     carried.reduceRight((room, other) => room - other.keepYoungest(room), options.maxCarried)
     while (carried[0]?.isSettled()) carried.shift()
@@ -511,6 +512,8 @@ export function createInvocation(
     teller.wouldLose(names, text)
   }
 }
+
+const isAny = () => true
 
 /** Without a tenant there is no field for it. */
 const fieldsOf = ({ requestId, tenantId }: Pick<Invocation, 'requestId' | 'tenantId'>): LogFields =>

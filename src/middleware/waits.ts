@@ -30,7 +30,7 @@ export const timer = (milliseconds: number, keepsAlive: boolean, fn: () => void)
 }
 
 /** Waits for each that is there. */
-export const all = async (waits: readonly (PromiseLike<unknown> | undefined)[]): Promise<void> => {
+export const all = async (waits: readonly unknown[]): Promise<void> => {
   for (const wait of waits) await wait
 }
 

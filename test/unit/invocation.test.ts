@@ -865,6 +865,17 @@ describe('onTaskError for what could not start', () => {
     expect(onTaskError).toHaveBeenCalledTimes(50)
     expect(made.log.of('error').flatMap(line => line.match(/"task \d+"/g))).toHaveLength(DEFERRED)
   })
+
+  it('loses nothing that it defers: that is reported too, again and again up to the bound', async () => {
+    let calls = 0
+    const onTaskError = () => made.invocation.defer(() => {}, { name: `again ${++calls}` })
+    const made = create({ facts: { remainingTime: 0 }, options: { onTaskError } })
+    made.invocation.defer(() => {}, { name: 'first' })
+    await leave(made.invocation)
+    expect(calls).toBe(50)
+    expect(made.log.of('error').flatMap(line => line.match(/"(first|again \d+)"/g))).toHaveLength(1 + calls)
+    expect(made.invocation.unfinished().names).toEqual([])
+  })
 })
 
 describe('defer()', () => {
