@@ -136,10 +136,10 @@ const MAX_NAMES = 50
 /** How many failures of tasks that were deferred too late `onTaskError` is told of. */
 const MAX_LATE_FAILURES = 50
 
-/** What becomes of tasks that could not start in time: how that is logged, how many names a line has, and which sum it is in. */
+/** How tasks are logged that could not start in time, and how many names a line has. */
 const unstarted = {
-  carried: ['warn', ', and are carried over', Infinity, 'carried'],
-  dropped: ['error', '', MAX_NAMES, 'failed'],
+  carried: ['warn', ', and are carried over', Infinity],
+  dropped: ['error', '', MAX_NAMES],
 } as const
 
 /**
@@ -260,9 +260,7 @@ export function createInvocation(
     if (hasFailed) logTask('error', '', task, ' failed:', error)
     tasks.delete(task)
     time.onChange?.()
-    if (!hasFailed) return undefined
-    time.sums.failed++
-    return callOnTaskError(task, error)
+    return hasFailed ? failed(task, error) : undefined
   }
 
   function isSkipped(task: DeferredTask): boolean {
@@ -276,8 +274,7 @@ export function createInvocation(
   }
 
   function couldNotStart(status: keyof typeof unstarted, given: readonly DeferredTask[]): Promise<void> {
-    const [method, andWhat, inLine, sum] = unstarted[status]
-    time.sums[sum] += given.length
+    const [method, andWhat, inLine] = unstarted[status]
     for (let from = 0; from < given.length; from += inLine) {
       const { names, text } = toList(given.slice(from, from + inLine))
       log(method, `tasks of request ${requestId} could not start before ${end()}${andWhat}: ${text}`, { tasks: names })
@@ -285,28 +282,27 @@ export function createInvocation(
     return all(
       given.map(task => {
         tellOf(task, status)
-        return (
-          status === 'dropped' &&
-          tasks.delete(task) &&
-          callOnTaskError(task, tooLate(`the task ${quote(task.label)} to start`))
-        )
+        if (status === 'carried') return time.sums.carried++
+        tasks.delete(task)
+        return failed(task, tooLate(`the task ${quote(task.label)} to start`))
       }),
     )
   }
 
-  function callOnTaskError(task: DeferredTask, error: unknown): Promise<void> | undefined {
-    const { onTaskError } = options
+  function failed(task: DeferredTask, error: unknown): Promise<void> | undefined {
+    time.sums.failed++
+    if (!options.onTaskError) return undefined
     // It may defer again, and what it defers fails at once when time is up: that needs a bound.
-    if (!onTaskError || (task.isLate && ++lateFailures > MAX_LATE_FAILURES)) return undefined
-    return inTime(call(onTaskError))
+    if (task.isLate && ++lateFailures > MAX_LATE_FAILURES) return undefined
+    return inTime(callOnTaskError(task, error))
+  }
 
-    async function call(onTaskError: (...args: any[]) => unknown) {
-      try {
-        const given = { name: task.label, awsRequestId: requestId }
-        await task.asyncContext.runInAsyncScope(onTaskError, undefined, error, given)
-      } catch (hookError) {
-        logTask('error', 'onTaskError failed for ', task, ':', hookError)
-      }
+  async function callOnTaskError(task: DeferredTask, error: unknown): Promise<void> {
+    try {
+      const given = { name: task.label, awsRequestId: requestId }
+      await task.asyncContext.runInAsyncScope(options.onTaskError as () => unknown, undefined, error, given)
+    } catch (hookError) {
+      logTask('error', 'onTaskError failed for ', task, ':', hookError)
     }
   }
 

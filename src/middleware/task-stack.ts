@@ -73,7 +73,7 @@ export function createTaskStack<Entry>(
       drained ??= resolvers()
       const { promise } = drained
       // One worker even when nothing waits: it resolves the promise.
-      const wanted = Math.min(concurrency, Math.max(1, size()))
+      const wanted = Math.min(concurrency, size() || 1)
       while (workers < wanted) work()
       return promise
     },

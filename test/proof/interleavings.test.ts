@@ -215,8 +215,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /let go while onTaskError for t\d+ is not over|runs in frozen time/,
     {
       file: 'middleware/invocation.ts',
-      text: 'return callOnTaskError(task, error)',
-      by: 'void callOnTaskError(task, error)',
+      text: 'return inTime(callOnTaskError(task, error))',
+      by: 'void inTime(callOnTaskError(task, error))',
     },
     'all',
   ],
@@ -225,8 +225,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /onTaskError is told of t\d+ twice/,
     {
       file: 'middleware/invocation.ts',
-      text: 'return callOnTaskError(task, error)',
-      by: 'return callOnTaskError(task, error), callOnTaskError(task, error)',
+      text: 'return inTime(callOnTaskError(task, error))',
+      by: 'inTime(callOnTaskError(task, error))\n    return inTime(callOnTaskError(task, error))',
     },
     'all',
   ],
