@@ -51,19 +51,26 @@ export function runTask(
   }
   return work ? follow(work) : end()
 
-  async function follow(work: Promise<unknown>) {
-    const { promise, resolve } = resolvers<Ending>()
+  function follow(work: Promise<unknown>) {
+    const { promise, resolve } = resolvers()
     let timeLimit: NodeJS.Timeout | undefined
-    task.finish = resolve
+    // Not `task.finish = () => …`: V8 puts a function that is written there into its old generation, and all that hangs off
+    // it, the whole invocation, then lives on until the whole heap is collected.
+    task.finish = finish
     work.then(
-      () => resolve(ending),
-      error => resolve({ status: 'failed', error }),
+      () => finish(ending),
+      error => finish({ status: 'failed', error }),
     )
     if (timeout !== undefined) timeLimit = timer(timeout, keepsAlive, abort)
-    ending = await promise
-    clearTimeout(timeLimit)
-    return end()
+    return promise
 
+    function finish(how: Ending) {
+      if (!task.finish) return // the first end counts
+      task.finish = undefined
+      clearTimeout(timeLimit)
+      ending = how
+      resolve(end())
+    }
     function abort() {
       const reason = new PostInvokeError(
         'ERR_TASK_TIMEOUT',

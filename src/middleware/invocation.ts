@@ -165,7 +165,7 @@ export function createInvocation(
     sums: { tasks: 0, failed: 0, carried: 0 },
     onChange: tellUnfinished,
   }
-  /** Made anew as a drain begins, and as the response leaves. */
+  /** Made anew as a hold and as a drain begins. */
   let runOptions: RunOptions
   let state = OPEN
   let openRequests = 1 // nested handlers count
@@ -415,9 +415,9 @@ export function createInvocation(
     state = LEFT
     teller = reporter
     time.keepsAlive = isHeldByGate || time.isShutdown
-    setRunOptions()
     try {
-      await inTime(host.streaming(requestId))
+      const stream = host.streaming(requestId)
+      await (stream && inTime(stream))
       // Tasks once more: some may have been deferred meanwhile.
       for (const begin of [runTasks, runHandedOff, runTasks]) {
         const work = begin()
@@ -435,7 +435,7 @@ export function createInvocation(
       givenUp = giveUpUnstarted()
     }
     if (state === LEFT) state = SETTLED
-    await givenUp
+    if (givenUp) await givenUp
     endHold?.()
     teller = undefined
     reporter?.settle()
@@ -448,7 +448,7 @@ export function createInvocation(
   }
 
   function mayRun(): boolean {
-    return mayStart() && (stack.size() > 0 || (isHeld && host.carried.length > 0))
+    return (stack.size() > 0 || (isHeld && host.carried.length > 0)) && mayStart()
   }
 
   async function runAll(): Promise<void> {
@@ -479,6 +479,7 @@ export function createInvocation(
 
   /** @returns what ends it; `undefined` where nothing holds. */
   function hold(): (() => void) | undefined {
+    setRunOptions()
     if (!isHeld) return undefined
     reporter?.hold(deadline - now())
     const start = now()
@@ -515,10 +516,19 @@ const isAny = () => true
 const fieldsOf = ({ requestId, tenantId }: Pick<Invocation, 'requestId' | 'tenantId'>): LogFields =>
   tenantId === undefined ? { requestId } : { requestId, tenantId }
 
+/** In one pass: with each `defer()` it is made anew, before the answer. */
 function toList(tasks: readonly DeferredTask[]): TaskList {
-  const names = tasks.slice(0, MAX_NAMES).map(({ label }) => label)
-  const more = tasks.length - names.length
-  return { names, text: names.map(name => quote(name)).join(', ') + (more > 0 ? ` and ${more} more` : '') }
+  const names: string[] = []
+  let text = ''
+  for (const { label } of tasks) {
+    if (names.length === MAX_NAMES) {
+      text += ` and ${tasks.length - MAX_NAMES} more`
+      break
+    }
+    text += (text && ', ') + quote(label)
+    names.push(label)
+  }
+  return { names, text }
 }
 
 /** @returns whether there were any. */
