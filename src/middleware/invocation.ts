@@ -79,41 +79,7 @@ export type Time = {
   readonly onChange?: () => void
 }
 
-export type Invocation = {
-  readonly requestId: string
-  readonly tenantId: string | undefined
-  readonly isHeld: boolean
-  readonly defer: Defer
-  /** Whether its response has not left. */
-  isOpen(): boolean
-  /** Whether hooks of its requests are still to run: further handlers can join it. */
-  isInHandler(): boolean
-  isSettled(): boolean
-  /** Milliseconds until the function's deadline, `Infinity` where there is none. */
-  remainingTime(): number
-  /** A handler called inside of the handler opens it once more. */
-  open(): void
-  /** The hooks of a request have ended. @returns whether those of all have. */
-  close(): boolean
-  /** Marks the outcome as an error. `request.error` alone does not do: `undefined` can be thrown. */
-  fail(): void
-  /** For where nothing holds the environment: what is deferred by now runs while the answer waits. */
-  drainBeforeAnswer(): Promise<void> | undefined
-  /**
-   * The response has left. Resolves, and never rejects, when the invocation has settled.
-   *
-   * @param isGuessed - Whether hooks may still be running. A later `defer()` then runs its task instead of throwing.
-   */
-  leave(isGuessed?: boolean): Promise<void>
-  /** Runs tasks in the time of another: those that wait from a deadline before, or all, at shutdown. */
-  drainWithin(time: Time): Promise<void>
-  /** Drops the oldest of its waiting tasks, so that no more than `room` are left. @returns how many are. */
-  keepYoungest(room: number): number
-  /** What would be lost if the process ended now. */
-  unfinished(): TaskList
-  /** Keeps up to date what the companion's process would name. */
-  tellUnfinished(): void
-}
+export type Invocation = ReturnType<typeof createInvocation>
 
 // The states of an invocation: see above. Numbers, for a string of each would stand in every bundle.
 const OPEN = 0
@@ -147,11 +113,11 @@ const unstarted = {
  */
 export function createInvocation(
   request: { readonly error?: unknown },
-  { requestId, tenantId, remainingTime, isHeld, isHeldByGate, reporter }: InvocationStart,
+  { requestId, tenantId, remainingTime: given, isHeld, isHeldByGate, reporter }: InvocationStart,
   options: InvocationOptions,
   host: InvocationHost,
-): Invocation {
-  const deadline = now() + remainingTime
+) {
+  const deadline = now() + given
   /** Those that have not ended, the oldest first. */
   const tasks = new Set<DeferredTask>()
   const stack = createTaskStack(options, mayStart, run)
@@ -181,32 +147,39 @@ export function createInvocation(
   let teller = reporter
   let lastTold = ''
 
-  const invocation: Invocation = {
+  const invocation = {
     requestId,
     tenantId,
     isHeld,
-    defer,
+    defer: defer as Defer,
+    /** Whether its response has not left. */
     isOpen: () => state === OPEN,
+    /** Whether hooks of its requests are still to run: further handlers can join it. */
     isInHandler: () => state === OPEN && openRequests > 0,
     isSettled: () => state === SETTLED,
-    remainingTime: left,
-    open() {
+    remainingTime,
+    /** A handler called inside of the handler opens it once more. */
+    open(): void {
       openRequests++
     },
-    close() {
+    /** The hooks of a request have ended. @returns whether those of all have. */
+    close(): boolean {
       if (--openRequests > 0) return false
       tellUnfinished(true)
       return true
     },
-    fail() {
+    /** Marks the outcome as an error. `request.error` alone does not do: `undefined` can be thrown. */
+    fail(): void {
       hasThrown = true
     },
-    drainBeforeAnswer() {
+    /** For where nothing holds the environment: what is deferred by now runs while the answer waits. */
+    drainBeforeAnswer(): Promise<void> | undefined {
       if (openRequests > 1) return undefined // an inner handler's: the outer one is not done
       return stack.size() > 0 ? drain().then(runHandedOff) : runHandedOff()
     },
     leave,
-    async drainWithin(lent) {
+    /** Runs tasks in the time of another: those that wait from a deadline before, or all, at shutdown. */
+    async drainWithin(lent: Time): Promise<void> {
       time = lent
       if (lent.isShutdown && state === OPEN) request = { error: tooLate(`request ${requestId} to end`) }
       await drain()
@@ -214,7 +187,8 @@ export function createInvocation(
       if (state === CARRIED) state = SETTLED
       await givenUp
     },
-    keepYoungest(room) {
+    /** Drops the oldest of its waiting tasks, so that no more than `room` are left. @returns how many are. */
+    keepYoungest(room: number): number {
       let tooMany = stack.size() - room
       const isTooOld = () => tooMany-- > 0
       couldNotStart('dropped', stack.takeOut(isTooOld))
@@ -336,7 +310,8 @@ export function createInvocation(
     return now() < time.abortAt
   }
 
-  function left(): number {
+  /** Milliseconds until the function's deadline, or that of the shutdown; `Infinity` where there is none. */
+  function remainingTime(): number {
     return time.deadline - now()
   }
 
@@ -363,7 +338,7 @@ export function createInvocation(
       facts: { awsRequestId: requestId, tenantId, outcome, carried: state === CARRIED },
       error: outcome === 'error' ? request.error : undefined,
       keepsAlive: time.keepsAlive,
-      getRemainingTimeInMillis: left,
+      getRemainingTimeInMillis: remainingTime,
     }
   }
 
@@ -404,6 +379,11 @@ export function createInvocation(
 
   // --- The end
 
+  /**
+   * The response has left. Resolves, and never rejects, when the invocation has settled.
+   *
+   * @param guessed - Whether hooks may still be running. A later `defer()` then runs its task instead of throwing.
+   */
   function leave(guessed = false): Promise<void> {
     isGuessed = guessed
     leaving ??= toSettled()
@@ -491,11 +471,16 @@ export function createInvocation(
 
   // --- What would be lost
 
+  /** What would be lost if the process ended now. */
   function unfinished(): TaskList {
     return toList(stack.inOrder([...tasks]))
   }
 
-  /** @param ofMany - Told of once. Of up to as many as a line names they are told one by one. */
+  /**
+   * Keeps up to date what the companion's process would name.
+   *
+   * @param ofMany - Told of once. Of up to as many as a line names they are told one by one.
+   */
   function tellUnfinished(ofMany = false): void {
     if (!teller || tasks.size > MAX_NAMES !== ofMany) return
     let { names, text } = unfinished()
