@@ -3,7 +3,10 @@
 //   open ── the response has left ──▶ left ── its tasks have ended ──▶ settled
 //                                      └─ some could not start in time ─▶ carried ── a later drain ──▶ settled
 //
-// Tasks run by drain(), in the time that it is lent: before the answer, after it, in a later invocation or at shutdown.
+// - What becomes of a task: ended(), isSkipped() and couldNotStart() log it, count it and tell of it.
+// - When tasks run: drain(), in a `time` that is lent: before the answer, after it, in a later invocation or at shutdown.
+// - What follows on the response: toSettled().
+// - What would be lost: `tasks`, of which tellUnfinished() keeps the companion's process informed.
 import { PostInvokeError, quote } from '../errors.ts'
 import type { Log, LogFields, LogMethod } from '../log.ts'
 import { type HoldMessage, tellUnstarted, trace, type UnstartedTaskMessage } from './channels.ts'
@@ -131,7 +134,7 @@ export function createInvocation(
     sums: { tasks: 0, failed: 0, carried: 0 },
     onChange: tellUnfinished,
   }
-  /** Made anew as a hold and as a drain begins. */
+  /** What tasks are told of the invocation. Made anew as a hold and as a drain begins. */
   let runOptions: RunOptions
   let state = OPEN
   let openRequests = 1 // nested handlers count
@@ -220,7 +223,7 @@ export function createInvocation(
     if (state === SETTLED) leaving = toSettled()
   }
 
-  // --- What becomes of a task: it runs to its end, is not for the outcome, or could not start
+  // --- What becomes of a task
 
   function run(task: DeferredTask): Promise<void> | undefined {
     if (isSkipped(task)) return undefined
@@ -228,6 +231,7 @@ export function createInvocation(
     return runTask(task, runOptions, ended)
   }
 
+  /** Run to its end, or abandoned. */
   function ended(task: DeferredTask, { status, error }: Ending): Promise<void> | undefined {
     const hasFailed = status !== 'completed'
     // First: were the process killed after it had been forgotten and before this, it would be lost in silence.
@@ -237,6 +241,7 @@ export function createInvocation(
     return hasFailed ? failed(task, error) : undefined
   }
 
+  /** Whether its `on` asks for the other outcome. Then nothing more becomes of it. */
   function isSkipped(task: DeferredTask): boolean {
     const { outcome } = runOptions.facts
     const { on } = task
@@ -247,18 +252,24 @@ export function createInvocation(
     return true
   }
 
+  /** Time was up. @returns what `onTaskError` still takes. */
   function couldNotStart(status: keyof typeof unstarted, given: readonly DeferredTask[]): Promise<void> {
     const [method, andWhat, inLine] = unstarted[status]
     for (let from = 0; from < given.length; from += inLine) {
       const { names, text } = toList(given.slice(from, from + inLine))
-      log(method, `tasks of request ${requestId} could not start before ${end()}${andWhat}: ${text}`, { tasks: names })
+      log(method, `tasks of request ${requestId} could not start before ${whatEnded()}${andWhat}: ${text}`, {
+        tasks: names,
+      })
     }
     return all(
       given.map(task => {
         tellOf(task, status)
-        if (status === 'carried') return time.sums.carried++
-        tasks.delete(task)
-        return failed(task, tooLate(`the task ${quote(task.label)} to start`))
+        if (status === 'dropped') {
+          tasks.delete(task)
+          return failed(task, tooLate(`the task ${quote(task.label)} to start`))
+        }
+        time.sums.carried++
+        return undefined
       }),
     )
   }
@@ -292,14 +303,14 @@ export function createInvocation(
     host.log[method](text, error, { ...fields, ...fieldsOf(invocation) })
   }
 
-  function end(): string {
+  function whatEnded(): string {
     return time.isShutdown ? 'the environment ended' : "the function's deadline"
   }
 
   function tooLate(what: string): PostInvokeError {
     return new PostInvokeError(
       time.isShutdown ? 'ERR_SHUTDOWN' : 'ERR_TASK_DEADLINE',
-      `Expected ${what} before ${end()}.`,
+      `Expected ${what} before ${whatEnded()}.`,
     )
   }
 

@@ -48,7 +48,7 @@ export async function withLimit(milliseconds: number, keepsAlive: boolean, work:
 export const isThenable = (value: any): value is PromiseLike<unknown> =>
   value !== null && (typeof value === 'object' || typeof value === 'function') && typeof value.then === 'function'
 
-/** A native promise of what may be any. It never throws, however `then` behaves, and calls back later and once. */
+/** A native promise of what may be any: it calls back later, and once, whatever the `then` of that does. */
 export const adopt = (result: PromiseLike<unknown>): Promise<unknown> =>
   // A plain one is taken as it is. Promise.resolve alone would do so too with one whose own `then` may do anything.
   Object.hasOwn(result, 'then') ? new NativePromise(resolve => resolve(result)) : NativePromise.resolve(result)
