@@ -362,7 +362,8 @@ export function createInvocation(
     const { onDeadline = host.canCarry() && 'carry' } = options
     const mayCarry = onDeadline === 'carry' && state === LEFT && isHeld && !time.isShutdown
     const waits: unknown[] = []
-    // Again where onTaskError has deferred.
+    const { abortAt } = time
+    time.abortAt = 0 // onTaskError may defer: that is too late, and is given up as well
     while (stack.size() > 0) {
       stack.takeOut(isSkipped)
       // The work of a settled promise is done: it counts as run, with its own outcome.
@@ -373,6 +374,7 @@ export function createInvocation(
       }
       waits.push(couldNotStart('dropped', stack.takeOut(isAny)))
     }
+    time.abortAt = abortAt
     time.onChange?.() // what has been named now is not to be named again
     return all(waits)
   }

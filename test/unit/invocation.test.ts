@@ -866,14 +866,18 @@ describe('onTaskError for what could not start', () => {
     expect(made.log.of('error').flatMap(line => line.match(/"task \d+"/g))).toHaveLength(DEFERRED)
   })
 
-  it('loses nothing that it defers: that is reported too, again and again up to the bound', async () => {
+  it.each<[string, Setup]>([
+    ['the deadline', { facts: { remainingTime: 0 } }],
+    ['a fault', { host: { streaming: () => Promise.reject(new Error('fault')) } }],
+  ])('loses nothing that it defers at %s: that is reported too, again and again up to the bound', async (_, setup) => {
     let calls = 0
     const onTaskError = () => made.invocation.defer(() => {}, { name: `again ${++calls}` })
-    const made = create({ facts: { remainingTime: 0 }, options: { onTaskError } })
+    const made = create({ ...setup, options: { onTaskError } })
     made.invocation.defer(() => {}, { name: 'first' })
     await leave(made.invocation)
-    expect(calls).toBe(50)
-    expect(made.log.of('error').flatMap(line => line.match(/"(first|again \d+)"/g))).toHaveLength(1 + calls)
+    expect([50, 51]).toContain(calls) // the first one was deferred in time, or not
+    const named = made.log.of('error').flatMap(line => line.match(/"(first|again \d+)"/g) ?? [])
+    expect(named).toHaveLength(1 + calls)
     expect(made.invocation.unfinished().names).toEqual([])
   })
 })
