@@ -1,8 +1,9 @@
 // What users give to defer(): a task and its options, checked at the call, and what the task is handed when it runs.
-import { describe, type Failure, PostInvokeError } from '../errors.ts'
+import { describe, PostInvokeError } from '../errors.ts'
 import { type AsyncContext, asyncContext } from './async-context.ts'
+import type { TaskMessage } from './channels.ts'
 import { checkOptions, type OptionRule, oneOf, text, wholeNumber } from './option-rules.ts'
-import { isThenable, outcomeOf } from './waits.ts'
+import { adopt, isThenable } from './waits.ts'
 
 /** What a task is called with. */
 export type TaskContext = {
@@ -69,13 +70,14 @@ export type DeferredTask = {
   readonly asyncContext: AsyncContext
   /** Whether it is a promise that has settled, and so needs no time any more. */
   hasSettled: boolean
-  /** Made when the task asks for its signal. */
+  /** Made when the task asks for its signal, or is aborted. */
   controller: AbortController | undefined
-  /** Why it has been aborted, if it has. */
-  abortReason: PostInvokeError | undefined
-  /** Ends the wait for its promise. There while it runs. */
-  finish: ((failure?: Failure, status?: 'abandoned') => void) | undefined
+  /** Ends the wait for its promise. There once it runs, and the first end counts. */
+  finish: ((ending: Ending) => void) | undefined
 }
+
+/** How a task that has been started has ended. */
+export type Ending = Pick<TaskMessage, 'status' | 'error'>
 
 /** Made once: each call with options needs them. */
 let rules: Record<keyof DeferOptions, OptionRule> | undefined
@@ -88,8 +90,18 @@ function deferRules(): Record<keyof DeferOptions, OptionRule> {
 const MAX_NAME_LENGTH = 100
 
 /** Checks what `defer` was given, at the call: later nobody knows any more who gave it. */
-export function createTask(given: unknown, options: unknown, index: number, isLate: boolean): DeferredTask {
-  const { name, on = 'always', timeout } = checkOptions<DeferOptions>('defer()', deferRules, options, invalidTask)
+export function createTask(
+  given: unknown,
+  options: unknown,
+  index: number,
+  isLate: boolean,
+  taskTimeout?: number,
+): DeferredTask {
+  const {
+    name,
+    on = 'always',
+    timeout = taskTimeout,
+  } = checkOptions<DeferOptions>('defer()', deferRules, options, invalidTask)
   const isPromise = isThenable(given)
   if (isPromise && on !== 'always') throw invalidTask(`Expected a function for \`on: '${on}'\`, got a promise.`, given)
   if (!isPromise && (typeof given !== 'function' || isGenerator(given))) {
@@ -106,7 +118,6 @@ export function createTask(given: unknown, options: unknown, index: number, isLa
     asyncContext: asyncContext(),
     hasSettled: false,
     controller: undefined,
-    abortReason: undefined,
     finish: undefined,
   }
   if (isPromise) follow(task, given)
@@ -114,14 +125,15 @@ export function createTask(given: unknown, options: unknown, index: number, isLa
 }
 
 /** Handled from now on: it may reject long before it is its turn. */
-function follow(task: DeferredTask, promise: PromiseLike<unknown>): void {
-  const outcome = outcomeOf(promise, () => {
-    task.hasSettled = true
-  })
+function follow(task: DeferredTask, given: PromiseLike<unknown>): void {
+  const promise = adopt(given)
+  promise.then(settled, settled)
   task.run = awaited
-  async function awaited() {
-    const failure = await outcome
-    if (failure) throw failure.error
+  function settled() {
+    task.hasSettled = true
+  }
+  function awaited() {
+    return promise
   }
 }
 
@@ -133,7 +145,7 @@ const isGenerator = (task: object) => {
 
 /** Cut first, then without what would break a line of log or turn its direction. */
 const printable = (name: string): string => {
-  const cut = name.length > MAX_NAME_LENGTH ? name.slice(0, MAX_NAME_LENGTH) : name
+  const cut = name.slice(0, MAX_NAME_LENGTH)
   // Most names are printable ASCII. To look for anything else takes a quarter of the time of the replacement below.
   if (!/[^ -~]/.test(cut)) return cut
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for

@@ -1,34 +1,25 @@
 // The run of one task: what it is given, when it is aborted, and when it is no longer waited for.
-import { type Failure, PostInvokeError, quote } from '../errors.ts'
+import { PostInvokeError, quote } from '../errors.ts'
 import { type TaskMessage, trace } from './channels.ts'
-import type { DeferredTask, TaskContext } from './defer-input.ts'
-import { clearTimeout, isThenable, resolvers, timer, whenSettled } from './waits.ts'
+import type { DeferredTask, Ending, TaskContext } from './defer-input.ts'
+import { adopt, clearTimeout, isThenable, resolvers, timer } from './waits.ts'
 
 /** An aborted task has this long to clean up. Then it is reported and no longer waited for. */
 export const ABORT_GRACE_MS = 100
 
-/** What tasks, and who watches them, are told of the invocation that deferred them. */
-export type InvocationFacts = Pick<TaskContext, 'awsRequestId' | 'outcome'> & {
-  readonly tenantId: string | undefined
-  /** Whether an earlier deadline has kept them from starting. */
-  readonly carried: boolean
-}
-
 /** What is the same for all tasks that run in one lent time. */
 export type RunOptions = {
-  readonly facts: InvocationFacts
+  /** What tasks, and who watches them, are told of the invocation that deferred them. */
+  readonly facts: Pick<TaskMessage, 'awsRequestId' | 'tenantId' | 'outcome' | 'carried'>
   /** What was thrown in the invocation. */
   readonly error: unknown
-  readonly taskTimeout: number | undefined
   /** Whether a timer of ours has to keep the process alive. */
   readonly keepsAlive: boolean
   readonly getRemainingTimeInMillis: () => number
 }
 
-type OnEnd = (task: DeferredTask, failure: Failure | undefined) => Promise<void> | undefined
-
 /** As subscribers to the channels are told of it. */
-export const messageOf = ({ label, index }: DeferredTask, facts: InvocationFacts): TaskMessage => ({
+export const messageOf = ({ label, index }: DeferredTask, { facts }: RunOptions): TaskMessage => ({
   name: label,
   index,
   ...facts,
@@ -39,52 +30,58 @@ export const messageOf = ({ label, index }: DeferredTask, facts: InvocationFacts
  *
  * @param onEnd - Called once, when the task has ended or is abandoned. What it returns is waited for.
  */
-export function runTask(task: DeferredTask, options: RunOptions, onEnd: OnEnd): Promise<unknown> | undefined {
-  const { asyncContext } = task
-  const { keepsAlive, taskTimeout } = options
+export function runTask(
+  task: DeferredTask,
+  options: RunOptions,
+  onEnd: (task: DeferredTask, ending: Ending) => Promise<void> | undefined,
+): Promise<void> | undefined {
+  const { asyncContext, timeout } = task
+  const { keepsAlive } = options
   const context = new GivenContext(task, options)
-  const traced = trace('task', () => messageOf(task, options.facts))
-  let failure: Failure | undefined
-  let work: PromiseLike<unknown> | undefined
+  const traced = trace('task', () => messageOf(task, options))
+  let ending: Ending = { status: 'completed' }
+  let work: Promise<unknown> | undefined
   try {
     const result = traced
       ? asyncContext.runInAsyncScope(() => traced.run(() => task.run(context)))
       : asyncContext.runInAsyncScope(task.run, undefined, context)
-    if (isThenable(result)) work = result
+    if (isThenable(result)) work = adopt(result)
   } catch (error) {
-    failure = { error }
+    ending = { status: 'failed', error }
   }
-  if (!work) return end(failure)
-  const { promise, resolve } = resolvers<unknown>()
-  const { timeout = taskTimeout } = task
-  let timeLimit: NodeJS.Timeout | undefined
-  // Not `task.finish = () => …`: V8 puts a function that is written there into its old generation, and all that hangs off it,
-  // the whole invocation, then lives on until the whole heap is collected.
-  task.finish = finish
-  function finish(failure?: Failure, status?: 'abandoned') {
-    task.finish = undefined // the first end counts
-    clearTimeout(timeLimit)
-    resolve(end(failure, status))
-  }
-  whenSettled(
-    work,
-    () => task.finish?.(),
-    error => task.finish?.({ error }),
-  )
-  // It may have ended already, by a thenable that calls back at once.
-  if (timeout !== undefined && task.finish !== undefined) timeLimit = timer(timeout, keepsAlive, abort)
-  return promise
+  return work ? follow(work) : end()
 
-  function abort() {
-    const reason = new PostInvokeError(
-      'ERR_TASK_TIMEOUT',
-      `Expected the task ${quote(task.label)} to end within its timeout of ${timeout} ms.`,
+  function follow(work: Promise<unknown>) {
+    const { promise, resolve } = resolvers()
+    let timeLimit: NodeJS.Timeout | undefined
+    // Not `task.finish = () => …`: V8 puts a function that is written there into its old generation, and all that hangs off
+    // it, the whole invocation, then lives on until the whole heap is collected.
+    task.finish = finish
+    work.then(
+      () => finish(ending),
+      error => finish({ status: 'failed', error }),
     )
-    timeLimit = abortTasks([task], reason, ABORT_GRACE_MS, keepsAlive)
+    if (timeout !== undefined) timeLimit = timer(timeout, keepsAlive, abort)
+    return promise
+
+    function finish(how: Ending) {
+      if (!task.finish) return // the first end counts
+      task.finish = undefined
+      clearTimeout(timeLimit)
+      ending = how
+      resolve(end())
+    }
+    function abort() {
+      const reason = new PostInvokeError(
+        'ERR_TASK_TIMEOUT',
+        `Expected the task ${quote(task.label)} to end within its timeout of ${timeout} ms.`,
+      )
+      timeLimit = abortTasks([task], reason, ABORT_GRACE_MS, keepsAlive)
+    }
   }
-  function end(failure?: Failure, status: TaskMessage['status'] = failure ? 'failed' : 'completed') {
-    traced?.end({ status, ...failure })
-    return onEnd(task, failure)
+  function end() {
+    traced?.end(ending)
+    return onEnd(task, ending)
   }
 }
 
@@ -98,13 +95,17 @@ export function abortTasks(
   grace: number,
   keepsAlive: boolean,
 ): NodeJS.Timeout {
-  for (const task of tasks) {
-    task.abortReason ??= reason
-    task.controller?.abort(task.abortReason)
-  }
+  // Those that run: the first reason counts.
+  for (const task of tasks) if (task.finish) controllerOf(task).abort(reason)
   return timer(grace, keepsAlive, () => {
-    for (const { finish, abortReason } of tasks) finish?.({ error: abortReason ?? reason }, 'abandoned')
+    for (const task of tasks) task.finish?.({ status: 'abandoned', error: controllerOf(task).signal.reason ?? reason })
   })
+}
+
+/** Made when it is asked for: most tasks never do, and to make one costs more than the rest of a task's start. */
+function controllerOf(task: DeferredTask): AbortController {
+  task.controller ??= new AbortController()
+  return task.controller
 }
 
 /** A class for its one getter: an object literal with a getter is made several times slower. */
@@ -125,13 +126,7 @@ class GivenContext implements TaskContext {
     this.#task = task
   }
 
-  /** Most tasks never ask for it, and to make one costs more than the rest of a task's start. */
   get signal(): AbortSignal {
-    const task = this.#task
-    if (!task.controller) {
-      task.controller = new AbortController()
-      if (task.abortReason) task.controller.abort(task.abortReason)
-    }
-    return task.controller.signal
+    return controllerOf(this.#task).signal
   }
 }

@@ -3,22 +3,18 @@
 //   open ── the response has left ──▶ left ── its tasks have ended ──▶ settled
 //                                      └─ some could not start in time ─▶ carried ── a later drain ──▶ settled
 //
-// Tasks run by drain(), in the time that it is lent: before the answer, after it, in a later invocation or at shutdown.
-import { type Failure, PostInvokeError, quote } from '../errors.ts'
-import type { Log, LogFields } from '../log.ts'
+// - What becomes of a task: ended(), isSkipped() and couldNotStart() log it, count it and tell of it.
+// - When tasks run: drain(), in a `time` that is lent: before the answer, after it, in a later invocation or at shutdown.
+// - What follows on the response: toSettled().
+// - What would be lost: `tasks`, of which tellUnfinished() keeps the companion's process informed.
+import { PostInvokeError, quote } from '../errors.ts'
+import type { Log, LogFields, LogMethod } from '../log.ts'
 import { type HoldMessage, tellUnstarted, trace, type UnstartedTaskMessage } from './channels.ts'
 import type { Reporter } from './companion.ts'
-import { createTask, type Defer, type DeferredTask } from './defer-input.ts'
-import {
-  ABORT_GRACE_MS,
-  abortTasks,
-  type InvocationFacts,
-  messageOf,
-  type RunOptions,
-  runTask,
-} from './deferred-task.ts'
+import { createTask, type Defer, type DeferredTask, type Ending } from './defer-input.ts'
+import { ABORT_GRACE_MS, abortTasks, messageOf, type RunOptions, runTask } from './deferred-task.ts'
 import { createTaskStack, type Order } from './task-stack.ts'
-import { all, clearTimeout, isThenable, now, outcomeOf, timer, turn, withLimit } from './waits.ts'
+import { all, clearTimeout, now, timer, turn, withLimit } from './waits.ts'
 
 export type InvocationOptions = {
   order: Order
@@ -70,8 +66,8 @@ export type InvocationHost = {
 
 /** The time in which tasks run. It is lent by an invocation, or by the shutdown. On the clock of `performance.now()`. */
 export type Time = {
-  /** When running tasks are aborted, and no other one is started. */
-  readonly abortAt: number
+  /** When running tasks are aborted, and no other one is started. 0 once that has been done. */
+  abortAt: number
   /** When not even their end is waited for any longer. */
   readonly letGoAt: number
   /** The function's deadline. */
@@ -82,47 +78,17 @@ export type Time = {
   readonly isShutdown: boolean
   /** What became of the tasks, for those who watch. */
   readonly sums: { tasks: number; failed: number; carried: number }
-  /** A task has ended. */
+  /** A task has ended, or is given up. */
   readonly onChange?: () => void
 }
 
-export type Invocation = {
-  readonly requestId: string
-  readonly tenantId: string | undefined
-  readonly isHeld: boolean
-  readonly defer: Defer
-  /** Whether its response has not left. */
-  isOpen(): boolean
-  /** Whether hooks of its requests are still to run: further handlers can join it. */
-  isInHandler(): boolean
-  isSettled(): boolean
-  /** Milliseconds until the function's deadline, `Infinity` where there is none. */
-  remainingTime(): number
-  /** A handler called inside of the handler opens it once more. */
-  open(): void
-  /** The hooks of a request have ended. @returns whether those of all have. */
-  close(): boolean
-  /** Marks the outcome as an error. `request.error` alone does not do: `undefined` can be thrown. */
-  fail(): void
-  /** For where nothing holds the environment: what is deferred by now runs while the answer waits. */
-  drainBeforeAnswer(): Promise<void> | undefined
-  /**
-   * The response has left. Resolves, and never rejects, when the invocation has settled.
-   *
-   * @param isGuessed - Whether hooks may still be running. A later `defer()` then runs its task instead of throwing.
-   */
-  leave(isGuessed?: boolean): Promise<void>
-  /** Runs tasks in the time of another: those that wait from a deadline before, or all, at shutdown. */
-  drainWithin(time: Time): Promise<void>
-  /** Drops the oldest of its carried tasks, and puts the others back as they were deferred. @returns how many were dropped. */
-  dropOldest(count: number): number
-  /** How many tasks wait. */
-  size(): number
-  /** What would be lost if the process ended now. */
-  unfinished(): TaskList
-  /** Keeps up to date what the companion's process would name. */
-  tellUnfinished(): void
-}
+export type Invocation = ReturnType<typeof createInvocation>
+
+// The states of an invocation: see above. Numbers, for a string of each would stand in every bundle.
+const OPEN = 0
+const LEFT = 1
+const CARRIED = 2
+const SETTLED = 3
 
 /** The names of tasks, at most {@link MAX_NAMES}, and for log lines: `"audit", "analytics" and 3 more`. */
 type TaskList = { readonly names: readonly string[]; readonly text: string }
@@ -139,278 +105,202 @@ const MAX_NAMES = 50
 /** How many failures of tasks that were deferred too late `onTaskError` is told of. */
 const MAX_LATE_FAILURES = 50
 
+/** How tasks are logged that could not start in time, and how many names a line has. */
+const unstarted = {
+  carried: ['warn', ', and are carried over', Infinity],
+  dropped: ['error', '', MAX_NAMES],
+} as const
+
 /**
  * @param request - Middy's, or the like of it: it leaves in `error` what was thrown.
  */
 export function createInvocation(
   request: { readonly error?: unknown },
-  { requestId, tenantId, remainingTime, isHeld, isHeldByGate, reporter }: InvocationStart,
+  { requestId, tenantId, remainingTime: given, isHeld, isHeldByGate, reporter }: InvocationStart,
   options: InvocationOptions,
   host: InvocationHost,
-): Invocation {
-  const deadline = now() + remainingTime
-  const running = new Set<DeferredTask>()
-  const stack = createTaskStack({ order: options.order, concurrency: options.concurrency, mayStart, run })
-  const ownTime: Time = {
+) {
+  const deadline = now() + given
+  /** Those that have not ended, the oldest first. */
+  const tasks = new Set<DeferredTask>()
+  const stack = createTaskStack(options, mayStart, run)
+  /** That in which tasks run: at first our own. */
+  let time: Time = {
     abortAt: deadline - options.deadlineMargin,
     letGoAt: deadline - RELEASE_MARGIN_MS,
     deadline,
     keepsAlive: true, // before the answer
     isShutdown: false,
     sums: { tasks: 0, failed: 0, carried: 0 },
+    onChange: tellUnfinished,
   }
-  /** That in which tasks run. */
-  let time = ownTime
-  /** Made as each drain begins. */
+  /** What tasks are told of the invocation. Made anew as a hold and as a drain begins. */
   let runOptions: RunOptions
-  let state: 'open' | 'left' | 'carried' | 'settled' = 'open'
+  let state = OPEN
   let openRequests = 1 // nested handlers count
   let hasThrown = false
-  let shutdownError: PostInvokeError | undefined
-  let deferred = 0
-  let isGuessed: boolean | undefined
-  let lateFailures = 0
+  let isGuessed = false
   let leaving: Promise<void> | undefined
+  let deferred = 0
+  let lateFailures = 0
+  let timeLimit: NodeJS.Timeout | undefined
   /** Whose carried tasks run in our time. */
   let guest: Invocation | undefined
-  let isAborted = false
-  let timeLimit: NodeJS.Timeout | undefined
+  /** None once it was told that all is done: from then on its file is the next invocation's, even for our carried tasks. */
+  let teller = reporter
   let lastTold = ''
-  /** Whether the companion was told that all is done. From then on its file is the next invocation's, even for our carried tasks. */
-  let isLetGo = false
 
-  const invocation: Invocation = {
+  const invocation = {
     requestId,
     tenantId,
     isHeld,
-    defer,
-    isOpen: () => state === 'open',
-    isInHandler: () => state === 'open' && openRequests > 0,
-    isSettled: () => state === 'settled',
-    remainingTime: () => deadline - now(),
-    open() {
+    defer: defer as Defer,
+    /** Whether its response has not left. */
+    isOpen: () => state === OPEN,
+    /** Whether hooks of its requests are still to run: further handlers can join it. */
+    isInHandler: () => state === OPEN && openRequests > 0,
+    isSettled: () => state === SETTLED,
+    remainingTime,
+    /** A handler called inside of the handler opens it once more. */
+    open(): void {
       openRequests++
     },
-    close() {
+    /** The hooks of a request have ended. @returns whether those of all have. */
+    close(): boolean {
       if (--openRequests > 0) return false
-      if (hasMany()) tellUnfinished(true)
+      tellUnfinished(true)
       return true
     },
-    fail() {
+    /** Marks the outcome as an error. `request.error` alone does not do: `undefined` can be thrown. */
+    fail(): void {
       hasThrown = true
     },
-    drainBeforeAnswer() {
+    /** For where nothing holds the environment: what is deferred by now runs while the answer waits. */
+    drainBeforeAnswer(): Promise<void> | undefined {
       if (openRequests > 1) return undefined // an inner handler's: the outer one is not done
-      return stack.size() > 0 ? drain(ownTime).then(runHandedOff) : runHandedOff()
+      return stack.size() > 0 ? drain().then(runHandedOff) : runHandedOff()
     },
     leave,
-    async drainWithin(lent) {
+    /** Runs tasks in the time of another: those that wait from a deadline before, or all, at shutdown. */
+    async drainWithin(lent: Time): Promise<void> {
       time = lent
-      if (lent.isShutdown && state === 'open') shutdownError = tooLate(`request ${requestId} to end`)
-      await drain(lent)
-      await giveUpUnstarted()
-      if (state === 'carried') state = 'settled'
+      if (lent.isShutdown && state === OPEN) request = { error: tooLate(`request ${requestId} to end`) }
+      await drain()
+      const givenUp = giveUpUnstarted()
+      if (state === CARRIED) state = SETTLED
+      await givenUp
     },
-    dropOldest(count) {
-      const tasks = stack.takeAll().sort((a, b) => a.index - b.index)
-      const dropped = tasks.splice(0, count) // none where `count` is below 0
-      void drop(dropped)
-      for (const task of tasks) stack.push(task)
-      if (tasks.length === 0) state = 'settled'
-      return dropped.length
+    /** Drops the oldest of its waiting tasks, so that no more than `room` are left. @returns how many are. */
+    keepYoungest(room: number): number {
+      let tooMany = stack.size() - room
+      const isTooOld = () => tooMany-- > 0
+      couldNotStart('dropped', stack.takeOut(isTooOld))
+      if (stack.size() === 0) state = SETTLED
+      return stack.size()
     },
-    size: stack.size,
     unfinished,
     tellUnfinished,
   }
   return invocation
 
-  // --- What is deferred
-
   function defer(given: unknown, taskOptions?: unknown): void {
-    const task = createTask(given, taskOptions, deferred + 1, now() >= time.abortAt)
-    if (state === 'settled' && !isGuessed) {
+    const task = createTask(given, taskOptions, deferred + 1, now() >= time.abortAt, options.taskTimeout)
+    if (state === SETTLED && !isGuessed) {
       throw new PostInvokeError(
         'ERR_NO_INVOCATION',
         `Expected defer() before request ${requestId} settled, got a call after.`,
       )
     }
-    if (deferred++ === 0) expectTasks()
+    if (deferred++ === 0) {
+      host.onDefer()
+      // Where the function times out, a companion's process names the tasks after that, or this one does at SIGTERM. Without
+      // either, this one names them before.
+      if (!reporter && !host.canCarry() && state === OPEN) host.nameBefore(time.letGoAt)
+    }
+    tasks.add(task)
     stack.push(task)
     tellUnfinished() // now: a process that is killed tells nothing any more
-    if (state === 'settled') {
-      leaving = undefined
-      void leave(true)
-    }
+    if (state === SETTLED) leaving = toSettled()
   }
 
-  function expectTasks(): void {
-    host.onDefer()
-    // Where the function times out, a companion's process names the tasks after that, or this one does at SIGTERM. Without
-    // either, this one names them before.
-    if (!reporter && !host.canCarry() && state === 'open') host.nameBefore(ownTime.letGoAt)
+  // --- What becomes of a task
+
+  function run(task: DeferredTask): Promise<void> | undefined {
+    if (isSkipped(task)) return undefined
+    time.sums.tasks++
+    return runTask(task, runOptions, ended)
   }
 
-  // --- One task
-
-  /** Timers cannot fire between tasks that never yield, so the time is looked at as well. */
-  function mayStart(): boolean {
-    return !isAborted && now() < time.abortAt
+  /** Run to its end, or abandoned. */
+  function ended(task: DeferredTask, { status, error }: Ending): Promise<void> | undefined {
+    const hasFailed = status !== 'completed'
+    // First: were the process killed after it had been forgotten and before this, it would be lost in silence.
+    if (hasFailed) logTask('error', '', task, ' failed:', error)
+    tasks.delete(task)
+    time.onChange?.()
+    return hasFailed ? failed(task, error) : undefined
   }
 
-  function run(task: DeferredTask): Promise<unknown> | undefined {
-    return isForOutcome(task) ? start(task) : undefined
-  }
-
-  /** Or it is skipped. */
-  function isForOutcome(task: DeferredTask): boolean {
+  /** Whether its `on` asks for the other outcome. Then nothing more becomes of it. */
+  function isSkipped(task: DeferredTask): boolean {
     const { outcome } = runOptions.facts
     const { on } = task
-    if (on === 'always' || on === outcome) return true
-    host.log.debug(`${titleOf(task)} is not for the outcome ${outcome}`, undefined, about({ task: task.label }))
+    if (on === 'always' || on === outcome) return false
+    tasks.delete(task)
+    logTask('debug', '', task, ` is not for the outcome ${outcome}`)
     tellOf(task, 'skipped')
-    return false
+    return true
   }
 
-  function start(task: DeferredTask): Promise<unknown> | undefined {
-    running.add(task) // first: it may end the process at once, and is to be named then
-    time.sums.tasks++
-    return runTask(task, runOptions, end)
+  /** Time was up. @returns what `onTaskError` still takes. */
+  function couldNotStart(status: keyof typeof unstarted, given: readonly DeferredTask[]): Promise<void> {
+    const [method, andWhat, inLine] = unstarted[status]
+    for (let from = 0; from < given.length; from += inLine) {
+      const { names, text } = toList(given.slice(from, from + inLine))
+      log(method, `tasks of request ${requestId} could not start before ${whatEnded()}${andWhat}: ${text}`, {
+        tasks: names,
+      })
+    }
+    return all(
+      given.map(task => {
+        tellOf(task, status)
+        if (status === 'dropped') {
+          tasks.delete(task)
+          return failed(task, tooLate(`the task ${quote(task.label)} to start`))
+        }
+        time.sums.carried++
+        return undefined
+      }),
+    )
   }
 
-  function end(task: DeferredTask, failure: Failure | undefined): Promise<void> | undefined {
-    // First: were the process killed after it had been forgotten and before this, it would be lost in silence.
-    if (failure) host.log.error(`${titleOf(task)} failed:`, failure.error, about({ task: task.label }))
-    running.delete(task)
-    tellUnfinished()
-    time.onChange?.()
-    if (!failure) return undefined
+  function failed(task: DeferredTask, error: unknown): Promise<void> | undefined {
     time.sums.failed++
-    return callOnTaskError(task, failure.error)
+    if (!options.onTaskError) return undefined
+    // It may defer again, and what it defers fails at once when time is up: that needs a bound.
+    if (task.isLate && ++lateFailures > MAX_LATE_FAILURES) return undefined
+    return inTime(callOnTaskError(task, error))
   }
 
-  /** Never throws, and its promise never rejects. */
-  function callOnTaskError(task: DeferredTask, error: unknown): Promise<void> | undefined {
-    const { onTaskError } = options
-    // It may defer again, and what it defers fails at once when time is up: that needs a bound.
-    if (!onTaskError || (task.isLate && ++lateFailures > MAX_LATE_FAILURES)) return undefined
-    const failed = (hookError: unknown) =>
-      host.log.error(`onTaskError failed for ${titleOf(task)}:`, hookError, about({ task: task.label }))
+  async function callOnTaskError(task: DeferredTask, error: unknown): Promise<void> {
     try {
       const given = { name: task.label, awsRequestId: requestId }
-      const result: unknown = task.asyncContext.runInAsyncScope(onTaskError, undefined, error, given)
-      if (!isThenable(result)) return undefined
-      const told = outcomeOf(result).then(failure => failure && failed(failure.error))
-      const left = time.letGoAt - now()
-      return left > 0 ? withLimit(left, time.keepsAlive, told) : undefined
+      await task.asyncContext.runInAsyncScope(options.onTaskError as () => unknown, undefined, error, given)
     } catch (hookError) {
-      failed(hookError)
-      return undefined
+      logTask('error', 'onTaskError failed for ', task, ':', hookError)
     }
-  }
-
-  function factsNow(): InvocationFacts {
-    const outcome = hasThrown || shutdownError || request.error != null ? 'error' : 'success'
-    return { awsRequestId: requestId, tenantId, outcome, carried: state === 'carried' }
   }
 
   function tellOf(task: DeferredTask, status: UnstartedTaskMessage['status']): void {
-    tellUnstarted(() => ({ ...messageOf(task, factsNow()), status }))
+    tellUnstarted(() => ({ ...messageOf(task, runOptions), status }))
   }
 
-  /** For log lines. */
-  function about(fields?: LogFields): LogFields {
-    return { ...fields, ...fieldsOf(invocation) }
+  function logTask(method: LogMethod, before: string, { label }: DeferredTask, after: string, error?: unknown): void {
+    log(method, `${before}task ${quote(label)} of request ${requestId}${after}`, { task: label }, error)
   }
 
-  function titleOf({ label }: DeferredTask): string {
-    return `task ${quote(label)} of request ${requestId}`
-  }
-
-  // --- All tasks
-
-  /** Runs what waits, in this time. What could not start in it still waits afterwards. */
-  async function drain(lent: Time): Promise<void> {
-    time = lent
-    isAborted = false
-    setRunOptions()
-    limitTime()
-    try {
-      await stack.drain()
-    } finally {
-      clearTimeout(timeLimit)
-    }
-  }
-
-  function setRunOptions(): void {
-    const facts = factsNow()
-    runOptions = {
-      facts,
-      error: facts.outcome === 'error' ? (shutdownError ?? request.error) : undefined,
-      taskTimeout: options.taskTimeout,
-      keepsAlive: time.keepsAlive,
-      getRemainingTimeInMillis: () => time.deadline - now(),
-    }
-  }
-
-  function limitTime(): void {
-    const { abortAt, letGoAt, keepsAlive } = time
-    clearTimeout(timeLimit)
-    // Without a deadline there is one all the same where nothing else keeps the process alive.
-    if (!keepsAlive && abortAt === Number.POSITIVE_INFINITY) return
-    timeLimit = timer(abortAt - now(), keepsAlive, abortAll)
-
-    function abortAll() {
-      isAborted = true
-      const reason = tooLate(`the tasks of request ${requestId} to end`)
-      timeLimit = abortTasks(running, reason, Math.min(ABORT_GRACE_MS, letGoAt - now()), keepsAlive)
-    }
-  }
-
-  /**
-   * Once for all that time was up for: they are carried over, the first time, or dropped. Which of the two is decided at once.
-   *
-   * @returns what else has to be waited for.
-   */
-  function giveUpUnstarted(): Promise<void> {
-    setRunOptions()
-    const tasks = stack.takeAll().filter(isForOutcome)
-    const waiting = tasks.filter(task => !task.hasSettled)
-    // The work of a settled promise is done: it counts as run, with its own outcome.
-    const waits = tasks.filter(task => task.hasSettled).map(task => start(task))
-    if (waiting.length > 0) {
-      const { onDeadline = host.canCarry() && 'carry' } = options
-      const isFirst = state === 'left' && isHeld && !time.isShutdown
-      if (onDeadline === 'carry' && isFirst) carry(waiting)
-      else waits.push(drop(waiting))
-      tellUnfinished() // what has been named now is not to be named again
-      time.onChange?.()
-    }
-    return all(waits)
-  }
-
-  function carry(tasks: readonly DeferredTask[]): void {
-    const { carried } = host
-    for (const task of tasks) stack.push(task) // dropOldest() puts them in their order
-    carried.push(invocation)
-    let tooMany = -options.maxCarried
-    for (const other of carried) tooMany += other.size()
-    for (const other of carried) tooMany -= other.dropOldest(tooMany)
-    while (carried[0]?.size() === 0) carried.shift()
-    const kept = stack.next(stack.size())
-    logTasks('warn', ', and are carried over', kept)
-    time.sums.carried += kept.length
-    for (const task of kept) tellOf(task, 'carried')
-    state = 'carried'
-  }
-
-  function logTasks(method: 'warn' | 'error', andWhat: string, tasks: readonly DeferredTask[]): void {
-    const list = toList(tasks)
-    host.log[method](
-      `tasks of request ${requestId} could not start before ${whatEnded()}${andWhat}: ${list.text}`,
-      undefined,
-      about({ tasks: list.names }),
-    )
+  function log(method: LogMethod, text: string, fields?: LogFields, error?: unknown): void {
+    host.log[method](text, error, { ...fields, ...fieldsOf(invocation) })
   }
 
   function whatEnded(): string {
@@ -424,44 +314,112 @@ export function createInvocation(
     )
   }
 
-  function drop(tasks: readonly DeferredTask[]): Promise<void> {
-    time.sums.failed += tasks.length
-    for (let index = 0; index < tasks.length; index += MAX_NAMES) {
-      logTasks('error', '', tasks.slice(index, index + MAX_NAMES))
+  // --- All tasks, in the time that is lent
+
+  /** Timers cannot fire between tasks that never yield, so the time is looked at as well. */
+  function mayStart(): boolean {
+    return now() < time.abortAt
+  }
+
+  /** Milliseconds until the function's deadline, or that of the shutdown; `Infinity` where there is none. */
+  function remainingTime(): number {
+    return time.deadline - now()
+  }
+
+  /** Runs what waits. What could not start in time still waits afterwards. */
+  async function drain(): Promise<void> {
+    setRunOptions()
+    const { abortAt, keepsAlive } = time
+    clearTimeout(timeLimit)
+    // Without a deadline there is one all the same where nothing else keeps the process alive.
+    if (keepsAlive || abortAt < Infinity) timeLimit = timer(abortAt - now(), keepsAlive, abortAll)
+    await stack.drain()
+    clearTimeout(timeLimit)
+  }
+
+  function abortAll(): void {
+    time.abortAt = 0
+    const reason = tooLate(`the tasks of request ${requestId} to end`)
+    timeLimit = abortTasks(tasks, reason, Math.min(ABORT_GRACE_MS, time.letGoAt - now()), time.keepsAlive)
+  }
+
+  function setRunOptions(): void {
+    const outcome = hasThrown || request.error != null ? 'error' : 'success'
+    runOptions = {
+      facts: { awsRequestId: requestId, tenantId, outcome, carried: state === CARRIED },
+      error: outcome === 'error' ? request.error : undefined,
+      keepsAlive: time.keepsAlive,
+      getRemainingTimeInMillis: remainingTime,
     }
-    return all(
-      tasks.map(task => {
-        tellOf(task, 'dropped')
-        return callOnTaskError(task, tooLate(`the task ${quote(task.label)} to start`))
-      }),
-    )
+  }
+
+  /**
+   * Once for all that time was up for: they are carried over, the first time, or dropped. Which of the two is decided at once.
+   *
+   * @returns what else has to be waited for.
+   */
+  function giveUpUnstarted(): Promise<void> {
+    const { onDeadline = host.canCarry() && 'carry' } = options
+    const mayCarry = onDeadline === 'carry' && state === LEFT && isHeld && !time.isShutdown
+    const waits: unknown[] = []
+    const { abortAt } = time
+    time.abortAt = 0 // onTaskError may defer: that is too late, and is given up as well
+    while (stack.size() > 0) {
+      stack.takeOut(isSkipped)
+      // The work of a settled promise is done: it counts as run, with its own outcome.
+      waits.push(...stack.takeOut(({ hasSettled }) => hasSettled).map(run))
+      if (mayCarry) {
+        carry()
+        break
+      }
+      waits.push(couldNotStart('dropped', stack.takeOut(isAny)))
+    }
+    time.abortAt = abortAt
+    time.onChange?.() // what has been named now is not to be named again
+    return all(waits)
+  }
+
+  function carry(): void {
+    const { carried } = host
+    if (stack.size() === 0) return
+    carried.push(invocation)
+    carried.reduceRight((room, other) => room - other.keepYoungest(room), options.maxCarried)
+    while (carried[0]?.isSettled()) carried.shift()
+    couldNotStart('carried', stack.inOrder([...tasks].filter(task => !task.hasSettled)))
+    state = CARRIED
+    setRunOptions()
   }
 
   // --- The end
 
+  /**
+   * The response has left. Resolves, and never rejects, when the invocation has settled.
+   *
+   * @param guessed - Whether hooks may still be running. A later `defer()` then runs its task instead of throwing.
+   */
+  function leave(guessed = false): Promise<void> {
+    isGuessed = guessed
+    leaving ??= toSettled()
+    return leaving
+  }
+
   async function toSettled(): Promise<void> {
     let endHold: (() => void) | undefined
-    async function runTasks() {
-      while (mayStart() && (stack.size() > 0 || hasGuests())) {
-        endHold ??= hold()
-        await runAll()
-      }
-    }
+    state = LEFT
+    teller = reporter
+    time.keepsAlive = isHeldByGate || time.isShutdown
     try {
-      state = 'left'
-      isLetGo = false
-      ownTime.keepsAlive = isHeldByGate
       const stream = host.streaming(requestId)
-      if (stream) await inTime(stream)
-      await runTasks()
-      const handedOff = runHandedOff()
-      if (handedOff) {
+      await (stream && inTime(stream))
+      // Tasks once more: some may have been deferred meanwhile.
+      for (const begin of [runTasks, runHandedOff, runTasks]) {
+        const work = begin()
+        if (!work) continue
         endHold ??= hold()
-        await handedOff
-        await runTasks() // what was deferred meanwhile
+        await work
       }
     } catch (error) {
-      host.log.error(`a fault of middy-post-invoke ended request ${requestId}:`, error, about())
+      log('error', `a fault of middy-post-invoke ended request ${requestId}:`, undefined, error)
     }
     // In one go: what is deferred from here on is refused.
     let givenUp: Promise<void> | undefined
@@ -469,75 +427,75 @@ export function createInvocation(
       endHold ??= hold()
       givenUp = giveUpUnstarted()
     }
-    if (state === 'left') state = 'settled'
+    if (state === LEFT) state = SETTLED
     if (givenUp) await givenUp
     endHold?.()
-    isLetGo = true
+    teller = undefined
     reporter?.settle()
     host.afterSettled()
   }
 
-  function hasGuests(): boolean {
-    return isHeld && host.carried.length > 0
+  /** @returns `undefined` where there is nothing to run, or no time for it. */
+  function runTasks(): Promise<void> | undefined {
+    return mayRun() ? runAll() : undefined
+  }
+
+  function mayRun(): boolean {
+    return (stack.size() > 0 || (isHeld && host.carried.length > 0)) && mayStart()
   }
 
   async function runAll(): Promise<void> {
-    // Lets the client ask for its next invocation first, where it is not us that it waits for.
-    if (!isHeldByGate) await turn()
-    tellUnfinished()
-    await drain(time)
-    while (hasGuests() && mayStart()) {
-      guest = host.carried.shift() as Invocation
+    do {
+      // Lets the client ask for its next invocation first, where it is not us that it waits for.
+      if (!isHeldByGate) await turn()
       tellUnfinished()
-      await guest.drainWithin({ ...time, onChange: tellUnfinished })
+      await drain()
+      if (isHeld && mayStart()) guest = host.carried.shift()
+      tellUnfinished()
+      await guest?.drainWithin({ ...time })
       guest = undefined
-    }
-    // A rejection that a task left unhandled ends the process in this turn, while we still hold.
-    await turn()
+      // A rejection that a task left unhandled ends the process in this turn, while we still hold.
+      await turn()
+    } while (mayRun())
   }
 
   function runHandedOff(): Promise<void> | undefined {
-    const work = host.handedOff(Date.now() + time.abortAt - now(), invocation)
-    return work && inTime(work)
+    const handedOff = host.handedOff(Date.now() + time.abortAt - now(), invocation)
+    return inTime(handedOff)
   }
 
-  function inTime(work: Promise<void>): Promise<void> {
-    return withLimit(time.letGoAt - now(), time.keepsAlive, work)
+  /** Waits no longer than until the companions let go. */
+  function inTime(work: Promise<void> | undefined): Promise<void> | undefined {
+    const limit = time.letGoAt - now()
+    return work && limit > 0 ? withLimit(limit, time.keepsAlive, work) : undefined
   }
 
   /** @returns what ends it; `undefined` where nothing holds. */
   function hold(): (() => void) | undefined {
+    setRunOptions()
     if (!isHeld) return undefined
     reporter?.hold(deadline - now())
     const start = now()
-    const traced = trace(
-      'hold',
-      (): HoldMessage => ({ awsRequestId: requestId, tenantId, outcome: factsNow().outcome }),
-    )
+    const { outcome } = runOptions.facts
+    const traced = trace('hold', (): HoldMessage => ({ awsRequestId: requestId, tenantId, outcome }))
     traced?.run(() => {})
     return () => traced?.end({ ...time.sums, milliseconds: now() - start })
   }
 
-  function leave(guessed = false): Promise<void> {
-    isGuessed = guessed
-    leaving ??= toSettled()
-    return leaving
-  }
-
   // --- What would be lost
 
+  /** What would be lost if the process ended now. */
   function unfinished(): TaskList {
-    const waiting = stack.next(MAX_NAMES)
-    return toList(running.size > 0 ? [...running, ...waiting] : waiting, running.size + stack.size())
+    return toList(stack.inOrder([...tasks]))
   }
 
-  /** Whether a line names only some of them: then they are not told of one by one. */
-  function hasMany(): boolean {
-    return running.size + stack.size() > MAX_NAMES
-  }
-
-  function tellUnfinished(evenOfMany = false): void {
-    if (!reporter || isLetGo || (!evenOfMany && hasMany())) return
+  /**
+   * Keeps up to date what the companion's process would name.
+   *
+   * @param ofMany - Told of once. Of up to as many as a line names they are told one by one.
+   */
+  function tellUnfinished(ofMany = false): void {
+    if (!teller || tasks.size > MAX_NAMES !== ofMany) return
     let { names, text } = unfinished()
     if (guest) {
       const others = guest.unfinished()
@@ -546,24 +504,28 @@ export function createInvocation(
     }
     if (text === lastTold) return
     lastTold = text
-    reporter.wouldLose(names, text)
+    teller.wouldLose(names, text)
   }
 }
+
+const isAny = () => true
 
 /** Without a tenant there is no field for it. */
 const fieldsOf = ({ requestId, tenantId }: Pick<Invocation, 'requestId' | 'tenantId'>): LogFields =>
   tenantId === undefined ? { requestId } : { requestId, tenantId }
 
 /** In one pass: with each `defer()` it is made anew, before the answer. */
-function toList(tasks: readonly DeferredTask[], count = tasks.length): TaskList {
+function toList(tasks: readonly DeferredTask[]): TaskList {
   const names: string[] = []
   let text = ''
   for (const { label } of tasks) {
-    if (names.push(label) > 1) text += ', '
-    text += quote(label)
-    if (names.length === MAX_NAMES) break
+    if (names.length === MAX_NAMES) {
+      text += ` and ${tasks.length - MAX_NAMES} more`
+      break
+    }
+    text += (text && ', ') + quote(label)
+    names.push(label)
   }
-  if (count > names.length) text += ` and ${count - names.length} more`
   return { names, text }
 }
 

@@ -2,7 +2,6 @@
 // anybody's. The timers and the clock are those that were there at the start, before a test put fakes in their place.
 
 import { builtIn } from '../built-in.ts'
-import type { Failure } from '../errors.ts'
 
 const { setTimeout, clearTimeout, setImmediate } = builtIn('node:timers')
 
@@ -31,7 +30,7 @@ export const timer = (milliseconds: number, keepsAlive: boolean, fn: () => void)
 }
 
 /** Waits for each that is there. */
-export const all = async (waits: readonly (PromiseLike<unknown> | undefined)[]): Promise<void> => {
+export const all = async (waits: readonly unknown[]): Promise<void> => {
   for (const wait of waits) await wait
 }
 
@@ -49,36 +48,7 @@ export async function withLimit(milliseconds: number, keepsAlive: boolean, work:
 export const isThenable = (value: any): value is PromiseLike<unknown> =>
   value !== null && (typeof value === 'object' || typeof value === 'function') && typeof value.then === 'function'
 
-/**
- * @param onSettled - Called as it settles.
- * @returns how `result` ends; a promise that never rejects.
- */
-export function outcomeOf(result: PromiseLike<unknown>, onSettled?: () => void): Promise<Failure | undefined> {
-  const { promise, resolve } = resolvers<Failure | undefined>()
-  function settle(failure?: Failure) {
-    onSettled?.()
-    resolve(failure)
-  }
-  whenSettled(
-    result,
-    () => settle(),
-    error => settle({ error }),
-  )
-  return promise
-}
-
-/** Calls back when a promise has settled. A plain one needs no other around it; any other `then` may do anything. */
-export function whenSettled(
-  result: PromiseLike<unknown>,
-  fulfilled: () => void,
-  rejected: (error: unknown) => void,
-): void {
-  try {
-    const isPlain = Object.getPrototypeOf(result) === NativePromise.prototype && !Object.hasOwn(result, 'then')
-    // Not Promise.resolve: it would hand back a promise whose own `then` may throw.
-    const promise = isPlain ? result : new NativePromise(adopt => adopt(result))
-    promise.then(fulfilled, rejected)
-  } catch (error) {
-    rejected(error)
-  }
-}
+/** A native promise of what may be any: it calls back later, and once, whatever the `then` of that does. */
+export const adopt = (result: PromiseLike<unknown>): Promise<unknown> =>
+  // A plain one is taken as it is. Promise.resolve alone would do so too with one whose own `then` may do anything.
+  Object.hasOwn(result, 'then') ? new NativePromise(resolve => resolve(result)) : NativePromise.resolve(result)

@@ -102,7 +102,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
   [
     'settled is told as the response leaves',
     /unfinished, of which nobody has told|before the answer/,
-    { file: 'middleware/invocation.ts', text: "state = 'left'\n", by: "state = 'left'; reporter?.settle()\n" },
+    { file: 'middleware/invocation.ts', text: 'state = LEFT\n', by: 'state = LEFT; reporter?.settle()\n' },
   ],
   [
     'the gate does not wait for tasks',
@@ -138,7 +138,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /never over|named 0 times|held/,
     {
       file: 'middleware/deferred-task.ts',
-      text: "for (const { finish, abortReason } of tasks) finish?.({ error: abortReason ?? reason }, 'abandoned')",
+      text: "for (const task of tasks) task.finish?.({ status: 'abandoned', error: controllerOf(task).signal.reason ?? reason })",
       by: '',
     },
   ],
@@ -156,8 +156,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /timers are left/,
     {
       file: 'middleware/invocation.ts',
-      text: '    } finally {\n      clearTimeout(timeLimit)\n    }',
-      by: '    } finally {}',
+      text: '    await stack.drain()\n    clearTimeout(timeLimit)\n',
+      by: '    await stack.drain()\n',
     },
   ],
   [
@@ -165,8 +165,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /named 0 times|of which nobody has told/,
     {
       file: 'middleware/invocation.ts',
-      text: "logTasks('error', ",
-      by: "void ((..._: any[]) => {})('error', ",
+      text: 'log(method, `tasks of',
+      by: "if (status !== 'dropped') log(method, `tasks of",
     },
   ],
   [
@@ -174,8 +174,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /named 0 times/,
     {
       file: 'middleware/invocation.ts',
-      text: 'const waiting = stack.next(MAX_NAMES)',
-      by: 'const waiting = stack.next(0)',
+      text: 'stack.inOrder([...tasks])',
+      by: 'stack.inOrder([...tasks].filter(({ finish }) => finish))',
     },
   ],
   [
@@ -183,7 +183,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /named 2 times/,
     {
       file: 'middleware/invocation.ts',
-      text: 'tellUnfinished() // what has been named now is not to be named again\n      time.onChange?.()',
+      text: 'time.onChange?.() // what has been named now is not to be named again\n',
       by: '',
     },
   ],
@@ -207,7 +207,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     {
       file: 'middleware/invocation.ts',
       text: '    reporter?.settle()\n',
-      by: "    reporter?.settle()\n    if (state === 'carried') void turn().then(turn).then(() => drain({ ...ownTime, abortAt: Infinity, letGoAt: Infinity }))\n",
+      by: '    reporter?.settle()\n    if (state === CARRIED) void turn().then(turn).then(() => invocation.drainWithin({ ...time, abortAt: Infinity, letGoAt: Infinity }))\n',
     },
   ],
   [
@@ -215,8 +215,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /let go while onTaskError for t\d+ is not over|runs in frozen time/,
     {
       file: 'middleware/invocation.ts',
-      text: 'return callOnTaskError(task, failure.error)',
-      by: 'void callOnTaskError(task, failure.error)',
+      text: 'return inTime(callOnTaskError(task, error))',
+      by: 'void inTime(callOnTaskError(task, error))',
     },
     'all',
   ],
@@ -225,15 +225,15 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /onTaskError is told of t\d+ twice/,
     {
       file: 'middleware/invocation.ts',
-      text: 'return callOnTaskError(task, failure.error)',
-      by: 'return callOnTaskError(task, failure.error), callOnTaskError(task, failure.error)',
+      text: 'return inTime(callOnTaskError(task, error))',
+      by: 'inTime(callOnTaskError(task, error))\n    return inTime(callOnTaskError(task, error))',
     },
     'all',
   ],
   [
     'handed-off work is not waited for',
     /let go while handed-off work is not over/,
-    { file: 'middleware/invocation.ts', text: '        await handedOff\n', by: '' },
+    { file: 'middleware/invocation.ts', text: 'return inTime(handedOff)', by: 'return void handedOff' },
     'all',
   ],
   [
@@ -287,8 +287,8 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /named 2 times|has ended well and is named/,
     {
       file: 'middleware/invocation.ts',
-      text: '!reporter || isLetGo || ',
-      by: "!reporter || state === 'settled' || ",
+      text: '!teller || ',
+      by: '!teller || state === SETTLED || ',
     },
     'all',
   ],

@@ -865,6 +865,21 @@ describe('onTaskError for what could not start', () => {
     expect(onTaskError).toHaveBeenCalledTimes(50)
     expect(made.log.of('error').flatMap(line => line.match(/"task \d+"/g))).toHaveLength(DEFERRED)
   })
+
+  it.each<[string, Setup]>([
+    ['the deadline', { facts: { remainingTime: 0 } }],
+    ['a fault', { host: { streaming: () => Promise.reject(new Error('fault')) } }],
+  ])('loses nothing that it defers at %s: that is reported too, again and again up to the bound', async (_, setup) => {
+    let calls = 0
+    const onTaskError = () => made.invocation.defer(() => {}, { name: `again ${++calls}` })
+    const made = create({ ...setup, options: { onTaskError } })
+    made.invocation.defer(() => {}, { name: 'first' })
+    await leave(made.invocation)
+    expect([50, 51]).toContain(calls) // the first one was deferred in time, or not
+    const named = made.log.of('error').flatMap(line => line.match(/"(first|again \d+)"/g) ?? [])
+    expect(named).toHaveLength(1 + calls)
+    expect(made.invocation.unfinished().names).toEqual([])
+  })
 })
 
 describe('defer()', () => {
@@ -1604,7 +1619,7 @@ describe('tasks that the deadline has kept from starting', () => {
       invocation.defer(() => void ran.push('inner'))
     })
     await leave(invocation)
-    expect([invocation.isSettled(), invocation.size()]).toEqual([false, 1])
+    expect([invocation.isSettled(), invocation.unfinished().names]).toEqual([false, ['task 1']])
     await run('r2', 10_000, [])
     expect(ran).toEqual(['outer', 'inner'])
     expect(invocation.isSettled()).toBe(true)

@@ -12,16 +12,11 @@ const recorder = (options: { order?: 'lifo' | 'fifo'; concurrency?: number; turn
   const started: string[] = []
   const ended: string[] = []
   let most = 0
-  const stack = createTaskStack<string>({
-    mayStart: always,
-    order,
-    concurrency,
-    run: async entry => {
-      started.push(entry)
-      most = Math.max(most, started.length - ended.length)
-      for (let index = 0; index < turns; index++) await turn()
-      ended.push(entry)
-    },
+  const stack = createTaskStack<string>({ order, concurrency }, always, async entry => {
+    started.push(entry)
+    most = Math.max(most, started.length - ended.length)
+    for (let index = 0; index < turns; index++) await turn()
+    ended.push(entry)
   })
   return { stack, started, ended, most: () => most }
 }
@@ -52,15 +47,10 @@ describe('order', () => {
     ['fifo', ['a', 'b', 'c', 'new']],
   ] as const)('puts what is pushed meanwhile where %s has it', async (order, expected) => {
     const started: string[] = []
-    const stack = createTaskStack<string>({
-      mayStart: always,
-      order,
-      concurrency: 1,
-      run: async entry => {
-        started.push(entry)
-        if (started.length === 1) stack.push('new')
-        await turn()
-      },
+    const stack = createTaskStack<string>({ order, concurrency: 1 }, always, async entry => {
+      started.push(entry)
+      if (started.length === 1) stack.push('new')
+      await turn()
     })
     for (const entry of ['a', 'b', 'c']) stack.push(entry)
     await stack.drain()
@@ -136,16 +126,11 @@ describe('drain', () => {
 
   it('resolves only once the last entry has ended, also one that another pushed', async () => {
     let left = 3
-    const stack = createTaskStack<number>({
-      mayStart: always,
-      order: 'lifo',
-      concurrency: 2,
-      run: async depth => {
-        if (depth < 2) stack.push(depth + 1)
-        await turn()
-        await turn()
-        left--
-      },
+    const stack = createTaskStack<number>({ order: 'lifo', concurrency: 2 }, always, async depth => {
+      if (depth < 2) stack.push(depth + 1)
+      await turn()
+      await turn()
+      left--
     })
     stack.push(0)
     await stack.drain()
@@ -183,15 +168,10 @@ describe('100,000 entries', () => {
   it.each(['lifo', 'fifo'] as const)('are run %s without a move or a scan of those that wait', async order => {
     let runs = 0
     let sum = 0
-    const stack = createTaskStack<{ index: number }>({
-      mayStart: always,
-      order,
-      concurrency: 4,
-      run: ({ index }) => {
-        runs++
-        sum += index
-        return index % 2 ? Promise.resolve() : undefined
-      },
+    const stack = createTaskStack<{ index: number }>({ order, concurrency: 4 }, always, ({ index }) => {
+      runs++
+      sum += index
+      return index % 2 ? Promise.resolve() : undefined
     })
     const touched = await countTouched(async () => {
       for (let index = 0; index < COUNT; index++) stack.push({ index })
@@ -205,15 +185,10 @@ describe('100,000 entries', () => {
 
   it.each(['lifo', 'fifo'] as const)('run %s as a chain, each pushing the next', async order => {
     let runs = 0
-    const stack = createTaskStack<{ index: number }>({
-      mayStart: always,
-      order,
-      concurrency: 1,
-      run: ({ index }) => {
-        runs++
-        if (index + 1 < COUNT) stack.push({ index: index + 1 })
-        return undefined
-      },
+    const stack = createTaskStack<{ index: number }>({ order, concurrency: 1 }, always, ({ index }) => {
+      runs++
+      if (index + 1 < COUNT) stack.push({ index: index + 1 })
+      return undefined
     })
     stack.push({ index: 0 })
     await stack.drain()
@@ -223,15 +198,22 @@ describe('100,000 entries', () => {
 
 describe('what waits', () => {
   it.each([
-    ['lifo', ['d', 'c']],
-    ['fifo', ['a', 'b']],
-  ] as const)('is told in the order in which it will start, %s', (order, expected) => {
-    const { stack } = recorder({ order })
-    for (const entry of ['a', 'b', 'c', 'd']) stack.push(entry)
-    expect(stack.size()).toBe(4)
-    expect(stack.next(2)).toEqual(expected)
-    expect(stack.next(100)).toHaveLength(4)
-  })
+    ['lifo', ['c', 'b'], ['d', 'a']],
+    ['fifo', ['b', 'c'], ['a', 'd']],
+  ] as const)(
+    'is taken out in the order in which it would start, %s, and the others stay',
+    async (order, out, left) => {
+      const { stack, started } = recorder({ order })
+      for (const entry of ['a', 'b', 'c', 'd']) stack.push(entry)
+      expect(stack.size()).toBe(4)
+      const asked: string[] = []
+      expect(stack.takeOut(entry => asked.push(entry) === 2 || entry === 'c')).toEqual(out)
+      expect(asked).toEqual(['a', 'b', 'c', 'd'])
+      expect(stack.size()).toBe(2)
+      await stack.drain()
+      expect(started).toEqual(left)
+    },
+  )
 
   it.each(['lifo', 'fifo'] as const)('does not contain what has started, %s', async order => {
     const { stack } = recorder({ order })
@@ -239,9 +221,28 @@ describe('what waits', () => {
     const drained = stack.drain()
     await turn()
     expect(stack.size()).toBe(3 - 1)
-    expect(stack.next(100)).toHaveLength(2)
+    expect(stack.takeOut(() => true)).toHaveLength(2)
     await drained
-    expect(stack.next(100)).toEqual([])
+    expect(stack.takeOut(() => true)).toEqual([])
+  })
+
+  it.each(['lifo', 'fifo'] as const)('keeps what is pushed while some are taken out, %s', async order => {
+    const { stack, started } = recorder({ order })
+    for (const entry of ['a', 'b']) stack.push(entry)
+    const push = (entry: string) => {
+      if (entry === 'a') stack.push('new')
+      return true
+    }
+    stack.takeOut(push)
+    await stack.drain()
+    expect(started).toEqual(['new'])
+  })
+
+  it.each([
+    ['lifo', ['b', 'a']],
+    ['fifo', ['a', 'b']],
+  ] as const)('is brought into the order in which it is run, %s', (order, expected) => {
+    expect(recorder({ order }).stack.inOrder(['a', 'b'])).toEqual(expected)
   })
 })
 
@@ -253,21 +254,20 @@ describe('when no more may start', () => {
     const started: string[] = []
     let ended = 0
     let most = 2
-    const stack = createTaskStack<string>({
-      order,
-      concurrency: 2,
-      mayStart: () => started.length < most,
-      run: async entry => {
+    const stack = createTaskStack<string>(
+      { order, concurrency: 2 },
+      () => started.length < most,
+      async entry => {
         started.push(entry)
         await turn()
         ended++
       },
-    })
+    )
     for (const entry of ['a', 'b', 'c', 'd']) stack.push(entry)
     await stack.drain()
     expect(ended).toBe(2)
     expect(started).toEqual(runs)
-    expect(stack.next(4)).toEqual(left)
+    expect(stack.size()).toBe(left.length)
     await stack.drain()
     expect(stack.size()).toBe(2)
     most = 4
@@ -311,12 +311,10 @@ describe('for any interleaving', () => {
             for (const child of entry.late) stack.push({ ...child })
             if (entry.kind === 'rejecting') throw new Error('rejected')
           }
-          const stack = createTaskStack<Node>({
-            mayStart: always,
-            order,
-            concurrency,
-            // As in Invocation: what a task throws stops here.
-            run: entry => {
+          const stack = createTaskStack<Node>(
+            { order, concurrency },
+            always, // As in Invocation: what a task throws stops here.
+            entry => {
               runs.set(entry, (runs.get(entry) ?? 0) + 1)
               most = Math.max(most, ++running)
               if (entry.kind !== 'sync') {
@@ -329,7 +327,7 @@ describe('for any interleaving', () => {
               running--
               return undefined
             },
-          })
+          )
           const drains: Promise<void>[] = []
           for (const step of steps) {
             if (step === 'drain') {

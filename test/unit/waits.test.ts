@@ -5,7 +5,7 @@ import { turns } from './helpers.ts'
 // The waits take the timers as they load.
 const timers = process.getBuiltinModule('node:timers')
 const setTimer = jest.spyOn(timers, 'setTimeout')
-const { all, isThenable, timer, turn, whenSettled, withLimit } = await import('../../src/middleware/waits.ts')
+const { adopt, all, isThenable, timer, turn, withLimit } = await import('../../src/middleware/waits.ts')
 
 describe('a timer', () => {
   it.each([
@@ -91,15 +91,12 @@ describe('taken for a promise', () => {
   })
 })
 
-describe('a callback when it has settled', () => {
+describe('a native promise of', () => {
   const outcomeOf = (result: PromiseLike<unknown>) =>
-    new Promise(resolve => {
-      whenSettled(
-        result,
-        () => resolve('fulfilled'),
-        error => resolve(error),
-      )
-    })
+    adopt(result).then(
+      () => 'fulfilled',
+      error => error,
+    )
   const failure = new Error('failed')
   const fail = () => {
     throw failure
@@ -128,23 +125,15 @@ describe('a callback when it has settled', () => {
   it.each<[string, PromiseLike<unknown>]>([
     ['of its own', withThen(callBoth, Promise.resolve())],
     ['of its class', Object.create(withThen(callBoth))],
-  ])('calls one of the two, once, though a `then` %s calls both', async (_, result) => {
+  ])('what calls both, by a `then` %s, calls one of the two, once', async (_, result) => {
     const called = jest.fn()
-    whenSettled(result, called, called)
+    adopt(result).then(called, called)
     await turn()
     expect(called).toHaveBeenCalledTimes(1)
   })
 
-  it('of a plain promise makes no other one around it', async () => {
-    const then = jest.spyOn(Promise.prototype, 'then')
+  it('a plain promise is that promise', () => {
     const promise = Promise.resolve()
-    whenSettled(
-      promise,
-      () => {},
-      () => {},
-    )
-    expect(then.mock.contexts[0]).toBe(promise)
-    then.mockRestore()
-    await turn()
+    expect(adopt(promise)).toBe(promise)
   })
 })
