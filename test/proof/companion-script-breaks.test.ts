@@ -33,7 +33,7 @@ const breaks: Break[] = [
   [
     'numbers are not looked at',
     new RegExp(`${EARLY.source}|${GONE.source}`),
-    '  [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 ]]\n',
+    '  [[ $1 = [1-9]*([0-9]) && ${#1} -lt 16 ]]\n',
     '  :\n',
   ],
   ['it waits for ever for the rest of an answer', NEVER, 'read -r -t 2 -N $((length', 'read -r -N $((length'],
