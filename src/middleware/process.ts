@@ -5,7 +5,7 @@ import type { AsyncLocalStorage } from 'node:async_hooks'
 import { builtIn } from '../built-in.ts'
 import { PostInvokeError } from '../errors.ts'
 import { createLog, type Log, type Logger } from '../log.ts'
-import { isManagedInstances, readCompanionMode } from '../variables.ts'
+import { isManagedInstances } from '../variables.ts'
 import { version } from '../version.ts'
 import { chooseCompanion, noCompanion, type Reporter } from './companion.ts'
 import { createInvocation, type Invocation, type InvocationOptions } from './invocation.ts'
@@ -90,10 +90,10 @@ function createProcess(log: ReturnType<typeof createLog>) {
   // A child process has inherited Lambda's variables, and is to see none.
   const runtimeApi = isChildProcess(isMainThread) ? undefined : process.env.AWS_LAMBDA_RUNTIME_API
   const isLambda = runtimeApi !== undefined
-  const variables = isLambda ? process.env : {}
-  /** Whether this process takes one invocation at a time, on its main thread. */
-  const isAlone = isLambda && isMainThread && !isManagedInstances(variables)
-  const mode = readCompanionMode()
+  /** Whether one invocation comes at a time, and the environment is frozen between them. */
+  const isFrozen = isLambda && !isManagedInstances()
+  /** Whether they come to the main thread. */
+  const isAlone = isFrozen && isMainThread
   const streams = isLambda ? observeResponseStreams() : undefined
   let storage: AsyncLocalStorage<Scope> | undefined
   /** The last one that was entered without an AsyncLocalStorage. */
@@ -112,7 +112,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
 
   const base = {
     log,
-    companion: noCompanion(),
+    companion: noCompanion,
     /** Whether an invocation has begun: what has to be registered had to be by then. */
     hasBegun: client.firstUsedIn !== undefined,
     /** The invocations that have not settled, each with its context. */
@@ -125,7 +125,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
     takePart,
     handedOff(deadline: number, invocation?: Invocation) {
       // The layer's companion runs it when this invocation has settled, or the environment ends.
-      if (host.companion.isTheLayer && invocation?.isHeld !== false) return undefined
+      if (host.companion.name === 'layer' && invocation?.isHeld !== false) return undefined
       return (globalThis as Shared)[HANDED_OFF]?.run(log, deadline, !invocation, invocation)
     },
     afterSettled() {
@@ -143,14 +143,14 @@ function createProcess(log: ReturnType<typeof createLog>) {
   /** A handler is wrapped: its invocations will be opened here. */
   function takePart(): void {
     if (takesPart) return
-    const companion = chooseCompanion({ mode, log, client, variables, isMainThread })
+    const companion = chooseCompanion(log, client, isMainThread, isFrozen ? runtimeApi : undefined)
     host.companion = companion
     takesPart = true
     log.debug(`companion: ${companion.name}`)
-    if (HANDED_OFF in globalThis) companion.expectHandedOff()
+    if (HANDED_OFF in globalThis) companion.expectHandedOff?.()
     // In the middle of an invocation: its end may never be told, and is not waited for.
     if (!client.tellsEnds || client.firstUsedIn === undefined) return
-    firstReporter = companion.reporter(client.firstUsedIn)
+    firstReporter = companion.reporter?.(client.firstUsedIn)
     firstReporter?.settle()
   }
 
@@ -158,13 +158,13 @@ function createProcess(log: ReturnType<typeof createLog>) {
     host.hasBegun = true
     const accepted = streams?.accepted(requestId, STREAM_END_MS)
     const settled = invocation?.leave()
-    const settleRun = () => host.companion.reporter(requestId)?.settle()
+    const settleRun = () => host.companion.reporter?.(requestId).settle()
     if (!settled)
       settleRun() // it has never reached our `before`
     else if (invocation?.requestId !== requestId) void settled.then(settleRun) // nor has its own id
     // RIC 4 does not wait for a stream that its handler broke off. Did it ask for `next` before that has arrived, Lambda
     // would give it the same event again.
-    return (host.companion.isGate && settled) || accepted
+    return (host.companion.name === 'gate' && settled) || accepted
   }
 
   // --- Where code runs
@@ -267,11 +267,11 @@ function createProcess(log: ReturnType<typeof createLog>) {
         tenantId: facts.tenantId,
         remainingTime: remainingTimeOf(facts),
         isHeld,
-        isHeldByGate: isGated && host.companion.isGate,
+        isHeldByGate: isGated && host.companion.name === 'gate',
         reporter:
           firstReporter && requestId === client.firstUsedIn
             ? firstReporter
-            : host.companion.reporter(requestId, facts.tenantId),
+            : host.companion.reporter?.(requestId, facts.tenantId),
       }
       const invocation = createInvocation(request, start, options, host)
       unsettled.set(invocation, facts)

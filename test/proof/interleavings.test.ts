@@ -107,7 +107,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
   [
     'the gate does not wait for tasks',
     /unfinished, of which nobody has told/,
-    { file: 'middleware/process.ts', text: '(host.companion.isGate && settled) || accepted', by: 'accepted' },
+    { file: 'middleware/process.ts', text: "(host.companion.name === 'gate' && settled) || accepted", by: 'accepted' },
   ],
   [
     'settled is not told',
@@ -277,7 +277,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /named 0 times/,
     {
       file: 'middleware/process-end.ts',
-      text: 'if (runtimeApi !== undefined && !host.companion.bringsSigterm) logAll',
+      text: 'if (runtimeApi !== undefined && !host.companion.reporter) logAll',
       by: 'if (false) logAll',
     },
     'all',
