@@ -1,7 +1,7 @@
 // Which companion keeps the environment awake after the response, decided once, at init; and what it is told.
 import { builtIn } from '../built-in.ts'
 import type { Log, LogFields } from '../log.ts'
-import { readCompanionMode, readFolder } from '../variables.ts'
+import { type CompanionMode, readFolder } from '../variables.ts'
 import { version } from '../version.ts'
 import { type CompanionPipe, createLastWords, openPipe, PROTOCOL, pipePath, startCompanion } from './companion-pipe.ts'
 import { endProcess } from './end-process.ts'
@@ -55,8 +55,8 @@ export function chooseCompanion(
   client: { readonly hasGate?: boolean; readonly tellsEnds?: boolean },
   isMainThread: boolean,
   runtimeApi: string | undefined,
+  mode: CompanionMode,
 ): Companion {
-  const mode = readCompanionMode()
   if (runtimeApi === undefined) return { name: 'none', holds: () => true }
   if (mode === 'off') return noCompanion
   if (!isMainThread) return { name: 'none', holds: holdsInWorker }

@@ -1,5 +1,5 @@
 // What users give to defer(): a task and its options, checked at the call, and what the task is handed when it runs.
-import { describe, type Failure, PostInvokeError } from '../errors.ts'
+import { type Failure, type PostInvokeError, unexpected } from '../errors.ts'
 import { type AsyncContext, asyncContext } from './async-context.ts'
 import { checkOptions, type OptionRule, oneOf, text, wholeNumber } from './option-rules.ts'
 import { isThenable, outcomeOf } from './waits.ts'
@@ -91,10 +91,9 @@ const MAX_NAME_LENGTH = 100
 export function createTask(given: unknown, options: unknown, index: number, isLate: boolean): DeferredTask {
   const { name, on = 'always', timeout } = checkOptions<DeferOptions>('defer()', deferRules, options, invalidTask)
   const isPromise = isThenable(given)
-  if (isPromise && on !== 'always') throw invalidTask(`Expected a function for \`on: '${on}'\`, got a promise.`, given)
+  if (isPromise && on !== 'always') throw invalidTask(`a function for \`on: '${on}'\``, given)
   if (!isPromise && (typeof given !== 'function' || isGenerator(given))) {
-    const what = typeof given === 'function' ? 'a generator function' : describe(given)
-    throw invalidTask(`Expected a function or a promise to defer, got ${what}.`, given)
+    throw invalidTask('a function or a promise to defer', given)
   }
   const task: DeferredTask = {
     run: given as DeferredTask['run'],
@@ -140,4 +139,5 @@ const printable = (name: string): string => {
   return cut.replace(/[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, '\ufffd')
 }
 
-const invalidTask = (message: string, data: unknown) => new PostInvokeError('ERR_INVALID_TASK', message, data)
+const invalidTask = (expected: string, given: unknown, data = given) =>
+  unexpected('ERR_INVALID_TASK', expected, given, data)

@@ -206,11 +206,7 @@ const ownName = (hook: any): string | undefined =>
   )
 
 const check = (call: string, options: unknown) =>
-  checkOptions<OnShutdownOptions>(
-    call,
-    () => ({ name: text, timeout: wholeNumber(1) }),
-    options,
-    (message, data) => new PostInvokeError('ERR_INVALID_HOOK', message, data),
-  )
+  checkOptions<OnShutdownOptions>(call, () => ({ name: text, timeout: wholeNumber(1) }), options, invalidHook)
 
-const invalidHook = (expected: string, given: unknown) => unexpected('ERR_INVALID_HOOK', expected, given)
+const invalidHook = (expected: string, given: unknown, data = given) =>
+  unexpected('ERR_INVALID_HOOK', expected, given, data)

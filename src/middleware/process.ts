@@ -5,7 +5,7 @@ import type { AsyncLocalStorage } from 'node:async_hooks'
 import { builtIn } from '../built-in.ts'
 import { PostInvokeError } from '../errors.ts'
 import { createLog, type Log, type Logger } from '../log.ts'
-import { isManagedInstances } from '../variables.ts'
+import { isManagedInstances, readCompanionMode } from '../variables.ts'
 import { version } from '../version.ts'
 import { chooseCompanion, noCompanion, type Reporter } from './companion.ts'
 import { createInvocation, type Invocation, type InvocationOptions } from './invocation.ts'
@@ -94,6 +94,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
   const isFrozen = isLambda && !isManagedInstances()
   /** Whether they come to the main thread. */
   const isAlone = isFrozen && isMainThread
+  const mode = readCompanionMode()
   const streams = isLambda ? observeResponseStreams() : undefined
   let storage: AsyncLocalStorage<Scope> | undefined
   /** The last one that was entered without an AsyncLocalStorage. */
@@ -143,7 +144,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
   /** A handler is wrapped: its invocations will be opened here. */
   function takePart(): void {
     if (takesPart) return
-    const companion = chooseCompanion(log, client, isMainThread, isFrozen ? runtimeApi : undefined)
+    const companion = chooseCompanion(log, client, isMainThread, isFrozen ? runtimeApi : undefined, mode)
     host.companion = companion
     takesPart = true
     log.debug(`companion: ${companion.name}`)

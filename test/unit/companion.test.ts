@@ -33,8 +33,7 @@ afterEach(() => {
   layer = undefined
   fs.rmSync(folder, { recursive: true, force: true })
   delete globals[OWNER]
-  for (const name of ['AWS_LAMBDA_LOG_FORMAT', 'POST_INVOKE_COMPANION', 'POST_INVOKE_LOG_LEVEL', 'POST_INVOKE_FOLDER'])
-    delete process.env[name]
+  for (const name of ['AWS_LAMBDA_LOG_FORMAT', 'POST_INVOKE_LOG_LEVEL', 'POST_INVOKE_FOLDER']) delete process.env[name]
 })
 
 type Given = {
@@ -48,13 +47,12 @@ type Given = {
 }
 
 const choose = (given: Given = {}) => {
-  const { mode, hasGate = false, tellsEnds = true, isMainThread = true } = given
+  const { mode = 'auto', hasGate = false, tellsEnds = true, isMainThread = true } = given
   const log = recordLog()
-  process.env.POST_INVOKE_COMPANION = mode ?? ''
   process.env.POST_INVOKE_FOLDER = given.folder ?? folder
   const api = 'api' in given ? given.api : API
   const { line } = createLog()
-  const companion = chooseCompanion({ ...log, line }, { hasGate, tellsEnds }, isMainThread, api)
+  const companion = chooseCompanion({ ...log, line }, { hasGate, tellsEnds }, isMainThread, api, mode)
   return { companion, log }
 }
 
