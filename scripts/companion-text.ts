@@ -28,7 +28,6 @@ export const names = [
   'pass',
   'pause',
   'pending',
-  'pipe',
   'port',
   'release',
   'say',
@@ -46,7 +45,7 @@ export const childText = (script: string): string => tighten(shorten(withoutLaye
 /** What stands in quotes is text. */
 const quoted = /(\$?'(?:\\.|[^'\\])*'|"(?:\\.|\$\{[^}]*\}|[^"\\])*")/s
 
-/** Without the spaces that bash does not need: around operators, and in arithmetic. */
+/** Without the white space that bash does not need: around operators, and in arithmetic. */
 const tighten = (text: string): string =>
   text
     .split(quoted)
@@ -55,9 +54,9 @@ const tighten = (text: string): string =>
 
 const tightenCode = (code: string): string =>
   code
-    .replace(/ *(&&|\|\||;;&?|;) */g, '$1')
+    .replace(/ *(&&|\|\||;;&?|;)\s*/g, '$1')
     .replace(/\(\) \{/g, '(){')
-    .replace(/(?<=^|[^ 0-9]) (?=>&)/g, '')
+    .replace(/(?<!\d) (?=[<>])/g, '')
     .replace(/\(\(.*?\)\)/g, arithmetic => arithmetic.replaceAll(' ', ''))
 
 /** What functions bundle, with its names as they are. */

@@ -6,10 +6,12 @@
 # extension registered for INVOKE have asked for their next event. So to hold is not to ask, and to release is to ask.
 #
 # It has three roles:
-#   /opt/extensions/post-invoke                         the layer's extension, started by Lambda
-#   bash --norc -p -c SCRIPT NAME '"INVOKE"' 3<>SOCKET  the internal extension, started by the function's process
-#   bash --norc -p -c SCRIPT NAME '' 3<>SOCKET          registered for no events: Lambda sends SIGTERM to the function's
-#                                                       process before it kills it if there is any extension at all
+#   /opt/extensions/post-invoke                 the layer's extension, started by Lambda
+#   bash --norc -p -c SCRIPT NAME '"INVOKE"' …  the internal extension, started by the function's process
+#   bash --norc -p -c SCRIPT NAME '' …          registered for no events: Lambda sends SIGTERM to the function's process
+#                                               before it kills it if there is any extension at all
+# The two that the function's process starts have SOCKET as 3, and as further arguments the file of last words, and 1 where
+# lines of log are JSON.
 #
 # The function's process writes short lines: to the layer through a FIFO, .middy-post-invoke-1-PORT in /tmp (or in
 # POST_INVOKE_FOLDER), where 1 is the number of this protocol and PORT that of the Runtime API; to the others through SOCKET.
@@ -47,8 +49,13 @@ trap '' TERM PIPE
 LC_ALL=C
 address=$AWS_LAMBDA_RUNTIME_API
 host=${address%:*} port=${address##*:}
+# only in the layer: begin
 pipe=${POST_INVOKE_FOLDER:-/tmp}/.middy-post-invoke-1-$port
-words_file=$pipe.tasks
+words_file=$pipe.tasks is_json=''
+[[ ${AWS_LAMBDA_LOG_FORMAT^^} = JSON ]] && is_json=1
+(($#)) &&
+  # only in the layer: end
+  words_file=$2 is_json=$3
 margin=100   # milliseconds: so long before the deadline the environment is released, or a good answer becomes a timeout
 expected=' ' # the invocation whose event need not be read before the next one is asked for. A space: none
 # only in the layer: begin
@@ -107,7 +114,7 @@ say() { # LINE. In JSON it gets the time
 complain() { # TEXT
   [[ ${POST_INVOKE_LOG_LEVEL^^} = SILENT || ${AWS_LAMBDA_LOG_LEVEL^^} = FATAL ]] && return # only in the layer
   set -- "middy-post-invoke: ${1//[\"\\[:cntrl:]]/}"
-  [[ ${AWS_LAMBDA_LOG_FORMAT^^} = JSON ]] && set -- '{"level":"ERROR","message":"'"$1"'"}'
+  [[ $is_json ]] && set -- '{"level":"ERROR","message":"'"$1"'"}'
   say "$1"
 }
 

@@ -5,6 +5,7 @@ import type { Stats } from 'node:fs'
 import type { Socket } from 'node:net'
 import { builtIn } from '../built-in.ts'
 import script from '../extension/post-invoke.sh'
+import { isJsonFormat } from '../log.ts'
 import { timer } from './waits.ts'
 
 export type CompanionPipe = ReturnType<typeof createPipe>
@@ -49,13 +50,13 @@ function openOwn(path: string, flags: number, kind: keyof Stats & `is${string}`)
  * have done so before the runtime client asks for its first invocation. Throws where that fails.
  *
  * @param events - What it registers for, as JSON without the brackets: `"INVOKE"`, or nothing.
+ * @param words - The file of last words, where there are some.
  */
-export function startCompanion(events: string, runtimeApi: string, onBroken = noop): CompanionPipe {
-  const { AWS_LAMBDA_LOG_FORMAT, POST_INVOKE_FOLDER } = process.env
+export function startCompanion(events: string, runtimeApi: string, words = '', onBroken = noop): CompanionPipe {
   // --norc -p, in this order, and a bare environment: no start-up file of others runs in it.
-  const args = ['--norc', '-p', '-c', script, 'middy-post-invoke', events]
+  const args = ['--norc', '-p', '-c', script, 'middy-post-invoke', events, words, isJsonFormat() ? '1' : '']
   const child = builtIn('node:child_process').spawn('/bin/bash', args, {
-    env: { AWS_LAMBDA_RUNTIME_API: runtimeApi, AWS_LAMBDA_LOG_FORMAT, POST_INVOKE_FOLDER, TZ: 'UTC0' },
+    env: { AWS_LAMBDA_RUNTIME_API: runtimeApi },
     detached: true, // in a process group of its own: what kills this one's must not kill its witness
     stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
   })

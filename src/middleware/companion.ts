@@ -61,6 +61,7 @@ export function chooseCompanion(
   if (mode === 'off') return noCompanion
   if (!isMainThread) return { name: 'none', holds: holdsInWorker }
   const path = pipePath(readFolder(), runtimeApi)
+  const words = `${path}.tasks`
   if (mode === 'auto' || mode === 'layer') {
     try {
       // It is there before the runtime starts. Without it there is no layer, or none that we could talk to.
@@ -75,7 +76,7 @@ export function chooseCompanion(
   // Spelled out, here and in process-end.ts: a bundler that knows the variable leaves the whole script out.
   if (process.env.POST_INVOKE_COMPANION !== 'layer' && !isClaimedByOther()) {
     try {
-      const pipe = startCompanion('"INVOKE"', runtimeApi, () =>
+      const pipe = startCompanion('"INVOKE"', runtimeApi, words, () =>
         // Lambda cannot see that it is gone, and would wait for it in each invocation.
         warnOnce('WARN_INTERNAL_GONE', 'the internal extension is gone: this process ends after its next answer'),
       )
@@ -117,7 +118,7 @@ export function chooseCompanion(
   }
 
   function extension(name: 'layer' | 'internal', pipe: CompanionPipe): Companion {
-    const lastWords = createLastWords(`${path}.tasks`, reason =>
+    const lastWords = createLastWords(words, reason =>
       warnOnce('WARN_LAST_WORDS', `last words cannot be written (${reason})`),
     )
     const isLayer = name === 'layer'

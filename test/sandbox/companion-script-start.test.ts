@@ -408,7 +408,7 @@ describe('the text that functions bundle', () => {
   it('has neither comments nor what is for the layer alone, and is short', () => {
     expect(bundled).not.toMatch(/^\s*#|mkfifo|worker|coproc|SHUTDOWN/m)
     expect(bundled).toContain('POST register')
-    expect(bundled.length).toBeLessThan(3_400)
+    expect(bundled.length).toBeLessThan(3_300)
   })
 
   it('can be parsed by bash', () => {

@@ -39,11 +39,13 @@ describe('the companion script in bundles', () => {
   })
 
   it('has no spaces but those that bash needs, or that are text', () => {
-    expect(childText('if ((a + 1 < b)) && c "d && e ; f" ; then\ng $((1 + 2)) >&3\nh "i" >&3\nj=2 >&4\nfi\n')).toBe(
-      'if ((a+1<b))&&c "d && e ; f";then\ng $((1+2))>&3\nh "i">&3\nj=2 >&4\nfi',
-    )
+    expect(
+      childText(
+        'if ((a + 1 < b)) && c "d && e ; f" ; then\ng $((1 + 2)) >&3\nh "i" >&3\nj=2 >&4\nk <"l" 2>&1 &&\nm\nfi\n',
+      ),
+    ).toBe('if ((a+1<b))&&c "d && e ; f";then\ng $((1+2))>&3\nh "i">&3\nj=2 >&4\nk<"l" 2>&1&&m\nfi')
     expect(childText("case $a in\n'b ;; c') d || e ;;\n*) f ' || ' ;;\nesac\n")).toBe(
-      "case $a in\n'b ;; c') d||e;;\n*) f ' || ';;\nesac",
+      "case $a in\n'b ;; c') d||e;;*) f ' || ';;esac",
     )
   })
 
