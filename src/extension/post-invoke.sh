@@ -36,12 +36,8 @@
 # For bundles of functions scripts/companion-text.ts drops what is marked `only in the layer`, and shortens names: its rules
 # hold here.
 
-if ((BASH_VERSINFO[0] < 5)); then # before anything that an older bash cannot read
-  (($#)) || echo "middy-post-invoke: bash 5.0 or later is needed, this is $BASH_VERSION" >&2 # only in the layer
-  (($#)) &&                                                                                  # only in the layer
-    echo "failed bash 5.0 or later is needed, this is $BASH_VERSION" >&3
-  exit 1
-fi
+# Before anything that an older bash cannot read: that one does not set it.
+: "${EPOCHREALTIME:?bash 5.0 or later is needed, this is $BASH_VERSION}"
 
 # An emulator sends SIGTERM to all processes, and this one has something to say after it. A write to a closed connection is
 # an error that is looked at, not the end.

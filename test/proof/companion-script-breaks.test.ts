@@ -19,7 +19,7 @@ type Break = [what: string, shows: RegExp, text: string, by: string]
 const EARLY = /let go before it had settled/
 const NEVER = /Waited in vain|It never comes to rest/
 const LOGGED = /^it logged /
-const COMPLAINED = /^it complained: /
+const COMPLAINED = /(?:^|; )it complained: / // also where that was not all
 const GONE = /It has ended|it ended with|EPIPE/
 
 const breaks: Break[] = [

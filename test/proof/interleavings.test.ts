@@ -269,7 +269,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
   [
     'what is deferred while hooks run is not named',
     /was never run and is named 0 times/,
-    { file: 'middleware/process-end.ts', text: "logAll('the environment ends', host.log)", by: '' },
+    { file: 'middleware/process-end.ts', text: "logAll('the environment ends', host.log.error)", by: '' },
     'all',
   ],
   [

@@ -184,12 +184,12 @@ describe('not registered', () => {
   it(
     'by an older bash, which gets one clear line',
     async () => {
-      const older = (text: string) => text.replace(/(?<=BASH_VERSINFO\[0\] ?< ?)5/, '99')
+      const older = (text: string) => text.replace('EPOCHREALTIME:?', 'IS_UNKNOWN_THERE:?')
       const reason = /bash 5\.0 or later is needed, this is \d+\.\d+/
       const child = await start({ role: 'internal', isUnregistered: true, script: older(bundled) })
-      expect(await child.ended).toBe(1)
-      expect(child.replies()).toEqual([expect.stringMatching(reason)])
-      expect(child.replies()[0]).toMatch(/^failed /)
+      expect(await child.ended).not.toBe(0)
+      expect(child.lines()).toEqual([expect.stringMatching(reason)])
+      expect(child.replies()).toEqual([]) // the end of the file is one
 
       const script = join(tests.folder, 'post-invoke')
       writeFileSync(script, older(readFileSync(source, 'utf8')), { mode: 0o755 })
