@@ -103,8 +103,8 @@ export function chooseCompanion(
     if (mode !== 'layer' && !existsSync(LAYER_FILE)) return
     const hasPipe = (other: number) => other !== PROTOCOL && existsSync(pipePath(readFolder(), api, other))
     const other = [...Array(10).keys()].find(hasPipe)
-    if (other) warnOnce('WARN_LAYER_VERSION', `the layer speaks protocol ${other}, the package ${PROTOCOL}`)
-    else warnOnce('WARN_NO_LAYER', `the layer's companion cannot be reached (${reason})`)
+    if (other === undefined) warnOnce('WARN_NO_LAYER', `the layer's companion cannot be reached (${reason})`)
+    else warnOnce('WARN_LAYER_VERSION', `the layer speaks protocol ${other}, the package ${PROTOCOL}`)
   }
 
   /** Claims the companion for this version: it counts the invocations of one writer, and two would release each other's. */

@@ -281,19 +281,20 @@ middy-post-invoke: released request r1 before its deadline; unfinished: "mail", 
     expect(kill).not.toHaveBeenCalled()
   })
 
-  it.each(['alone', 'beside a pipe of this one that nobody reads'])(
-    'of another version is named, and an embedded companion holds instead: %s',
-    what => {
-      startLayer(PROTOCOL + 1)
-      if (what !== 'alone') childProcess.execFileSync('mkfifo', [`${folder}/.middy-post-invoke-${PROTOCOL}-9001`])
-      const exists = attachLayer()
-      const { companion, log } = choose({ hasGate: true })
-      expect(companion.name).toBe('gate')
-      expect(log.of('warn')).toEqual([`the layer speaks protocol ${PROTOCOL + 1}, the package ${PROTOCOL}`])
-      expect(log.codes).toEqual(['WARN_LAYER_VERSION'])
-      exists.mockRestore()
-    },
-  )
+  it.each([
+    [PROTOCOL + 1, 'alone'],
+    [PROTOCOL - 1, 'alone'],
+    [PROTOCOL + 1, 'beside a pipe of this one that nobody reads'],
+  ])('of another version is named, and an embedded companion holds instead: protocol %d, %s', (protocol, what) => {
+    startLayer(protocol)
+    if (what !== 'alone') childProcess.execFileSync('mkfifo', [`${folder}/.middy-post-invoke-${PROTOCOL}-9001`])
+    const exists = attachLayer()
+    const { companion, log } = choose({ hasGate: true })
+    expect(companion.name).toBe('gate')
+    expect(log.of('warn')).toEqual([`the layer speaks protocol ${protocol}, the package ${PROTOCOL}`])
+    expect(log.codes).toEqual(['WARN_LAYER_VERSION'])
+    exists.mockRestore()
+  })
 
   it('cannot be reached where the folder is gone, or the address has no port: both are said', () => {
     for (const given of [{ folder: '/nowhere' }, { api: 'localhost' }]) {
