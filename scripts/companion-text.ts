@@ -28,9 +28,7 @@ export const names = [
   'pass',
   'pause',
   'pending',
-  'pipe',
   'port',
-  'reason',
   'release',
   'say',
   'start',
@@ -42,7 +40,24 @@ export const names = [
 const aName = new RegExp(`(?<![\\w-])(?:${names.join('|')}|[a-z]+(?:_[a-z]+)+)(?![\\w-])`, 'g')
 
 /** @param script - src/extension/post-invoke.sh. */
-export const childText = (script: string): string => shorten(withoutLayer(script))
+export const childText = (script: string): string => tighten(shorten(withoutLayer(script)))
+
+/** What stands in quotes is text. */
+const quoted = /(\$?'(?:\\.|[^'\\])*'|"(?:\\.|\$\{[^}]*\}|[^"\\])*")/s
+
+/** Without the white space that bash does not need: around operators, and in arithmetic. */
+const tighten = (text: string): string =>
+  text
+    .split(quoted)
+    .map((part, index) => (index % 2 === 1 ? part : tightenCode(part)))
+    .join('')
+
+const tightenCode = (code: string): string =>
+  code
+    .replace(/ *(&&|\|\||;;&?|;)\s*/g, '$1')
+    .replace(/\(\) \{/g, '(){')
+    .replace(/(?<!\d) (?=[<>])/g, '')
+    .replace(/\(\(.*?\)\)/g, arithmetic => arithmetic.replaceAll(' ', ''))
 
 /** What functions bundle, with its names as they are. */
 export const withoutLayer = (script: string): string =>

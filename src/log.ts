@@ -32,58 +32,33 @@ export type Logger = {
 export const logMethods = ['debug', 'warn', 'error'] as const
 export type LogMethod = (typeof logMethods)[number]
 
-export type Log = Record<LogMethod, (message: string, error?: unknown, fields?: LogFields) => void> & {
+type Write = (message: string, error?: unknown, fields?: LogFields) => void
+
+export type Log = Record<LogMethod, Write> & {
   /** Warns of one thing no more than once in the life of this process. The line begins with its code. */
   warnOnce(code: `WARN_${string}`, message: string): void
+  /**
+   * A line of an error, finished here for another process to write: in JSON only the time is missing.
+   *
+   * @returns the empty text where errors are not logged.
+   */
+  line(message: string, fields: LogFields): string
+  /** For the last moments of a process: what stands in a full pipe, or is written later, is lost with it. */
+  errorAtOnce: Write
 }
 
 export type LogSink = (method: LogMethod, message: string, fields: LogFields) => void
 
 /** In JSON, the runtime clients take fields only of a lone object; it becomes the line's `message`. */
 const throughConsole: LogSink = (method, message, fields) => {
-  if (Object.keys(fields).length > 0 && isJsonFormat()) console[method]({ message, ...fields })
-  else if (fields.error !== undefined) console[method](message, fields.error)
-  else console[method](message)
+  const isObject = Object.keys(fields).length > 0 && isJsonFormat()
+  console[method](...(isObject ? [{ message, ...fields }] : 'error' in fields ? [message, fields.error] : [message]))
 }
 
 /** https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html */
 export const isJsonFormat = (): boolean => isSet('AWS_LAMBDA_LOG_FORMAT', 'JSON')
 
 const isSet = (variable: string, value: string) => process.env[variable]?.toUpperCase() === value
-
-/**
- * Error lines finished here, for another process to write: in JSON only the time is missing. The variables are read once:
- * each reading costs more than a line.
- *
- * @returns what makes a line of its text, or the empty text where errors are not logged.
- */
-export function finishedLines(): (text: string, fields: LogFields) => string {
-  const isJson = isJsonFormat()
-  const isSilent = isSet('POST_INVOKE_LOG_LEVEL', 'SILENT') || (isJson && isSet('AWS_LAMBDA_LOG_LEVEL', 'FATAL'))
-  return lineOf
-  function lineOf(text: string, fields: LogFields) {
-    if (isSilent) return ''
-    const message = ownText(text)
-    return `${isJson ? JSON.stringify({ level: 'ERROR', message, ...fields }) : message.replaceAll('\n', ' ')}\n`
-  }
-}
-
-const ownText = (text: string) => `middy-post-invoke: ${text}`
-
-/** For the last moments of a process: what stands in a full pipe, or is written later, is lost with it. */
-export const writeSynchronously = {
-  error(text: string, _error: unknown, fields: LogFields = {}): void {
-    const line = finishedLines()(text, fields).replace(/^\{/, `{"timestamp":"${new Date().toISOString()}",`)
-    let rest = Buffer.from(line)
-    for (const end = performance.now() + FULL_PIPE_MS; rest.length > 0 && performance.now() < end; ) {
-      try {
-        rest = rest.subarray(builtIn('node:fs').writeSync(2, rest))
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return
-      }
-    }
-  },
-}
 
 /** How long a full pipe is tried again. */
 const FULL_PIPE_MS = 50
@@ -93,8 +68,33 @@ export function createLog(
   sink: LogSink = throughConsole,
 ): Log & { use(logger: Logger): void } {
   const least = logLevels.indexOf(level)
+  // Read once: each reading costs more than a line.
+  const isJson = isJsonFormat()
+  const isSilent = level === 'SILENT' || (isJson && isSet('AWS_LAMBDA_LOG_LEVEL', 'FATAL'))
   const said = new Set<string>()
   let logger: Logger | undefined
+  return {
+    debug(...given) {
+      if (least === 0) write('debug', ...given) // at init V8 has less to compile without it
+    },
+    warn(...given) {
+      write('warn', ...given)
+    },
+    error(...given) {
+      write('error', ...given)
+    },
+    warnOnce(code, message) {
+      if (said.has(code)) return
+      said.add(code)
+      write('warn', `${code}, ${message}`)
+    },
+    line,
+    errorAtOnce,
+    use(given) {
+      logger = given === console ? undefined : given
+    },
+  }
+
   /** Never throws and never rejects: a console can be patched, an error unprintable, a logger broken. */
   async function write(method: LogMethod, text: string, error?: unknown, fields?: LogFields) {
     if (logLevels.indexOf(method.toUpperCase() as LogLevel) < least) return
@@ -107,23 +107,23 @@ export function createLog(
       sink(method, message, all)
     } catch {}
   }
-  return {
-    debug(...line) {
-      if (least === 0) write('debug', ...line) // at init V8 has less to compile without it
-    },
-    warn(...line) {
-      write('warn', ...line)
-    },
-    error(...line) {
-      write('error', ...line)
-    },
-    warnOnce(code, message) {
-      if (said.has(code)) return
-      said.add(code)
-      write('warn', `${code}, ${message}`)
-    },
-    use(given) {
-      logger = given === console ? undefined : given
-    },
+
+  function line(text: string, fields?: object): string {
+    if (isSilent) return ''
+    const message = ownText(text)
+    return `${isJson ? JSON.stringify({ level: 'ERROR', message, ...fields }) : message.replaceAll('\n', ' ')}\n`
+  }
+
+  function errorAtOnce(text: string, _error: unknown, fields?: LogFields): void {
+    let rest = Buffer.from(line(text, { ...fields, timestamp: new Date() }))
+    for (const end = performance.now() + FULL_PIPE_MS; rest.length > 0 && performance.now() < end; ) {
+      try {
+        rest = rest.subarray(builtIn('node:fs').writeSync(2, rest))
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return
+      }
+    }
   }
 }
+
+const ownText = (text: string) => `middy-post-invoke: ${text}`

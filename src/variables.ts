@@ -1,6 +1,6 @@
 // The environment variables that users set, and some of Lambda's: each is read when it is first needed, most of them at init,
 // where a wrong value is an error. Those of handed-off work stand in hand-off/settings.ts.
-import { PostInvokeError, quote } from './errors.ts'
+import { unexpected } from './errors.ts'
 
 const companionModes = ['auto', 'layer', 'embedded', 'internal', 'off'] as const
 export type CompanionMode = (typeof companionModes)[number]
@@ -71,8 +71,5 @@ export function readVariable<Value>(
   if (!given) return undefined
   const value = take(given)
   if (value !== undefined) return value
-  throw new PostInvokeError(
-    'ERR_INVALID_VARIABLE',
-    `Expected the variable ${name} to be ${expected}, got ${quote(given)}.`,
-  )
+  throw unexpected('ERR_INVALID_VARIABLE', `the variable ${name} to be ${expected}`, given)
 }

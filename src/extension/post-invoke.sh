@@ -6,10 +6,12 @@
 # extension registered for INVOKE have asked for their next event. So to hold is not to ask, and to release is to ask.
 #
 # It has three roles:
-#   /opt/extensions/post-invoke                         the layer's extension, started by Lambda
-#   bash --norc -p -c SCRIPT NAME '"INVOKE"' 3<>SOCKET  the internal extension, started by the function's process
-#   bash --norc -p -c SCRIPT NAME '' 3<>SOCKET          registered for no events: Lambda sends SIGTERM to the function's
-#                                                       process before it kills it if there is any extension at all
+#   /opt/extensions/post-invoke                 the layer's extension, started by Lambda
+#   bash --norc -p -c SCRIPT NAME '"INVOKE"' …  the internal extension, started by the function's process
+#   bash --norc -p -c SCRIPT NAME '' …          registered for no events: Lambda sends SIGTERM to the function's process
+#                                               before it kills it if there is any extension at all
+# The two that the function's process starts have SOCKET as 3, and as further arguments the file of last words, and 1 where
+# lines of log are JSON.
 #
 # The function's process writes short lines: to the layer through a FIFO, .middy-post-invoke-1-PORT in /tmp (or in
 # POST_INVOKE_FOLDER), where 1 is the number of this protocol and PORT that of the Runtime API; to the others through SOCKET.
@@ -34,13 +36,8 @@
 # For bundles of functions scripts/companion-text.ts drops what is marked `only in the layer`, and shortens names: its rules
 # hold here.
 
-if ((BASH_VERSINFO[0] < 5)); then # before anything that an older bash cannot read
-  reason="bash 5.0 or later is needed, this is $BASH_VERSION"
-  (($#)) || echo "middy-post-invoke: $reason" >&2 # only in the layer
-  (($#)) &&                                       # only in the layer
-    echo "failed $reason" >&3
-  exit 1
-fi
+# Before anything that an older bash cannot read: that one does not set it.
+: "${EPOCHREALTIME:?bash 5.0 or later is needed, this is $BASH_VERSION}"
 
 # An emulator sends SIGTERM to all processes, and this one has something to say after it. A write to a closed connection is
 # an error that is looked at, not the end.
@@ -48,8 +45,13 @@ trap '' TERM PIPE
 LC_ALL=C
 address=$AWS_LAMBDA_RUNTIME_API
 host=${address%:*} port=${address##*:}
+# only in the layer: begin
 pipe=${POST_INVOKE_FOLDER:-/tmp}/.middy-post-invoke-1-$port
-words_file=$pipe.tasks
+words_file=$pipe.tasks is_json=''
+[[ ${AWS_LAMBDA_LOG_FORMAT^^} = JSON ]] && is_json=1
+(($#)) &&
+  # only in the layer: end
+  words_file=$2 is_json=$3
 margin=100   # milliseconds: so long before the deadline the environment is released, or a good answer becomes a timeout
 expected=' ' # the invocation whose event need not be read before the next one is asked for. A space: none
 # only in the layer: begin
@@ -108,7 +110,7 @@ say() { # LINE. In JSON it gets the time
 complain() { # TEXT
   [[ ${POST_INVOKE_LOG_LEVEL^^} = SILENT || ${AWS_LAMBDA_LOG_LEVEL^^} = FATAL ]] && return # only in the layer
   set -- "middy-post-invoke: ${1//[\"\\[:cntrl:]]/}"
-  [[ ${AWS_LAMBDA_LOG_FORMAT^^} = JSON ]] && set -- '{"level":"ERROR","message":"'"$1"'"}'
+  [[ $is_json ]] && set -- '{"level":"ERROR","message":"'"$1"'"}'
   say "$1"
 }
 
@@ -143,10 +145,14 @@ ask() { # for the next event
   pending=1
 }
 
+request_of() { # METHOD PATH HEADERS, of which each name begins alike. Sets next_request
+  printf -v next_request '%s /2020-01-01/extension/%s HTTP/1.1\r\nHost: %s\r\nLambda-Extension-%s\r\n\r\n' "$1" "$2" "$address" "$3"
+}
+
 # It ends with a newline, or bash writes what follows the last one by itself.
 send_registration() {
-  connect && printf 'POST /2020-01-01/extension/register HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Name: %s\r\nContent-Length: %d\r\n\r\n{"events":[%s]}\n' \
-    "$address" "${0##*/}" $((${#events} + 14)) "$events"
+  request_of POST register "Name: ${0##*/}"$'\r\nContent-Length: '$((${#events} + 14))
+  connect && echo "$next_request{\"events\":[$events]}"
 }
 
 # only in the layer: begin
@@ -206,7 +212,7 @@ read_answer() {
       lambda-extension-identifier:*) # that of the registration, all else of which can wait
         [[ $status = 200* ]] || return
         identifier=${line##*[: ]}
-        next_request=$'GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: '$address$'\r\nLambda-Extension-Identifier: '$identifier$'\r\n\r\n'
+        request_of GET event/next "Identifier: $identifier"
         [[ $command ]] || # only in the layer
           ask
         [[ ! $function_pid ]] || # only in the layer
@@ -237,12 +243,21 @@ fi
 
 # --- Events -----------------------------------------------------------------------------------------------------------
 
+is_number() { # before any arithmetic: bash evaluates what it finds there, a[$(command)] for instance
+  [[ $1 = [1-9]*([0-9]) && ${#1} -lt 16 ]]
+}
+
+hold_by_event() { # until its deadline
+  held='' deadline=${body#*'"deadlineMs":'} deadline=${deadline%%[!0-9]*}
+  is_number "$deadline" || deadline=$((EPOCHSECONDS + 900))000 # no invocation is longer
+}
+
 # Sets body, however long that takes: an extension that exits is a crash, and one that stops asking stops the environment.
 next_event() {
   local failures=0 has_said=0
   expected=' '
   while
-    if read_answer; then ((pending -= 1)); else connect; fi
+    { read_answer && ((pending -= 1, 1)); } || connect
     [[ $status$body != 200*'"INVOKE"'* ]] # in quotes: as a whole value
   do
     [[ $status$body = 200*'"SHUTDOWN"'* ]] && shut_down # only in the layer
@@ -253,19 +268,6 @@ next_event() {
     ((failures += failures < 9))
     ask
   done
-}
-
-is_number() { # before any arithmetic: bash evaluates what it finds there, a[$(command)] for instance
-  [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 ]]
-}
-
-hold_by_event() { # until its deadline
-  held='' deadline=${body#*'"deadlineMs":'} deadline=${deadline%%[!0-9]*}
-  is_number "$deadline" || deadline=$((EPOCHSECONDS + 900))000 # no invocation is longer
-}
-
-hold_next() {
-  next_event
   hold_by_event
 }
 
@@ -280,8 +282,8 @@ set_limit() {
 # To ask for the next event is to release, where that has not been done yet.
 wait_for_line() {
   ((pending)) || ask
-  body='' held='' deadline='' limit=0.2 SECONDS=0
-  [[ ! $is_watching ]] || hold_next
+  body='' held='' deadline='' limit=0.2 next_limit=5 SECONDS=0
+  [[ ! $is_watching ]] || next_event
 }
 
 release() { # [late]: the invocation whose request id begins with start
@@ -314,7 +316,7 @@ pass() {
     present='' is_watching='' held='' last=0
   fi
   if [[ ! $body ]]; then
-    hold_next
+    next_event
     return # to listen once more: the process may have been started meanwhile
   fi
   if [[ $died ]]; then
@@ -336,11 +338,9 @@ without_line() { # STATUS of read
     # It is refused within moments, so this is looked at twice, and no more 10 s after the request: an environment that was
     # frozen for so long has asked with success, and nothing shall be read while the function answers.
     if ((SECONDS < 10)) && read -t 0 -u 1; then
-      hold_next
-    elif [[ $limit = 5 ]]; then
-      limit=''
+      next_event
     else
-      limit=5
+      limit=$next_limit next_limit=''
     fi
   elif ! read -t 0 -u 3; then # what has just been written counts, or that the process is gone: it may have timed out
     # Of a handler that has not answered by now Lambda says that it has timed out, and its process names its tasks or is named.
@@ -465,8 +465,8 @@ start_command() { # before the first event is asked for, which ends Init
   fi
   # Asked for, and impossible: better no environment than one in which it is missing without a word.
   error='{"errorMessage":"POST_INVOKE_COMMAND needs Node.js, and there is none on PATH nor at /var/lang/bin/node","errorType":"Extension.NoNode","stackTrace":[]}'
-  printf 'POST /2020-01-01/extension/init/error HTTP/1.1\r\nHost: %s\r\nLambda-Extension-Identifier: %s\r\nLambda-Extension-Function-Error-Type: Extension.NoNode\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
-    "$address" "$identifier" "${#error}" "$error"
+  request_of POST init/error "Identifier: $identifier"$'\r\nLambda-Extension-Function-Error-Type: Extension.NoNode\r\nContent-Type: application/json\r\nContent-Length: '${#error}
+  printf %s "$next_request$error"
   read_answer
   exit 1
 }
@@ -483,7 +483,7 @@ while :; do
   # The first character alone, for with -t bash makes three system calls for each one. A line comes as a whole, with one write.
   read -r ${limit:+-t$limit} -n 1 -u 3 first || without_line $? || continue
   [[ $first ]] || continue # an empty line
-  read -r -u 3 kind number start || { pass; continue; }
+  read -r -u 3 kind number start || continue # the process is gone
   case $first$kind in
     settled)
       if [[ $number = "$expected" ]] && read -t 0 -u 1 && printf %s "$next_request"; then
@@ -508,6 +508,6 @@ while :; do
     work) hands_off=1 expected=' ' ;;                                      # only in the layer
     watch)
       is_watching=1
-      [[ $body ]] || hold_next ;;
+      [[ $body ]] || next_event ;;
   esac
 done

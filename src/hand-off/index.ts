@@ -215,7 +215,7 @@ function hashOf(text: string, seed = 0): string {
 
 /** Where the layer does not run what is handed off, this process has to. */
 function checkRunner(): void {
-  if (findRunner() || existingProcess()?.companion.isTheLayer !== false) return
+  if (findRunner() || (existingProcess()?.companion.name ?? 'layer') === 'layer') return
   throw new PostInvokeError(
     'ERR_NO_RUNNER',
     'Expected the layer, or an import of middy-post-invoke/hand-off/embedded, to run handed-off work, got neither.',
@@ -263,4 +263,4 @@ const here: HandedOffWork = {
 if (isLambda())
   settings() // what is wrong in the variables is to fail the function's init
 ;(globalThis as { [HANDED_OFF]?: HandedOffWork })[HANDED_OFF] = here
-existingProcess()?.companion.expectHandedOff()
+existingProcess()?.companion.expectHandedOff?.()

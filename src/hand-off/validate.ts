@@ -1,5 +1,5 @@
 // Checks what `handOff()` was given, at the call: later nobody knows any more who gave it.
-import { PostInvokeError, unexpected } from '../errors.ts'
+import { describe, PostInvokeError, unexpected } from '../errors.ts'
 import { aBoolean, checkOptions, type OptionRule, text, wholeNumber } from '../middleware/option-rules.ts'
 import type { DispatcherOptions, Entry, JobWork, RequestWork, RetryOptions } from './entry.ts'
 import { toJson } from './json.ts'
@@ -118,7 +118,8 @@ const check = (call: string, rules: Rules, options: unknown): object =>
     call,
     () => rules,
     options,
-    message => new PostInvokeError('ERR_INVALID_HAND_OFF', message), // what was given may hold a password
+    // Without data: what was given may hold a password.
+    (expected, given) => new PostInvokeError('ERR_INVALID_HAND_OFF', `Expected ${expected}, got ${describe(given)}.`),
   )
 
 let made: ReturnType<typeof makeRules> | undefined

@@ -5,6 +5,7 @@ import type { Stats } from 'node:fs'
 import type { Socket } from 'node:net'
 import { builtIn } from '../built-in.ts'
 import script from '../extension/post-invoke.sh'
+import { isJsonFormat } from '../log.ts'
 import { timer } from './waits.ts'
 
 export type CompanionPipe = ReturnType<typeof createPipe>
@@ -49,54 +50,56 @@ function openOwn(path: string, flags: number, kind: keyof Stats & `is${string}`)
  * have done so before the runtime client asks for its first invocation. Throws where that fails.
  *
  * @param events - What it registers for, as JSON without the brackets: `"INVOKE"`, or nothing.
+ * @param words - The file of last words, where there are some.
  */
-export function startCompanion(events: string, runtimeApi: string, onBroken: () => void): CompanionPipe {
-  const { AWS_LAMBDA_LOG_FORMAT, POST_INVOKE_FOLDER } = process.env
+export function startCompanion(events: string, runtimeApi: string, words = '', onBroken = noop): CompanionPipe {
   // --norc -p, in this order, and a bare environment: no start-up file of others runs in it.
-  const args = ['--norc', '-p', '-c', script, 'middy-post-invoke', events]
+  const args = ['--norc', '-p', '-c', script, 'middy-post-invoke', events, words, isJsonFormat() ? '1' : '']
   const child = builtIn('node:child_process').spawn('/bin/bash', args, {
-    env: { AWS_LAMBDA_RUNTIME_API: runtimeApi, AWS_LAMBDA_LOG_FORMAT, POST_INVOKE_FOLDER, TZ: 'UTC0' },
+    env: { AWS_LAMBDA_RUNTIME_API: runtimeApi },
     detached: true, // in a process group of its own: what kills this one's must not kill its witness
     stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
   })
-  child.on('error', noop) // a failed spawn shows as a missing pid
+  // A failed spawn shows as a missing pid, and a failed socket closes. RIC 3 waits for an empty event loop before it takes a
+  // streaming handler for done.
+  child.on('error', noop).unref()
   if (child.pid === undefined) throw new Error('bash cannot be started')
   const socket = child.stdio[3] as Socket & { _handle: { fd: number } }
-  // RIC 3 waits for an empty event loop before it takes a streaming handler for done.
-  child.unref()
-  socket.unref()
-  socket.on('error', noop) // what follows is 'close'
+  socket.on('error', noop).unref()
   const { fd } = socket._handle
-  try {
-    waitUntilReady(fd)
-  } catch (error) {
+  const answer = firstLine(fd)
+  if (answer !== 'ready') {
     child.kill('SIGKILL')
     socket.destroy() // a child of its own may have the other end as well
-    throw error
+    throw new Error(answer)
   }
   const pipe = createPipe(fd, onBroken, socket)
   socket.on('close', () => pipe.write('')) // which sees that the socket is gone
   return pipe
 }
 
-/** Synchronously: on an event loop that turns meanwhile the runtime client would ask for its first invocation. */
-function waitUntilReady(fd: number): void {
+/**
+ * Synchronously: on an event loop that turns meanwhile the runtime client would ask for its first invocation.
+ *
+ * @returns the line, or why there is none.
+ */
+function firstLine(fd: number): string | undefined {
   const sleep = new Int32Array(new SharedArrayBuffer(4))
   const buffer = Buffer.alloc(512)
   const end = performance.now() + START_MS
   let answer = ''
-  while (!answer.includes('\n')) {
-    if (performance.now() > end) throw new Error(`no answer within ${START_MS} ms`)
+  while (performance.now() < end) {
     try {
       const length = fs().readSync(fd, buffer)
-      if (length === 0) throw new Error('bash ended')
+      if (length === 0) return 'bash ended'
       answer += buffer.toString('utf8', 0, length)
+      if (answer.includes('\n')) return answer.split('\n')[0]
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return (error as Error).message
       Atomics.wait(sleep, 0, 0, 0.1)
     }
   }
-  if (!answer.startsWith('ready\n')) throw new Error(answer.split('\n')[0])
+  return `no answer within ${START_MS} ms`
 }
 
 /** @param socket - Whose descriptor it is. One that has been closed may be another file's by now. */

@@ -1,7 +1,7 @@
 // Which companion keeps the environment awake after the response, decided once, at init; and what it is told.
 import { builtIn } from '../built-in.ts'
-import { finishedLines, type Log, type LogFields } from '../log.ts'
-import { type CompanionMode, isManagedInstances, readFolder } from '../variables.ts'
+import type { Log, LogFields } from '../log.ts'
+import { type CompanionMode, readFolder } from '../variables.ts'
 import { version } from '../version.ts'
 import { type CompanionPipe, createLastWords, openPipe, PROTOCOL, pipePath, startCompanion } from './companion-pipe.ts'
 import { endProcess } from './end-process.ts'
@@ -20,41 +20,24 @@ export type Reporter = {
   settle(): void
 }
 
-/** What the middleware asks of a companion, whichever it is. This one stands for none, where nothing is ever frozen. */
-const unfrozen = {
-  /** For the log alone. */
-  name: 'none' as 'layer' | 'internal' | 'gate' | 'none',
-  /** Whether Lambda sends SIGTERM to the function's process on its account. */
-  bringsSigterm: false,
-  /** Whether an invocation is held by the promise that `InvokeStore.run` returns, and by nothing else. */
-  isGate: false,
-  /** Whether it is an external extension, the layer. It runs what was handed off, and shortens the shutdown. */
-  isTheLayer: false,
+/** What keeps the environment awake. Of the layer's companion and the internal extension there is a process, which is told. */
+export type Companion = {
+  /** The layer's runs what was handed off. The gate is the promise that `InvokeStore.run` returns, and nothing else. */
+  readonly name: 'layer' | 'internal' | 'gate' | 'none'
   /** Whether tasks of an invocation that begins now can run after its response. If not, they are awaited before it. */
-  holds: (_isGated: boolean): boolean => true,
+  holds(isGated: boolean): boolean
   /**
+   * Where there is a process. It is an extension, and Lambda sends SIGTERM to the function's process on its account.
+   *
    * @param tenantId - Of the request, for the log, where the function isolates tenants.
-   * @returns `undefined` for the gate and without a companion: there is no process to write to.
    */
-  reporter(_requestId: string, _tenantId?: string): Reporter | undefined {
-    return undefined
-  },
+  reporter?(requestId: string, tenantId?: string): Reporter
   /** This function hands work off. */
-  expectHandedOff(): void {},
+  expectHandedOff?(): void
 }
-export type Companion = Readonly<typeof unfrozen>
 
 /** Where nothing holds. */
-export const noCompanion = (): Companion => ({ ...unfrozen, holds: () => false })
-
-export type CompanionChoice = {
-  mode: CompanionMode
-  log: Log
-  /** Whether the runtime client's own promise can hold (RIC 4), and whether it tells the end of each invocation. */
-  client: { readonly hasGate?: boolean; readonly tellsEnds?: boolean }
-  isMainThread: boolean
-  variables: Readonly<Record<string, string | undefined>>
-}
+export const noCompanion: Companion = { name: 'none', holds: () => false }
 
 const LAYER_FILE = '/opt/extensions/post-invoke'
 
@@ -64,37 +47,45 @@ const LONGEST_INVOCATION_MS = 900_000
 const PIPE_OWNER = Symbol.for('middy-post-invoke/companion')
 
 /**
- * @returns a companion. Its name is `none` outside Lambda and on Managed Instances, where nothing freezes, and when none can
- * be had. Only in the last case does `holds()` say `false`.
+ * @param client - Whether its own promise can hold (RIC 4), and whether it tells the end of each invocation.
+ * @param runtimeApi - `undefined` where nothing is ever frozen: outside Lambda and on Managed Instances.
  */
-export function chooseCompanion(choice: CompanionChoice): Companion {
-  const { mode, client, variables, isMainThread } = choice
-  const { warnOnce } = choice.log
-  const runtimeApi = variables.AWS_LAMBDA_RUNTIME_API as string
-  if (runtimeApi === undefined || isManagedInstances(variables)) return unfrozen
-  if (mode === 'off') return noCompanion()
-  if (!isMainThread) return { ...unfrozen, holds: holdsInWorker }
-  const folder = readFolder(variables)
-  const path = pipePath(folder, runtimeApi)
+export function chooseCompanion(
+  { warnOnce, line }: Pick<Log, 'warnOnce' | 'line'>,
+  client: { readonly hasGate?: boolean; readonly tellsEnds?: boolean },
+  isMainThread: boolean,
+  runtimeApi: string | undefined,
+  mode: CompanionMode,
+): Companion {
+  if (runtimeApi === undefined) return { name: 'none', holds: () => true }
+  if (mode === 'off') return noCompanion
+  if (!isMainThread) return { name: 'none', holds: holdsInWorker }
+  const path = pipePath(readFolder(), runtimeApi)
+  const words = `${path}.tasks`
   if (mode === 'auto' || mode === 'layer') {
-    const layer = useLayer()
-    if (layer) return layer
-    if (mode === 'layer') return noCompanion()
+    try {
+      // It is there before the runtime starts. Without it there is no layer, or none that we could talk to.
+      const pipe = openPipe(path, () => warnOnce('WARN_LAYER_GONE', "the layer's companion is gone"))
+      return isClaimedByOther() ? noCompanion : extension('layer', pipe)
+    } catch (error) {
+      sayWhyNoLayer(runtimeApi, (error as Error).message)
+    }
+    if (mode === 'layer') return noCompanion
   }
-  if (mode !== 'internal' && client.hasGate) return { ...unfrozen, name: 'gate', isGate: true, holds: holdsByGate }
+  if (mode !== 'internal' && client.hasGate) return { name: 'gate', holds: holdsByGate }
   // Spelled out, here and in process-end.ts: a bundler that knows the variable leaves the whole script out.
   if (process.env.POST_INVOKE_COMPANION !== 'layer' && !isClaimedByOther()) {
     try {
-      const pipe = startCompanion('"INVOKE"', runtimeApi, () =>
+      const pipe = startCompanion('"INVOKE"', runtimeApi, words, () =>
         // Lambda cannot see that it is gone, and would wait for it in each invocation.
         warnOnce('WARN_INTERNAL_GONE', 'the internal extension is gone: this process ends after its next answer'),
       )
-      return tellingBy(pipe, false)
+      return extension('internal', pipe)
     } catch (error) {
       warnOnce('WARN_NOT_REGISTERED', `no internal extension could be registered (${(error as Error).message})`)
     }
   }
-  return noCompanion()
+  return noCompanion
 
   function holdsInWorker() {
     warnOnce('WARN_WORKER_THREAD', 'a worker thread has no companion')
@@ -106,21 +97,14 @@ export function chooseCompanion(choice: CompanionChoice): Companion {
     return isGated
   }
 
-  /** Its pipe is there before the runtime starts. Without one there is no layer, or none that we could talk to. */
-  function useLayer(): Companion | undefined {
-    try {
-      const pipe = openPipe(path, () => warnOnce('WARN_LAYER_GONE', "the layer's companion is gone"))
-      return isClaimedByOther() ? noCompanion() : tellingBy(pipe, true)
-    } catch (error) {
-      const { existsSync } = builtIn('node:fs')
-      if (mode !== 'layer' && !existsSync(LAYER_FILE)) return undefined
-      const hasPipe = (other: number) => other !== PROTOCOL && existsSync(pipePath(folder, runtimeApi, other))
-      const other = [...Array(10).keys()].find(hasPipe)
-      if (other === undefined) {
-        warnOnce('WARN_NO_LAYER', `the layer's companion cannot be reached (${(error as Error).message})`)
-      } else warnOnce('WARN_LAYER_VERSION', `the layer speaks protocol ${other}, the package ${PROTOCOL}`)
-      return undefined
-    }
+  /** Nothing, where none is attached or asked for. */
+  function sayWhyNoLayer(api: string, reason: string): void {
+    const { existsSync } = builtIn('node:fs')
+    if (mode !== 'layer' && !existsSync(LAYER_FILE)) return
+    const hasPipe = (other: number) => other !== PROTOCOL && existsSync(pipePath(readFolder(), api, other))
+    const other = [...Array(10).keys()].find(hasPipe)
+    if (other === undefined) warnOnce('WARN_NO_LAYER', `the layer's companion cannot be reached (${reason})`)
+    else warnOnce('WARN_LAYER_VERSION', `the layer speaks protocol ${other}, the package ${PROTOCOL}`)
   }
 
   /** Claims the companion for this version: it counts the invocations of one writer, and two would release each other's. */
@@ -133,23 +117,20 @@ export function chooseCompanion(choice: CompanionChoice): Companion {
     return true
   }
 
-  function tellingBy(pipe: CompanionPipe, isTheLayer: boolean): Companion {
-    const lastWords = createLastWords(`${path}.tasks`, reason =>
+  function extension(name: 'layer' | 'internal', pipe: CompanionPipe): Companion {
+    const lastWords = createLastWords(words, reason =>
       warnOnce('WARN_LAST_WORDS', `last words cannot be written (${reason})`),
     )
-    const line = finishedLines()
+    const isLayer = name === 'layer'
     let count = 0
     let begun = 0
     /** Whose last words stand there. An earlier invocation that ends late must not touch them. */
     let author = 0
     pipe.write(client.tellsEnds ? 'open\n' : 'watch\n')
     return {
-      name: isTheLayer ? 'layer' : 'internal',
-      bringsSigterm: true,
-      isGate: false,
-      isTheLayer,
+      name,
       holds: () => !pipe.isBroken(),
-      expectHandedOff: () => isTheLayer && pipe.write('work\n'),
+      expectHandedOff: () => isLayer && pipe.write('work\n'),
       reporter(id, tenantId) {
         const order = ++begun
         // Numbered at their first line: the script ignores what is not above the last number released.
@@ -175,7 +156,7 @@ export function chooseCompanion(choice: CompanionChoice): Companion {
           settle() {
             if (author <= order) lastWords('')
             say('settled', /[\w-]{0,8}/.exec(id))
-            if (pipe.isBroken() && !isTheLayer && client.tellsEnds) endProcess()
+            if (pipe.isBroken() && !isLayer && client.tellsEnds) endProcess()
           },
         }
       },
@@ -191,7 +172,7 @@ export function chooseCompanion(choice: CompanionChoice): Companion {
  */
 export function registerForSigterm(runtimeApi: string): string | undefined {
   try {
-    startCompanion('', runtimeApi, () => {})
+    startCompanion('', runtimeApi)
     return undefined
   } catch (error) {
     return (error as Error).message

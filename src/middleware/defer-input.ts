@@ -1,5 +1,5 @@
 // What users give to defer(): a task and its options, checked at the call, and what the task is handed when it runs.
-import { describe, PostInvokeError } from '../errors.ts'
+import { unexpected } from '../errors.ts'
 import { type AsyncContext, asyncContext } from './async-context.ts'
 import type { TaskMessage } from './channels.ts'
 import { checkOptions, type OptionRule, oneOf, text, wholeNumber } from './option-rules.ts'
@@ -103,10 +103,9 @@ export function createTask(
     timeout = taskTimeout,
   } = checkOptions<DeferOptions>('defer()', deferRules, options, invalidTask)
   const isPromise = isThenable(given)
-  if (isPromise && on !== 'always') throw invalidTask(`Expected a function for \`on: '${on}'\`, got a promise.`, given)
+  if (isPromise && on !== 'always') throw invalidTask(`a function for \`on: '${on}'\``, given)
   if (!isPromise && (typeof given !== 'function' || isGenerator(given))) {
-    const what = typeof given === 'function' ? 'a generator function' : describe(given)
-    throw invalidTask(`Expected a function or a promise to defer, got ${what}.`, given)
+    throw invalidTask('a function or a promise to defer', given)
   }
   const task: DeferredTask = {
     run: given as DeferredTask['run'],
@@ -152,4 +151,5 @@ const printable = (name: string): string => {
   return cut.replace(/[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, '\ufffd')
 }
 
-const invalidTask = (message: string, data: unknown) => new PostInvokeError('ERR_INVALID_TASK', message, data)
+const invalidTask = (expected: string, given: unknown, data = given) =>
+  unexpected('ERR_INVALID_TASK', expected, given, data)

@@ -530,10 +530,10 @@ function toList(tasks: readonly DeferredTask[]): TaskList {
 }
 
 /** @returns whether there were any. */
-export function logUnfinished(log: Pick<Log, 'error'>, what: string, invocation: Invocation): boolean {
+export function logUnfinished(write: Log['error'], what: string, invocation: Invocation): boolean {
   const tasks = invocation.unfinished()
   if (tasks.names.length === 0) return false
-  log.error(`${what} in the middle of request ${invocation.requestId}; unfinished: ${tasks.text}`, undefined, {
+  write(`${what} in the middle of request ${invocation.requestId}; unfinished: ${tasks.text}`, undefined, {
     ...fieldsOf(invocation),
     tasks: tasks.names,
   })

@@ -54,7 +54,7 @@ export type OnShutdownOptions = {
 export const onShutdown = (hook: ShutdownHook, options?: OnShutdownOptions): (() => void) => {
   const { name, timeout } = check('onShutdown()', options)
   const run = typeof hook === 'function' ? hook : disposalOf(hook)
-  if (!run) return invalidHook('a function or a disposable to run at shutdown', hook)
+  if (!run) throw invalidHook('a function or a disposable to run at shutdown', hook)
   return add(run, name ?? ownName(hook), timeout)
 }
 
@@ -88,9 +88,9 @@ export const resource = <Resource>(
   dispose?: (resource: Awaited<Resource>) => unknown,
   options?: OnShutdownOptions,
 ): (() => Resource) => {
-  if (typeof create !== 'function') invalidHook('a function that makes the resource', create)
+  if (typeof create !== 'function') throw invalidHook('a function that makes the resource', create)
   if (dispose !== undefined && typeof dispose !== 'function') {
-    invalidHook('a function that disposes of the resource', dispose)
+    throw invalidHook('a function that disposes of the resource', dispose)
   }
   const { name = create.name || 'resource', timeout } = check('resource()', options)
   functionProcess().arm(runner)
@@ -123,7 +123,8 @@ export const resource = <Resource>(
   }
 
   function refuseLasting(resource: unknown) {
-    if (!dispose && !disposalOf(resource)) invalidHook('a disposable, or a function that disposes of it', resource)
+    if (!dispose && !disposalOf(resource))
+      throw invalidHook('a disposable, or a function that disposes of it', resource)
     return resource
   }
 }
@@ -195,13 +196,8 @@ const ownName = (hook: any): string | undefined =>
   )
 
 const check = (call: string, options: unknown) =>
-  checkOptions<OnShutdownOptions>(
-    call,
-    () => ({ name: text, timeout: wholeNumber(1) }),
-    options,
-    (message, data) => new PostInvokeError('ERR_INVALID_HOOK', message, data),
-  )
+  checkOptions<OnShutdownOptions>(call, () => ({ name: text, timeout: wholeNumber(1) }), options, invalidHook)
 
-function invalidHook(expected: string, given: unknown): never {
-  throw unexpected('ERR_INVALID_HOOK', expected, given)
+function invalidHook(expected: string, given: unknown, data = given): PostInvokeError {
+  return unexpected('ERR_INVALID_HOOK', expected, given, data)
 }

@@ -1,5 +1,5 @@
 // One way to check options: those of postInvoke(), defer(), onShutdown() and resource().
-import { describe, quote } from '../errors.ts'
+import { unexpected } from '../errors.ts'
 
 /** What an option must be, in words and as a test. */
 export type OptionRule = readonly [expected: string, isRight: (value: any) => boolean]
@@ -24,27 +24,29 @@ export const withMethods = (...names: readonly string[]): OptionRule => [
   value => names.every(name => typeof value?.[name] === 'function'),
 ]
 
+/** Makes the error of what was expected and given. `data` is for its cause. */
+type Refuse = (expected: string, given: unknown, data: unknown) => Error
+
 /** A TypeError with the package in its cause, as Middy's own middlewares throw it. */
-export const invalidOption = (message: string, data: unknown): TypeError =>
-  Object.assign(new TypeError(message, { cause: { package: 'middy-post-invoke', data } }), {
-    code: 'ERR_INVALID_OPTION',
-  })
+export const invalidOption: Refuse = (...refused) => {
+  const { code, message, cause } = unexpected('ERR_INVALID_OPTION', ...refused)
+  return Object.assign(new TypeError(message, { cause }), { code })
+}
 
 /**
  * @param call - Who was given them, for the message: `defer()`.
  * @param getRules - Gives the rules. Most calls have no options, and need none.
  * @param options - `undefined` is none.
- * @param fail - Makes the error of a message.
  * @returns the options, without those that are `undefined`.
- * @throws what `fail` makes, for what is no object, an option that there is not, and one with a wrong value.
+ * @throws what `refuse` makes, for what is no object, an option that there is not, and one with a wrong value.
  */
 export function checkOptions<Options extends object>(
   call: string,
   getRules: () => Readonly<Record<keyof Options, OptionRule>>,
   options: unknown,
-  fail: (message: string, data: unknown) => Error,
+  refuse: Refuse,
 ): Options {
-  return options === undefined ? ({} as Options) : checkGiven(call, getRules(), options, fail)
+  return options === undefined ? ({} as Options) : checkGiven(call, getRules(), options, refuse)
 }
 
 /** By itself: most functions give no options, and then V8 has nothing of this to compile. */
@@ -52,22 +54,20 @@ function checkGiven<Options extends object>(
   call: string,
   rules: Readonly<Record<keyof Options, OptionRule>>,
   options: unknown,
-  fail: (message: string, data: unknown) => Error,
+  refuse: Refuse,
 ): Options {
-  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
-    throw wrong('s', 'an object', describe(options))
-  }
+  if (options === null || typeof options !== 'object' || Array.isArray(options)) throw wrong('s', 'an object', options)
   const checked: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined) continue
-    if (!Object.hasOwn(rules, name)) throw wrong('s', `among ${Object.keys(rules).join(', ')}`, quote(name))
+    if (!Object.hasOwn(rules, name)) throw wrong('s', `among ${Object.keys(rules).join(', ')}`, name)
     const [expected, isRight] = rules[name as keyof Options]
-    if (!isRight(value)) throw wrong(` ${name}`, expected, describe(value))
+    if (!isRight(value)) throw wrong(` ${name}`, expected, value)
     checked[name] = value
   }
   return checked as Options
 
-  function wrong(which: string, expected: string, given: string) {
-    return fail(`Expected the option${which} of ${call} to be ${expected}, got ${given}.`, options)
+  function wrong(which: string, expected: string, given: unknown) {
+    return refuse(`the option${which} of ${call} to be ${expected}`, given, options)
   }
 }

@@ -1,7 +1,7 @@
 // The end of the process: what it says of unfinished tasks when it exits, and what still runs between SIGTERM and the end of
 // the environment. https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown
 import { builtIn } from '../built-in.ts'
-import { type Log, writeSynchronously } from '../log.ts'
+import type { Log } from '../log.ts'
 import { trace } from './channels.ts'
 import { type Companion, registerForSigterm } from './companion.ts'
 import { ABORT_GRACE_MS } from './deferred-task.ts'
@@ -81,7 +81,7 @@ export function createProcessEnd(
       if (process.listenerCount('unhandledRejection') > 0) process.prependListener('unhandledRejection', onUncaught)
     }
     // A function that times out is ended by SIGTERM too, where it comes by itself.
-    if (host.companion.bringsSigterm && !isDisarmed) arm()
+    if (host.companion.reporter && !isDisarmed) arm()
   }
 
   /** One timer for all, and not one for each: to make one takes as long as all else in a `defer()`. */
@@ -98,7 +98,7 @@ export function createProcessEnd(
       if (!invocation.isOpen() || wereDue.has(invocation)) continue
       const left = invocation.remainingTime() - RELEASE_MARGIN_MS
       if (left > 0) nameBefore(now() + left)
-      else if (logUnfinished(host.log, 'the function is about to time out', invocation)) wereDue.add(invocation)
+      else if (logUnfinished(host.log.error, 'the function is about to time out', invocation)) wereDue.add(invocation)
     }
   }
 
@@ -111,8 +111,8 @@ export function createProcessEnd(
     logAll('an uncaught error is about to end the process')
   }
 
-  function logAll(what: string, to: Pick<Log, 'error'> = writeSynchronously) {
-    for (const invocation of unsettled()) logUnfinished(to, what, invocation)
+  function logAll(what: string, write: Log['error'] = host.log.errorAtOnce) {
+    for (const invocation of unsettled()) logUnfinished(write, what, invocation)
   }
 
   /** What settled by a guess of its end, and was deferred to once more, may be carried without being listed. */
@@ -132,7 +132,7 @@ export function createProcessEnd(
     // Before all others: a `once` listener that has been called would be missing from the count in ours.
     process.prependOnceListener('SIGTERM', onSigterm)
     // Lambda sends it beside an extension only.
-    if (!runtimeApi || host.companion.bringsSigterm || hasExternalExtension()) return ''
+    if (!runtimeApi || host.companion.reporter || hasExternalExtension()) return ''
     if (host.hasBegun) return 'asked for after init'
     return process.env.POST_INVOKE_COMPANION === 'layer'
       ? 'the layer is not there'
@@ -152,7 +152,7 @@ export function createProcessEnd(
   async function drain(): Promise<void> {
     if (isDisarmed) {
       // The signal comes for the hooks alone then, and no other process is there to name the tasks.
-      if (runtimeApi && !host.companion.bringsSigterm) logAll('the environment ends')
+      if (runtimeApi && !host.companion.reporter) logAll('the environment ends')
       return
     }
     // Of 300 and 500 ms; 50 are for the last log lines, and for a signal that came late.
@@ -171,12 +171,12 @@ export function createProcessEnd(
     await all(invocations.map(invocation => invocation.drainWithin(time)))
     await host.handedOff(Date.now() + tasksUntil - now())
     const notRun = (await runner?.run(hooks, until)) ?? []
-    logAll('the environment ends', host.log) // also what was deferred while hooks ran
+    logAll('the environment ends', host.log.error) // also what was deferred while hooks ran
     traced?.end({ notRun })
   }
 
   function hasExternalExtension(): boolean {
-    if (host.companion.isTheLayer) return true
+    if (host.companion.name === 'layer') return true
     try {
       return builtIn('node:fs').readdirSync('/opt/extensions').length > 0
     } catch {

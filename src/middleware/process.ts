@@ -87,8 +87,10 @@ function createProcess(log: ReturnType<typeof createLog>) {
   // A child process has inherited Lambda's variables, and is to see none.
   const runtimeApi = isChildProcess(isMainThread) ? undefined : process.env.AWS_LAMBDA_RUNTIME_API
   const isLambda = !!runtimeApi
-  /** Whether this process takes one invocation at a time, on its main thread. */
-  const isAlone = isLambda && isMainThread && !isManagedInstances()
+  /** Whether one invocation comes at a time, and the environment is frozen between them. */
+  const isFrozen = isLambda && !isManagedInstances()
+  /** Whether they come to the main thread. */
+  const isAlone = isFrozen && isMainThread
   const mode = readCompanionMode()
   const streams = isLambda ? observeResponseStreams() : undefined
   let storage: AsyncLocalStorage<Scope> | undefined
@@ -106,7 +108,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
 
   const base = {
     log,
-    companion: noCompanion(),
+    companion: noCompanion,
     /** Whether an invocation has begun: what has to be registered had to be by then. */
     hasBegun: client.firstUsedIn !== undefined,
     /** The invocations that have not settled, each with its context. */
@@ -120,7 +122,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
     takePart,
     handedOff(deadline: number, invocation?: Invocation) {
       // The layer's companion runs it when this invocation has settled, or the environment ends.
-      if (host.companion.isTheLayer && invocation?.isHeld !== false) return undefined
+      if (host.companion.name === 'layer' && invocation?.isHeld !== false) return undefined
       return (globalThis as Shared)[HANDED_OFF]?.run(log, deadline, !invocation, invocation)
     },
     afterSettled() {
@@ -137,14 +139,14 @@ function createProcess(log: ReturnType<typeof createLog>) {
   /** A handler is wrapped: its invocations will be opened here. */
   function takePart(): void {
     if (takesPart) return
-    const companion = chooseCompanion({ mode, log, client, variables: isLambda ? process.env : {}, isMainThread })
+    const companion = chooseCompanion(log, client, isMainThread, isFrozen ? runtimeApi : undefined, mode)
     host.companion = companion
     takesPart = true
     log.debug(`companion: ${companion.name}`)
-    if (HANDED_OFF in globalThis) companion.expectHandedOff()
+    if (HANDED_OFF in globalThis) companion.expectHandedOff?.()
     // In the middle of an invocation: its end may never be told, and is not waited for.
     if (client.firstUsedIn === undefined) return
-    firstReporter = companion.reporter(client.firstUsedIn)
+    firstReporter = companion.reporter?.(client.firstUsedIn)
     firstReporter?.settle()
   }
 
@@ -156,11 +158,11 @@ function createProcess(log: ReturnType<typeof createLog>) {
     if (invocation?.requestId !== id) void settleAfter(settled)
     // RIC 4 does not wait for a stream that its handler broke off. Did it ask for `next` before that has arrived, Lambda
     // would give it the same event again.
-    return (host.companion.isGate && settled) || accepted
+    return (host.companion.name === 'gate' && settled) || accepted
 
     async function settleAfter(wait?: Promise<void>) {
       await wait
-      host.companion.reporter(id)?.settle()
+      host.companion.reporter?.(id).settle()
     }
   }
 
@@ -209,8 +211,8 @@ function createProcess(log: ReturnType<typeof createLog>) {
         tenantId,
         remainingTime: remainingTimeOf(facts),
         isHeld,
-        isHeldByGate: isHeld && host.companion.isGate,
-        reporter: (isFirst && firstReporter) || host.companion.reporter(requestId, tenantId),
+        isHeldByGate: isHeld && host.companion.name === 'gate',
+        reporter: (isFirst && firstReporter) || host.companion.reporter?.(requestId, tenantId),
       }
       invocation = createInvocation(request, start, options, host)
       unsettled.set(invocation, facts)

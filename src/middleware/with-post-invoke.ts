@@ -1,5 +1,5 @@
 import type { Handler, Context as LambdaContext } from 'aws-lambda'
-import { describe, PostInvokeError } from '../errors.ts'
+import { PostInvokeError, unexpected } from '../errors.ts'
 import { type Context, createOpener } from './opener.ts'
 import type { Options } from './options.ts'
 
@@ -57,7 +57,7 @@ export function withPostInvoke(
   options?: Options,
 ): (...args: any[]) => Promise<any> {
   if (typeof handler !== 'function') {
-    throw new PostInvokeError('ERR_INVALID_HANDLER', `Expected a handler to wrap, got ${describe(handler)}.`, handler)
+    throw unexpected('ERR_INVALID_HANDLER', 'a handler to wrap', handler)
   }
   const open = createOpener(options)
   // No parameters to count: one with three would be taken for a callback's.

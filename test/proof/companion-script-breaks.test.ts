@@ -19,7 +19,7 @@ type Break = [what: string, shows: RegExp, text: string, by: string]
 const EARLY = /let go before it had settled/
 const NEVER = /Waited in vain|It never comes to rest/
 const LOGGED = /^it logged /
-const COMPLAINED = /^it complained: /
+const COMPLAINED = /(?:^|; )it complained: / // also where that was not all
 const GONE = /It has ended|it ended with|EPIPE/
 
 const breaks: Break[] = [
@@ -33,7 +33,7 @@ const breaks: Break[] = [
   [
     'numbers are not looked at',
     new RegExp(`${EARLY.source}|${GONE.source}`),
-    '  [[ $1 = [1-9]* && $1 != *[!0-9]* && ${#1} -lt 16 ]]\n',
+    '  [[ $1 = [1-9]*([0-9]) && ${#1} -lt 16 ]]\n',
     '  :\n',
   ],
   ['it waits for ever for the rest of an answer', NEVER, 'read -r -t 2 -N $((length', 'read -r -N $((length'],

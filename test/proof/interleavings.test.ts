@@ -107,7 +107,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
   [
     'the gate does not wait for tasks',
     /unfinished, of which nobody has told/,
-    { file: 'middleware/process.ts', text: '(host.companion.isGate && settled) || accepted', by: 'accepted' },
+    { file: 'middleware/process.ts', text: "(host.companion.name === 'gate' && settled) || accepted", by: 'accepted' },
   ],
   [
     'settled is not told',
@@ -269,7 +269,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
   [
     'what is deferred while hooks run is not named',
     /was never run and is named 0 times/,
-    { file: 'middleware/process-end.ts', text: "logAll('the environment ends', host.log)", by: '' },
+    { file: 'middleware/process-end.ts', text: "logAll('the environment ends', host.log.error)", by: '' },
     'all',
   ],
   [
@@ -277,7 +277,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
     /named 0 times/,
     {
       file: 'middleware/process-end.ts',
-      text: 'if (runtimeApi && !host.companion.bringsSigterm) logAll',
+      text: 'if (runtimeApi && !host.companion.reporter) logAll',
       by: 'if (false) logAll',
     },
     'all',

@@ -171,23 +171,30 @@ export const startCompanion = async (cleanUp: AsyncDisposableStack, options: Sta
   const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'post-invoke-'))
   const fifo = `${folder}/.middy-post-invoke-1-${api.port}`
   options.prepare?.(fifo)
-  const env = {
+  const env: Record<string, string> = {
     AWS_LAMBDA_RUNTIME_API: api.address,
     POST_INVOKE_FOLDER: folder,
-    TZ: 'UTC0',
-    ...(role === 'layer' && { PATH: process.env.PATH ?? '' }),
     ...options.env,
   }
   const child =
     role === 'layer'
-      ? spawn(options.script ?? source, [], { env, stdio: ['ignore', 'ignore', 'pipe'] })
+      ? spawn(options.script ?? source, [], {
+          env: { TZ: 'UTC0', PATH: process.env.PATH ?? '', ...env },
+          stdio: ['ignore', 'ignore', 'pipe'],
+        })
       : spawn(
           '/bin/bash',
           [
             ...['--norc', '-p', '-c', options.script ?? bundled, 'middy-post-invoke'],
             role === 'internal' ? '"INVOKE"' : '',
+            `${env.POST_INVOKE_FOLDER}/.middy-post-invoke-1-${api.port}.tasks`,
+            env.AWS_LAMBDA_LOG_FORMAT?.toUpperCase() === 'JSON' ? '1' : '',
           ],
-          { env, detached: true, stdio: ['ignore', 'ignore', 'pipe', 'pipe'] },
+          {
+            env: { AWS_LAMBDA_RUNTIME_API: env.AWS_LAMBDA_RUNTIME_API },
+            detached: true,
+            stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+          },
         )
   let log = ''
   child.stderr?.setEncoding('utf8').on('data', text => {

@@ -10,12 +10,15 @@ type Node = { readonly type: string; readonly [key: string]: any }
 
 const LOG_METHODS = ['warn', 'error', 'warnOnce']
 const ERRORS = /^(PostInvoke|Sandbox|Type)Error$/
-const MAKERS = /^(invalid[A-Z]|tooLate$)/
+const MAKERS = /^(invalid[A-Z]|(refuse|tooLate|unexpected)$)/
 /** Makers that are given what was expected, and how their messages end. */
 const ENDINGS: Readonly<Record<string, string>> = {
   invalidHook: ', got ….',
+  invalidTask: ', got ….',
   invalidWork: ', got ….',
+  refuse: ', got ….',
   tooLate: ' before ….',
+  unexpected: ', got ….',
 }
 
 export const messagesOf = (root: string, folder: string): SourceMessage[] =>
@@ -43,8 +46,9 @@ export const messagesOf = (root: string, folder: string): SourceMessage[] =>
           if (message) add(message)
         }
         if (node.type !== 'CallExpression') return
-        if (node.callee.type === 'Identifier' && MAKERS.test(node.callee.value) && args[0])
-          add(args[0], ENDINGS[node.callee.value])
+        const expected = args[node.callee.value === 'unexpected' ? 1 : 0] // a code comes first
+        if (node.callee.type === 'Identifier' && MAKERS.test(node.callee.value) && expected)
+          add(expected, ENDINGS[node.callee.value])
         const method = node.callee.type === 'MemberExpression' ? node.callee.property.value : undefined
         const message = method === 'warnOnce' ? args[1] : args[0]
         if (LOG_METHODS.includes(method) && isLog(node.callee.object) && message) add(message)

@@ -35,7 +35,18 @@ describe('the companion script in bundles', () => {
   })
 
   it('has the shortest name for what is used most', () => {
-    expect(childText('a_b=1\nb_c() { A_B=$a_b; }\nnumber-x $number\n')).toBe('a=1\nb() { A_B=$a; }\nnumber-x $c')
+    expect(childText('a_b=1\nb_c() { A_B=$a_b; }\nnumber-x $number\n')).toBe('a=1\nb(){ A_B=$a;}\nnumber-x $c')
+  })
+
+  it('has no spaces but those that bash needs, or that are text', () => {
+    expect(
+      childText(
+        'if ((a + 1 < b)) && c "d && e ; f" ; then\ng $((1 + 2)) >&3\nh "i" >&3\nj=2 >&4\nk <"l" 2>&1 &&\nm\nfi\n',
+      ),
+    ).toBe('if ((a+1<b))&&c "d && e ; f";then\ng $((1+2))>&3\nh "i">&3\nj=2 >&4\nk<"l" 2>&1&&m\nfi')
+    expect(childText("case $a in\n'b ;; c') d || e ;;\n*) f ' || ' ;;\nesac\n")).toBe(
+      "case $a in\n'b ;; c') d||e;;*) f ' || ';;esac",
+    )
   })
 
   it('has a name of its own for each, which nothing else has', () => {

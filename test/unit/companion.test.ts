@@ -2,13 +2,10 @@
 import childProcess, { type ChildProcess } from 'node:child_process'
 import fs from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
-import {
-  type Companion,
-  type CompanionChoice,
-  chooseCompanion,
-  registerForSigterm,
-} from '../../src/middleware/companion.ts'
+import { createLog } from '../../src/log.ts'
+import { type Companion, chooseCompanion, registerForSigterm } from '../../src/middleware/companion.ts'
 import { PROTOCOL } from '../../src/middleware/companion-pipe.ts'
+import type { CompanionMode } from '../../src/variables.ts'
 import { version } from '../../src/version.ts'
 import { type ApiThread, startApiThread } from '../support/extensions-api-thread.ts'
 import { recordLog, thrownBy, until } from './helpers.ts'
@@ -39,18 +36,23 @@ afterEach(() => {
   for (const name of ['AWS_LAMBDA_LOG_FORMAT', 'POST_INVOKE_LOG_LEVEL', 'POST_INVOKE_FOLDER']) delete process.env[name]
 })
 
-type Given = Omit<Partial<CompanionChoice>, 'client' | 'log'> & { hasGate?: boolean; tellsEnds?: boolean }
+type Given = {
+  mode?: CompanionMode
+  hasGate?: boolean
+  tellsEnds?: boolean
+  isMainThread?: boolean
+  /** None: nothing is ever frozen. */
+  api?: string | undefined
+  folder?: string
+}
 
-const choose = ({ hasGate = false, tellsEnds = true, variables, ...given }: Given = {}) => {
+const choose = (given: Given = {}) => {
+  const { mode = 'auto', hasGate = false, tellsEnds = true, isMainThread = true } = given
   const log = recordLog()
-  const companion = chooseCompanion({
-    mode: 'auto',
-    log,
-    client: { hasGate, tellsEnds },
-    isMainThread: true,
-    variables: { AWS_LAMBDA_RUNTIME_API: API, POST_INVOKE_FOLDER: folder, ...variables },
-    ...given,
-  })
+  process.env.POST_INVOKE_FOLDER = given.folder ?? folder
+  const api = 'api' in given ? given.api : API
+  const { line } = createLog()
+  const companion = chooseCompanion({ ...log, line }, { hasGate, tellsEnds }, isMainThread, api, mode)
   return { companion, log }
 }
 
@@ -68,25 +70,17 @@ const attachLayer = () => {
 }
 
 const tell = (companion: Companion, requestId: string, tenantId?: string) => {
-  const reporter = companion.reporter(requestId, tenantId)
+  const reporter = companion.reporter?.(requestId, tenantId)
   if (!reporter) throw new Error('It need be told nothing')
   return reporter
 }
 
 describe('without a need for one', () => {
-  it.each<[string, Given]>([
-    ['outside Lambda', { variables: { AWS_LAMBDA_RUNTIME_API: undefined } }],
-    ['on Managed Instances', { variables: { AWS_LAMBDA_MAX_CONCURRENCY: '8' } }],
-    [
-      'on Managed Instances that do not tell the number',
-      { variables: { AWS_LAMBDA_INITIALIZATION_TYPE: 'lambda-managed-instances' } },
-    ],
-  ])('%s tasks run after the answer, and nobody is told of it', (_, given) => {
+  it('tasks run after the answer, and nobody is told of it', () => {
     startLayer()
-    const { companion, log } = choose(given)
-    expect(companion).toMatchObject({ name: 'none', bringsSigterm: false, isGate: false, isTheLayer: false })
+    const { companion, log } = choose({ api: undefined })
+    expect(companion).toEqual({ name: 'none', holds: expect.any(Function) })
     expect(companion.holds(false)).toBe(true)
-    expect(companion.reporter('r1')).toBeUndefined()
     expect(layer?.lines()).toEqual([])
     expect(log.lines).toEqual([])
   })
@@ -120,7 +114,7 @@ describe('where none can be had', () => {
   })
 
   it('a wrong folder is an error, and names the variable', () => {
-    expect(thrownBy(() => choose({ variables: { POST_INVOKE_FOLDER: 'relative' } }))).toMatchObject({
+    expect(thrownBy(() => choose({ folder: 'relative' }))).toMatchObject({
       code: 'ERR_INVALID_VARIABLE',
     })
   })
@@ -129,9 +123,8 @@ describe('where none can be had', () => {
 describe('the gate', () => {
   it.each(['auto', 'embedded'] as const)('holds where the client has one, by %s', mode => {
     const { companion, log } = choose({ mode, hasGate: true })
-    expect(companion).toMatchObject({ name: 'gate', bringsSigterm: false, isGate: true, isTheLayer: false })
+    expect(companion).toEqual({ name: 'gate', holds: expect.any(Function) })
     expect(companion.holds(true)).toBe(true)
-    expect(companion.reporter('r1')).toBeUndefined()
     expect(log.lines).toEqual([])
   })
 
@@ -157,7 +150,7 @@ describe('the layer', () => {
   ])('is taken before the gate, for invocations %s', (_, given, first) => {
     const reader = startLayer()
     const { companion, log } = choose(given)
-    expect(companion).toMatchObject({ name: 'layer', bringsSigterm: true, isGate: false, isTheLayer: true })
+    expect(companion).toMatchObject({ name: 'layer', reporter: expect.any(Function) })
     expect(companion.holds(false)).toBe(true)
     expect(reader.lines()).toEqual([first])
     expect(log.lines).toEqual([])
@@ -196,7 +189,7 @@ describe('the layer', () => {
 
   it('is told once that work is handed off', () => {
     const reader = startLayer()
-    choose().companion.expectHandedOff()
+    choose().companion.expectHandedOff?.()
     expect(reader.lines()).toEqual(['open', 'work'])
   })
 
@@ -288,23 +281,24 @@ middy-post-invoke: released request r1 before its deadline; unfinished: "mail", 
     expect(kill).not.toHaveBeenCalled()
   })
 
-  it.each(['alone', 'beside a pipe of this one that nobody reads'])(
-    'of another version is named, and an embedded companion holds instead: %s',
-    what => {
-      startLayer(PROTOCOL + 1)
-      if (what !== 'alone') childProcess.execFileSync('mkfifo', [`${folder}/.middy-post-invoke-${PROTOCOL}-9001`])
-      const exists = attachLayer()
-      const { companion, log } = choose({ hasGate: true })
-      expect(companion.name).toBe('gate')
-      expect(log.of('warn')).toEqual([`the layer speaks protocol ${PROTOCOL + 1}, the package ${PROTOCOL}`])
-      expect(log.codes).toEqual(['WARN_LAYER_VERSION'])
-      exists.mockRestore()
-    },
-  )
+  it.each([
+    [PROTOCOL + 1, 'alone'],
+    [PROTOCOL - 1, 'alone'],
+    [PROTOCOL + 1, 'beside a pipe of this one that nobody reads'],
+  ])('of another version is named, and an embedded companion holds instead: protocol %d, %s', (protocol, what) => {
+    startLayer(protocol)
+    if (what !== 'alone') childProcess.execFileSync('mkfifo', [`${folder}/.middy-post-invoke-${PROTOCOL}-9001`])
+    const exists = attachLayer()
+    const { companion, log } = choose({ hasGate: true })
+    expect(companion.name).toBe('gate')
+    expect(log.of('warn')).toEqual([`the layer speaks protocol ${protocol}, the package ${PROTOCOL}`])
+    expect(log.codes).toEqual(['WARN_LAYER_VERSION'])
+    exists.mockRestore()
+  })
 
   it('cannot be reached where the folder is gone, or the address has no port: both are said', () => {
-    for (const variables of [{ POST_INVOKE_FOLDER: '/nowhere' }, { AWS_LAMBDA_RUNTIME_API: 'localhost' }]) {
-      const { companion, log } = choose({ mode: 'layer', variables })
+    for (const given of [{ folder: '/nowhere' }, { api: 'localhost' }]) {
+      const { companion, log } = choose({ mode: 'layer', ...given })
       expect([companion.name, companion.holds(false)]).toEqual(['none', false])
       expect(log.of('warn')).toEqual([expect.stringMatching(/^the layer's companion cannot be reached \(ENOENT/)])
     }
@@ -359,11 +353,7 @@ describe('the internal extension', () => {
       return child
     }) as any)
     using _ = { [Symbol.dispose]: () => spy.mockRestore() }
-    return choose({
-      mode: 'internal',
-      ...given,
-      variables: { AWS_LAMBDA_RUNTIME_API: api.address, ...given.variables },
-    })
+    return choose({ mode: 'internal', api: api.address, ...given })
   }
 
   it.each<[string, Given]>([
@@ -373,16 +363,11 @@ describe('the internal extension', () => {
   ])('holds %s', async (_, given) => {
     const write = jest.spyOn(fs, 'writeSync')
     const { companion, log } = await begin(given)
-    expect(companion).toMatchObject({
-      name: 'internal',
-      bringsSigterm: true,
-      isGate: false,
-      isTheLayer: false,
-    })
+    expect(companion).toMatchObject({ name: 'internal', reporter: expect.any(Function) })
     expect(companion.holds(false)).toBe(true)
     expect(log.lines).toEqual([])
     write.mockClear()
-    companion.expectHandedOff() // it runs none, and is not told
+    companion.expectHandedOff?.() // it runs none, and is not told
     expect(write).not.toHaveBeenCalled()
     api.answer({ eventType: 'INVOKE', deadlineMs: Date.now() + 60_000, requestId: 'r1' })
     const invocation = tell(companion, 'r1')

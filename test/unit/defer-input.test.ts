@@ -24,40 +24,44 @@ beforeAll(async () => {
   })
 })
 
+const unreadable = new Proxy(
+  {},
+  {
+    get(_, key) {
+      if (key === 'then') return undefined
+      throw new Error('unreadable')
+    },
+  },
+)
+
 const refusals: [string, any, any, string][] = [
   ...(
     [
       [undefined, 'undefined'],
       [null, 'null'],
-      [42, '42 (number)'],
-      [Number.NaN, 'NaN (number)'],
-      [10n, '10 (bigint)'],
-      [true, 'true (boolean)'],
-      ['mail', '"mail" (string)'],
-      ['x'.repeat(200), `"${'x'.repeat(80)}" (string)`],
-      [Symbol('mail'), 'Symbol(mail) (symbol)'],
-      [{}, 'an object (Object)'],
-      [Object.create(null), 'an object (no prototype)'],
-      [{ constructor: { name: Symbol('mail') } }, 'an object (no prototype)'],
-      [{ constructor: { name: 'm'.repeat(1_000) } }, `an object (${'m'.repeat(80)})`],
-      [10n ** 1_000n, `1${'0'.repeat(79)} (bigint)`],
-      [[() => {}], 'an array'],
-      [new Date(0), 'an object (Date)'],
-      [new (class Mail {})(), 'an object (Mail)'],
+      [42, '42'],
+      [Number.NaN, 'NaN'],
+      [10n, '10n'],
+      [true, 'true'],
+      ['mail', "'mail'"],
+      ['x'.repeat(200), `'${'x'.repeat(79)}`],
+      [Symbol('mail'), 'Symbol(mail)'],
+      [{}, '{}'],
+      [Object.create(null), '[Object: null prototype] {}'],
+      [{ constructor: { name: Symbol('mail') } }, '[Object]'],
+      [new (Object.defineProperty(class {}, 'name', { value: 'm'.repeat(1_000) }))(), 'm'.repeat(80)],
+      [10n ** 1_000n, `1${'0'.repeat(79)}`],
+      [[() => {}], '[Array]'],
+      [new Date(0), '1970-01-01T00:00:00.000Z'],
+      [new (class Mail {})(), 'Mail {}'],
       // biome-ignore lint/suspicious/noThenProperty: it is none that can be called
-      [{ then: 'soon' }, 'an object (Object)'],
+      [{ then: 'soon' }, '[Object]'],
       [
-        new Proxy(
-          {},
-          {
-            get(_, key) {
-              if (key === 'then') return undefined
-              throw new Error('unreadable')
-            },
-          },
-        ),
-        'an object (unreadable)',
+        // A proxy's target is looked at, and that is none here that can be read.
+        new Proxy(unreadable, { get: () => undefined }),
+        'object',
       ],
+      [unreadable, '{}'],
     ] as const
   ).map<[string, any, any, string]>(([task, described]) => [
     `a task that is ${described.slice(0, 40)}`,
@@ -68,11 +72,11 @@ const refusals: [string, any, any, string][] = [
   ...(
     [
       [null, 'null'],
-      ['mail', '"mail" (string)'],
-      [5_000, '5000 (number)'],
-      [true, 'true (boolean)'],
-      [[], 'an array'],
-      [() => {}, 'a function'],
+      ['mail', "'mail'"],
+      [5_000, '5000'],
+      [true, 'true'],
+      [[], '[]'],
+      [() => {}, '[Function (anonymous)]'],
     ] as const
   ).map<[string, any, any, string]>(([options, described]) => [
     `options that are ${described}`,
@@ -84,14 +88,14 @@ const refusals: [string, any, any, string][] = [
     `an option that is called "${key}"`,
     () => {},
     { name: 'mail', [key]: 1 },
-    `Expected the options of defer() to be among name, on, timeout, got ${JSON.stringify(key)}.`,
+    `Expected the options of defer() to be among name, on, timeout, got '${key}'.`,
   ]),
   ...(
     [
-      [1, '1 (number)'],
+      [1, '1'],
       [null, 'null'],
-      [Symbol('mail'), 'Symbol(mail) (symbol)'],
-      [() => {}, 'a function'],
+      [Symbol('mail'), 'Symbol(mail)'],
+      [() => {}, '[Function (anonymous)]'],
     ] as const
   ).map<[string, any, any, string]>(([value, described]) => [
     `a name that is ${described}`,
@@ -101,12 +105,12 @@ const refusals: [string, any, any, string][] = [
   ]),
   ...(
     [
-      ['failure', '"failure" (string)'],
-      ['Success', '"Success" (string)'],
-      ['', '"" (string)'],
+      ['failure', "'failure'"],
+      ['Success', "'Success'"],
+      ['', "''"],
       [null, 'null'],
-      [['success'], 'an array'],
-      [true, 'true (boolean)'],
+      [['success'], '[Array]'],
+      [true, 'true'],
     ] as const
   ).map<[string, any, any, string]>(([value, described]) => [
     `an \`on\` that is ${described}`,
@@ -116,15 +120,15 @@ const refusals: [string, any, any, string][] = [
   ]),
   ...(
     [
-      [0, '0 (number)'],
-      [-1, '-1 (number)'],
-      [1.5, '1.5 (number)'],
-      [Number.NaN, 'NaN (number)'],
-      [Number.POSITIVE_INFINITY, 'Infinity (number)'],
-      ['1000', '"1000" (string)'],
+      [0, '0'],
+      [-1, '-1'],
+      [1.5, '1.5'],
+      [Number.NaN, 'NaN'],
+      [Number.POSITIVE_INFINITY, 'Infinity'],
+      ['1000', "'1000'"],
       [null, 'null'],
-      [1_000n, '1000 (bigint)'],
-      [{}, 'an object (Object)'],
+      [1_000n, '1000n'],
+      [{}, '{}'],
     ] as const
   ).map<[string, any, any, string]>(([value, described]) => [
     `a timeout that is ${described}`,
@@ -134,21 +138,21 @@ const refusals: [string, any, any, string][] = [
   ]),
   ...(
     [
-      ['a generator function', function* mail() {}],
-      ['an async generator function', async function* mail() {}],
-      ['a generator method', { *mail() {} }.mail],
+      ['[GeneratorFunction: mail]', function* mail() {}],
+      ['[AsyncGeneratorFunction: mail]', async function* mail() {}],
+      ['[GeneratorFunction: mail]', { *mail() {} }.mail],
     ] as const
-  ).map<[string, any, any, string]>(([what, task]) => [
-    what,
+  ).map<[string, any, any, string]>(([described, task]) => [
+    described,
     task,
     undefined,
-    'Expected a function or a promise to defer, got a generator function.',
+    `Expected a function or a promise to defer, got ${described}.`,
   ]),
   ...(['success', 'error'] as const).map<[string, any, any, string]>(on => [
     `a promise for the outcome ${on}`,
     Promise.resolve(),
     { on },
-    `Expected a function for \`on: '${on}'\`, got a promise.`,
+    `Expected a function for \`on: '${on}'\`, got [Promise].`,
   ]),
 ]
 

@@ -105,7 +105,7 @@ describe('docs: what they say of the code', () => {
     const [errors = ''] = /export type PostInvokeErrorCode =.*?\n\n/s.exec(read('src/post-invoke-error.ts')) ?? []
     const codes = [
       ...(errors.match(/(?<=')ERR_\w+(?=')/g) ?? []),
-      ...(sources.match(/(?<=code: ')ERR_\w+(?=')/g) ?? []),
+      ...(sources.match(/(?<=(?:code: |unexpected\()')ERR_\w+(?=')/g) ?? []),
       ...(sources.match(/(?<=warnOnce\(\s*')WARN_\w+(?=')/g) ?? []),
     ]
     expect(codes.length).toBeGreaterThan(25)

@@ -32,6 +32,8 @@ export const recordLog = (): Log & {
       codes.push(code)
       write('warn', message)
     },
+    line: (message, fields) => `${JSON.stringify({ message, ...fields })}\n`,
+    errorAtOnce: (message, error, fields) => write('error', message, error, fields),
   }
 }
 

@@ -66,7 +66,7 @@ const circlesIn = (graph: Graph): string[] => {
 describe('imports', () => {
   it('are all seen', () => {
     expect(importsOf('middleware/companion-pipe.ts')).toEqual(
-      new Set(['built-in.ts', 'extension/post-invoke.sh', 'middleware/waits.ts']),
+      new Set(['built-in.ts', 'extension/post-invoke.sh', 'log.ts', 'middleware/waits.ts']),
     )
     expect([...(graph.get('middleware/invocation.ts') ?? [])]).toContain('middleware/companion.ts') // a type's
     const imported = [...graph.values()].flatMap(names => [...names])

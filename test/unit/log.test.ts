@@ -1,13 +1,6 @@
 import fs from 'node:fs'
 import { afterEach, describe, expect, it, jest } from '@jest/globals'
-import {
-  createLog,
-  finishedLines,
-  type LogFields,
-  type Logger,
-  type LogSink,
-  writeSynchronously,
-} from '../../src/log.ts'
+import { createLog, type LogFields, type Logger, type LogSink } from '../../src/log.ts'
 import { type LogLevel, logLevels } from '../../src/variables.ts'
 import { turn } from './helpers.ts'
 
@@ -203,7 +196,7 @@ describe('a log with a logger', () => {
 })
 
 describe('a finished line, for the log of another process', () => {
-  const line = () => finishedLines()('two\nlines', { requestId: 'r1', tasks: ['"a"'] })
+  const line = () => createLog().line('two\nlines', { requestId: 'r1', tasks: ['"a"'] })
 
   it('as text is one line, whatever the text', () => {
     expect(line()).toBe('middy-post-invoke: two lines\n')
@@ -246,7 +239,7 @@ describe('a line of the last moments', () => {
       written += bytes.subarray(0, take)
       return Math.min(take, bytes.length)
     }) as any)
-    writeSynchronously.error('lost: "mail"', undefined, { requestId: 'r1' })
+    createLog().errorAtOnce('lost: "mail"', undefined, { requestId: 'r1' })
     return { written, calls }
   }
   const LINE = 'middy-post-invoke: lost: "mail"\n'

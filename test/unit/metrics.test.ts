@@ -186,7 +186,7 @@ describe('options', () => {
       // These stand in each line already.
       ...['_aws', 'HoldDuration', 'requestId'].map(name => ({ [name]: 'orders' })),
     ].map<[any, string]>(dimensions => [{ dimensions }, rest('dimensions', DIMENSIONS)]),
-    [{ name: 'shop' }, 'the options of writeHoldMetrics() to be among namespace, dimensions, got "name"'],
+    [{ name: 'shop' }, "the options of writeHoldMetrics() to be among namespace, dimensions, got 'name'"],
     ...[null, 'shop', true, () => {}, []].map<[any, string]>(options => [
       options,
       'the options of writeHoldMetrics() to be an object, got ',

@@ -65,17 +65,17 @@ describe('options that are wrong', () => {
     [{ toString: 1 }, 'toString'],
     [{ constructor: 1 }, 'constructor'],
   ])('%j: there is no such option', (options, name) => {
-    refuses(options, `Expected the options of postInvoke() to be among ${NAMES}, got "${name}".`)
+    refuses(options, `Expected the options of postInvoke() to be among ${NAMES}, got '${name}'.`)
   })
 
   it.each<[any, string]>([
     [null, 'null'],
-    [[], 'an array'],
-    [[{ order: 'lifo' }], 'an array'],
-    ['fifo', '"fifo" (string)'],
-    [4, '4 (number)'],
-    [true, 'true (boolean)'],
-    [() => {}, 'a function'],
+    [[], '[]'],
+    [[{ order: 'lifo' }], '[Array]'],
+    ['fifo', "'fifo'"],
+    [4, '4'],
+    [true, 'true'],
+    [() => {}, '[Function (anonymous)]'],
   ])('%p are none', (options, described) => {
     refuses(options, `Expected the options of postInvoke() to be an object, got ${described}.`)
   })
@@ -147,17 +147,17 @@ describe('variables', () => {
       cause: { package: 'middy-post-invoke' },
     })
     // The name as it was written, not as it was read: that is what users look for.
-    expect(error.message).toBe(`Expected the variable ${name} to be ${expected}, got ${JSON.stringify(given)}.`)
+    expect(error.message).toBe(`Expected the variable ${name} to be ${expected}, got '${given}'.`)
   })
 
   it('are quoted as they were given', () => {
     expect(thrownBy(() => readCompanionMode({ POST_INVOKE_COMPANION: 'Layers' }))).toHaveProperty(
       'message',
-      `Expected the variable POST_INVOKE_COMPANION to be ${MODES}, got "Layers".`,
+      `Expected the variable POST_INVOKE_COMPANION to be ${MODES}, got 'Layers'.`,
     )
     expect(thrownBy(() => readLogLevel({ POST_INVOKE_LOG_LEVEL: 'loud' }))).toHaveProperty(
       'message',
-      `Expected the variable POST_INVOKE_LOG_LEVEL to be ${LEVELS}, got "loud".`,
+      `Expected the variable POST_INVOKE_LOG_LEVEL to be ${LEVELS}, got 'loud'.`,
     )
   })
 })

@@ -18,7 +18,7 @@ const start = (deadlines: Record<string, number>) => {
   const names: Record<string, string[]> = {}
   const handedOff = () => undefined
   const end = createProcessEnd(
-    { log, carried: [], handedOff, companion: noCompanion(), hasBegun: true, unsettled },
+    { log, carried: [], handedOff, companion: noCompanion, hasBegun: true, unsettled },
     {},
     true,
     true,
@@ -55,7 +55,7 @@ it('drains at SIGTERM what is carried, also where it is not listed as unsettled'
       log: recordLog(),
       carried,
       handedOff: () => undefined,
-      companion: noCompanion(),
+      companion: noCompanion,
       hasBegun: true,
       unsettled: new Map([[listed, {}]]),
     },

@@ -71,7 +71,7 @@ describe('invoke', () => {
     expect(failed).toMatchObject({ code: 'TASK_FAILED', errors: ['a text', broken], cause: 'a text' })
     expect(failed.message).toBe(
       `Expected every task to succeed:
-  task "audit" failed: "a text" (string)
+  task "audit" failed: 'a text'
   task "mail" failed: broken
 A test that expects this passes { failures: 'report' }.`,
     )
@@ -168,7 +168,7 @@ A test that expects this passes { failures: 'report' }.`,
       await expect(invoke(handler, {}, { ...SHORT, advanceTimers })).rejects.toThrow('not enabled')
       await expect(invoke(handler, {}, { advanceTimers: 'vi' as any })).rejects.toMatchObject({
         code: 'OPTION_INVALID',
-        message: 'Expected advanceTimers to be a function, got "vi" (string).',
+        message: "Expected advanceTimers to be a function, got 'vi'.",
       })
     })
   })
@@ -227,9 +227,9 @@ A test that expects this passes { failures: 'report' }.`,
   it.each<[unknown, unknown, string]>([
     [undefined, {}, 'Expected a handler, got undefined.'],
     [never, null, 'Expected the options to be an object, got null.'],
-    [never, { timeout: 0 }, 'Expected the timeout to be a number of milliseconds above 0, got 0 (number).'],
+    [never, { timeout: 0 }, 'Expected the timeout to be a number of milliseconds above 0, got 0.'],
     [never, { timout: 1 }, 'Expected options among timeout, context, advanceTimers, failures, got "timout".'],
-    [never, { failures: 'ignore' }, "Expected failures to be 'throw' or 'report', got \"ignore\" (string)."],
+    [never, { failures: 'ignore' }, "Expected failures to be 'throw' or 'report', got 'ignore'."],
   ])('refuses %p with %p', async (handler, options, message) => {
     await expect(invoke(handler as any, {}, options as any)).rejects.toMatchObject({ code: 'OPTION_INVALID', message })
   })
