@@ -20,6 +20,6 @@ const BUDGET_MS = 480
 if (isMainThread && AWS_LAMBDA_RUNTIME_API !== undefined && isManagedInstances()) {
   const log = createLog()
   const reason = registerForSigterm(AWS_LAMBDA_RUNTIME_API)
-  if (reason !== undefined) log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come (${reason})`)
+  if (reason) log.warnOnce('WARN_NO_SIGTERM', `no SIGTERM will come (${reason})`)
   relaySigterm(BUDGET_MS)
 }

@@ -320,7 +320,7 @@ class Run {
     else if (error instanceof RequestFailure) lanes.answered(lane)
     const reason = isOutOfTime ? outOfTime(entry, now - this.#beganAt) : (error as Error)
     if (isOutOfTime && (overflowQueueUrl !== undefined || this.#isLast)) {
-      this.#unfinished.push(describe(entry))
+      this.#unfinished.push(titleOf(entry))
       if (overflowQueueUrl !== undefined) this.#forQueue.push({ entry, claim })
       else claim.postpone(due)
       return
@@ -329,7 +329,7 @@ class Run {
       return this.#giveUp({ entry, claim }, reason)
     }
     claim.postpone(due)
-    if (isOutOfTime) this.#unfinished.push(describe(entry))
+    if (isOutOfTime) this.#unfinished.push(titleOf(entry))
     else {
       log.debug(
         `${describeEntry(entry)} failed in attempt ${attempts}, and is tried again in ${Math.ceil((due - now) / 1_000)} s or later: ${reason.message}`,
@@ -380,7 +380,7 @@ class Run {
       log.error('handed-off work could not be sent to the overflow queue', error)
     }
     for (const { entry, claim, isGivenUp, isUnbegun } of all) {
-      const index = this.#unfinished.indexOf(describe(entry))
+      const index = this.#unfinished.indexOf(titleOf(entry))
       if (sent.has(entry.id)) {
         claim.done()
         if (index >= 0) this.#unfinished.splice(index, 1)
@@ -403,7 +403,7 @@ class Run {
     for (const piece of left) {
       if (names.length >= MAX_NAMED) break
       const entry = parseEntry(this.#spool.peek(piece) ?? '')
-      if (typeof entry === 'object') names.push(describe(entry))
+      if (typeof entry === 'object') names.push(titleOf(entry))
       // Whoever waits for us, and no longer than until the end, has its turn.
       await new Promise<void>(resolve => setImmediate(resolve))
     }
@@ -450,6 +450,6 @@ const outOfTime = ({ work }: Entry, milliseconds: number): Error =>
     `${work.kind === 'request' ? 'no answer' : 'no end'} within the ${Math.round(milliseconds)} ms that a hold has for handed-off work (POST_INVOKE_HAND_OFF_BUDGET)`,
   )
 
-const describe = ({ name, requestId }: Entry) => `${JSON.stringify(name)} of request ${requestId}`
+const titleOf = ({ name, requestId }: Entry) => `${JSON.stringify(name)} of request ${requestId}`
 
-const describeEntry = (entry: Entry) => `handed-off work ${describe(entry)}`
+const describeEntry = (entry: Entry) => `handed-off work ${titleOf(entry)}`

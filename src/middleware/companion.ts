@@ -168,12 +168,12 @@ export function chooseCompanion(
  * Registers an extension for nothing: Lambda sends SIGTERM to a process beside which there is one, and to no other.
  * https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
  *
- * @returns why that failed, or `undefined`.
+ * @returns why that failed, or `''`.
  */
-export function registerForSigterm(runtimeApi: string): string | undefined {
+export function registerForSigterm(runtimeApi: string): string {
   try {
     startCompanion('', runtimeApi)
-    return undefined
+    return ''
   } catch (error) {
     return (error as Error).message
   }

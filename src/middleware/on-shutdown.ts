@@ -103,8 +103,11 @@ export const resource = <Resource>(
     if (withdraw) return made
     made = create()
     if (isThenable(made)) {
-      made = Promise.resolve(made).then(refuseLasting)
-      made.catch(forget)
+      const promise = Promise.resolve(made).then(refuseLasting)
+      promise.catch(() => {
+        if (made === promise) forget() // and not what has been made since
+      })
+      made = promise
     } else refuseLasting(made)
     // Made or not when the environment ends: what is on its way is waited for.
     withdraw = add(disposeOfIt, name, timeout, true)

@@ -134,9 +134,7 @@ export function createProcessEnd(
     // Lambda sends it beside an extension only.
     if (!runtimeApi || host.companion.reporter || hasExternalExtension()) return ''
     if (host.hasBegun) return 'asked for after init'
-    return process.env.POST_INVOKE_COMPANION === 'layer'
-      ? 'the layer is not there'
-      : (registerForSigterm(runtimeApi) ?? '')
+    return process.env.POST_INVOKE_COMPANION === 'layer' ? 'the layer is not there' : registerForSigterm(runtimeApi)
   }
 
   function onSigterm() {

@@ -422,7 +422,7 @@ describe('the internal extension', () => {
   it('can be there for SIGTERM alone: it registers for no events, or says why not', async () => {
     await begin()
     child?.kill('SIGKILL')
-    expect(registerForSigterm(api.address)).toBeUndefined()
+    expect(registerForSigterm(api.address)).toBe('')
     await until(() => api.requests.some(request => request.endsWith('{"events":[]}')))
     await api.close()
     expect(registerForSigterm(api.address)).toMatch(/^failed /)

@@ -350,6 +350,24 @@ describe('shutdown and reset', () => {
     expect(disposed).toEqual([2, 1, 4, 3])
   })
 
+  it('disposes of a resource whose forerunner could not be made after all', async () => {
+    const forerunner = Promise.withResolvers<number>()
+    const disposed: number[] = []
+    let made = 0
+    const use = resource(
+      () => (++made === 1 ? forerunner.promise : Promise.resolve(made)),
+      number => void disposed.push(number),
+      { timeout: 10 },
+    )
+    const first = use()
+    await expect(shutdown()).rejects.toThrow('10 ms')
+    expect(await use()).toBe(2)
+    forerunner.reject(new Error('refused'))
+    await expect(first).rejects.toThrow('refused')
+    await shutdown()
+    expect(disposed).toEqual([2])
+  })
+
   /** On a busy machine neither task may have begun before the deadline, and both are carried over: then it is done again. */
   const carryOver = async () => {
     const carrying = handlerWith((_event, context) => {
