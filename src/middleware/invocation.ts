@@ -3,9 +3,10 @@
 //   open ── the response has left ──▶ left ── its tasks have ended ──▶ settled
 //                                      └─ some could not start in time ─▶ carried ── a later drain ──▶ settled
 //
-// - What becomes of a task: ended(), isSkipped() and couldNotStart() log it, count it and tell of it.
+// - What becomes of a task: ended(), skip() and couldNotStart() log it, count it and tell of it.
 // - When tasks run: drain(), in a `time` that is lent: before the answer, after it, in a later invocation or at shutdown.
 // - What follows on the response: toSettled().
+// - When they stop: `Time`, mayStart() and abortAll().
 // - What would be lost: `tasks`, of which tellUnfinished() keeps the companion's process informed.
 import { PostInvokeError, quote } from '../errors.ts'
 import type { Log, LogFields, LogMethod } from '../log.ts'
@@ -66,8 +67,8 @@ export type InvocationHost = {
 
 /** The time in which tasks run. It is lent by an invocation, or by the shutdown. On the clock of `performance.now()`. */
 export type Time = {
-  /** When running tasks are aborted, and no other one is started. 0 once that has been done. */
-  abortAt: number
+  /** When running tasks are aborted, and no other one is started. */
+  readonly abortAt: number
   /** When not even their end is waited for any longer. */
   readonly letGoAt: number
   /** The function's deadline. */
@@ -143,6 +144,8 @@ export function createInvocation(
   let leaving: Promise<void> | undefined
   let deferred = 0
   let lateFailures = 0
+  /** Whether that is over, by the timer or because all are given up. */
+  let isTimeUp = false
   let timeLimit: NodeJS.Timeout | undefined
   /** Whose carried tasks run in our time. */
   let guest: Invocation | undefined
@@ -204,7 +207,7 @@ export function createInvocation(
   return invocation
 
   function defer(given: unknown, taskOptions?: unknown): void {
-    const task = createTask(given, taskOptions, deferred + 1, now() >= time.abortAt, options.taskTimeout)
+    const task = createTask(given, taskOptions, deferred + 1, !mayStart(), options.taskTimeout)
     if (state === SETTLED && !isGuessed) {
       throw new PostInvokeError(
         'ERR_NO_INVOCATION',
@@ -226,7 +229,7 @@ export function createInvocation(
   // --- What becomes of a task
 
   function run(task: DeferredTask): Promise<void> | undefined {
-    if (isSkipped(task)) return undefined
+    if (skip(task)) return undefined
     time.sums.tasks++
     return runTask(task, runOptions, ended)
   }
@@ -241,8 +244,8 @@ export function createInvocation(
     return hasFailed ? failed(task, error) : undefined
   }
 
-  /** Whether its `on` asks for the other outcome. Then nothing more becomes of it. */
-  function isSkipped(task: DeferredTask): boolean {
+  /** Where its `on` asks for the other outcome. @returns whether it does. */
+  function skip(task: DeferredTask): boolean {
     const { outcome } = runOptions.facts
     const { on } = task
     if (on === 'always' || on === outcome) return false
@@ -318,7 +321,7 @@ export function createInvocation(
 
   /** Timers cannot fire between tasks that never yield, so the time is looked at as well. */
   function mayStart(): boolean {
-    return now() < time.abortAt
+    return !isTimeUp && now() < time.abortAt
   }
 
   /** Milliseconds until the function's deadline, or that of the shutdown; `Infinity` where there is none. */
@@ -329,6 +332,7 @@ export function createInvocation(
   /** Runs what waits. What could not start in time still waits afterwards. */
   async function drain(): Promise<void> {
     setRunOptions()
+    isTimeUp = false
     const { abortAt, keepsAlive } = time
     clearTimeout(timeLimit)
     // Without a deadline there is one all the same where nothing else keeps the process alive.
@@ -338,7 +342,7 @@ export function createInvocation(
   }
 
   function abortAll(): void {
-    time.abortAt = 0
+    isTimeUp = true
     const reason = tooLate(`the tasks of request ${requestId} to end`)
     timeLimit = abortTasks(tasks, reason, Math.min(ABORT_GRACE_MS, time.letGoAt - now()), time.keepsAlive)
   }
@@ -362,10 +366,10 @@ export function createInvocation(
     const { onDeadline = host.canCarry() && 'carry' } = options
     const mayCarry = onDeadline === 'carry' && state === LEFT && isHeld && !time.isShutdown
     const waits: unknown[] = []
-    const { abortAt } = time
-    time.abortAt = 0 // onTaskError may defer: that is too late, and is given up as well
+    const wasUp = isTimeUp
+    isTimeUp = true // onTaskError may defer: that is too late, and is given up as well
     while (stack.size() > 0) {
-      stack.takeOut(isSkipped)
+      stack.takeOut(skip)
       // The work of a settled promise is done: it counts as run, with its own outcome.
       waits.push(...stack.takeOut(({ hasSettled }) => hasSettled).map(run))
       if (mayCarry) {
@@ -374,7 +378,7 @@ export function createInvocation(
       }
       waits.push(couldNotStart('dropped', stack.takeOut(isAny)))
     }
-    time.abortAt = abortAt
+    isTimeUp = wasUp
     time.onChange?.() // what has been named now is not to be named again
     return all(waits)
   }

@@ -1,5 +1,5 @@
-// Waits that end. They are made of the promises that async functions return: what stands in `globalThis.Promise` may be
-// anybody's. The timers and the clock are those that were there at the start, before a test put fakes in their place.
+// Waits with a certain end. They use the native promises of async functions, since `globalThis.Promise` may be replaced, and
+// the timers and the clock of the start, since tests fake them.
 
 import { builtIn } from '../built-in.ts'
 
@@ -50,5 +50,8 @@ export const isThenable = (value: any): value is PromiseLike<unknown> =>
 
 /** A native promise of what may be any: it calls back later, and once, whatever the `then` of that does. */
 export const adopt = (result: PromiseLike<unknown>): Promise<unknown> =>
-  // A plain one is taken as it is. Promise.resolve alone would do so too with one whose own `then` may do anything.
-  Object.hasOwn(result, 'then') ? new NativePromise(resolve => resolve(result)) : NativePromise.resolve(result)
+  // A plain one is taken as it is. Promise.resolve alone would do so too with one whose own `then`, or that of its class, may
+  // do anything.
+  Object.getPrototypeOf(result) === NativePromise.prototype && !Object.hasOwn(result, 'then')
+    ? NativePromise.resolve(result)
+    : new NativePromise(resolve => resolve(result))

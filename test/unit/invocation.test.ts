@@ -103,6 +103,19 @@ const never = () => new Promise<never>(() => {})
 
 const pause = (milliseconds: number) => new Promise<void>(resolve => setTimeout(resolve, milliseconds))
 
+/** As code of before `class` makes them: it is a promise, and its `constructor` is Promise. */
+function promiseOfOtherClass(): Promise<void> {
+  const prototype = Object.create(Promise.prototype, {
+    // biome-ignore lint/suspicious/noThenProperty: what a library could do to a promise
+    then: {
+      value() {
+        throw new Error('then of its class')
+      },
+    },
+  })
+  return Object.setPrototypeOf(Promise.resolve(), prototype)
+}
+
 const onAbort = (signal: AbortSignal) =>
   new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }))
 
@@ -235,6 +248,8 @@ describe('a task', () => {
         }),
       new Error('own then'),
     ],
+    ['returns a promise of a class whose then throws', promiseOfOtherClass, new Error('then of its class')],
+    ['is a promise of a class whose then throws', promiseOfOtherClass(), new Error('then of its class')],
     ['is a rejected promise', undefined, new Error('early')],
   ])('that %s is logged once, and disturbs no other', async (_, task, error) => {
     const { invocation, log } = create()
@@ -245,6 +260,15 @@ describe('a task', () => {
     await leave(invocation)
     expect(ran).toEqual(['last', 'first'])
     expect(log.lines).toEqual([{ level: 'error', message: 'task "bad" of request r1 failed:', error }])
+  })
+
+  it('that is aborted leaves no less time for handed-off work than there is', async () => {
+    const left: number[] = []
+    const handedOff = (until: number) => void left.push(until - Date.now())
+    const { invocation } = create({ facts: { remainingTime: 1_000 }, host: { handedOff } })
+    invocation.defer(never)
+    await leave(invocation)
+    expect(left).toEqual([-100]) // the grace that the task was given
   })
 
   it('is waited for, if it returns a thenable of another library', async () => {
