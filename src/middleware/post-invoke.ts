@@ -85,15 +85,17 @@ function watchEnd(request: Request, opened: OpenedInvocation): void {
   function onResponse(response: unknown) {
     isReset = response === undefined
     if (!('earlyResponse' in request)) return
+    if (isInOnError) opened.fail()
     // Without a value the error is thrown all the same.
     if (isInOnError && isReset) opened.end(true)
     else readsBeforeAnswer = isInOnError ? 2 : 1
   }
   function onError() {
     readsBeforeAnswer = 0
-    if (isInOnError) opened.end(true)
-    isInOnError ||= isReset // Middy resets `response` before it assigns what was thrown
-    if (isInOnError) opened.fail()
+    if (isInOnError) {
+      opened.fail()
+      opened.end(true)
+    } else isInOnError = isReset // Middy resets `response` before it assigns what was thrown
   }
 }
 

@@ -33,6 +33,12 @@ export type HookRunner = {
   relay(drain: () => Promise<void>): string
 }
 
+/** Kept back of the time: for the last log lines, and for a signal that came late. */
+const MARGIN_MS = 50
+
+/** How much of the time tasks may take where hooks wait behind them. */
+const TASKS_SHARE = 0.6
+
 export function createProcessEnd(
   host: Pick<InvocationHost, 'log' | 'carried' | 'handedOff'> & {
     readonly companion: Companion
@@ -153,10 +159,9 @@ export function createProcessEnd(
       if (runtimeApi && !host.companion.reporter) logAll('the environment ends')
       return
     }
-    // Of 300 and 500 ms; 50 are for the last log lines, and for a signal that came late.
-    const budget = hasExternalExtension() ? 250 : 450
+    const budget = (hasExternalExtension() ? 300 : 500) - MARGIN_MS
     const until = now() + budget
-    const tasksUntil = hooks.length > 0 ? until - budget * 0.4 : until
+    const tasksUntil = hooks.length > 0 ? now() + budget * TASKS_SHARE : until
     const traced = trace('shutdown', () => ({ budget, hooks: hooks.length }))
     traced?.run(() => {})
     const invocations = [...unsettled()]

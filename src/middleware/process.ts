@@ -82,6 +82,9 @@ export function invocationFinder(): () => Invocation | undefined {
 
 export type FunctionProcess = ReturnType<typeof createProcess>
 
+/** How long a stream that its handler broke off may take to arrive. */
+const STREAM_END_MS = 1_000
+
 function createProcess(log: ReturnType<typeof createLog>) {
   const isMainThread = isInMainThread()
   // A child process has inherited Lambda's variables, and is to see none.
@@ -145,14 +148,14 @@ function createProcess(log: ReturnType<typeof createLog>) {
     log.debug(`companion: ${companion.name}`)
     if (HANDED_OFF in globalThis) companion.expectHandedOff?.()
     // In the middle of an invocation: its end may never be told, and is not waited for.
-    if (client.firstUsedIn === undefined) return
+    if (!client.tellsEnds || client.firstUsedIn === undefined) return
     firstReporter = companion.reporter?.(client.firstUsedIn)
     firstReporter?.settle()
   }
 
   function onEnd({ id, invocation }: Run): Promise<void> | undefined {
     host.hasBegun = true
-    const accepted = streams?.accepted(id, 1_000) // a stream that its handler broke off may take so long to arrive
+    const accepted = streams?.accepted(id, STREAM_END_MS)
     const settled = invocation?.leave()
     // It has never reached our `before`, or not under its own id.
     if (invocation?.requestId !== id) void settleAfter(settled)
@@ -218,13 +221,15 @@ function createProcess(log: ReturnType<typeof createLog>) {
       unsettled.set(invocation, facts)
     }
     // The first one in a scope has it, another one gets a scope of its own. What is called from here on finds it by that.
-    if (scope) scope.invocation ??= invocation
+    if (scope && invocation.isOpen()) scope.invocation ??= invocation
     const outer = scope?.invocation?.isSettled() ? undefined : scope
     const own: Scope = scope?.invocation === invocation ? scope : { invocation, outer }
     if (own !== here()) storage?.enterWith(own)
     // Not enumerable: a context is compared in users' tests, and copied.
     const property = { configurable: true, writable: true, value: invocation.defer }
-    if (!Reflect.defineProperty(request.context, 'defer', property)) {
+    try {
+      Object.defineProperty(request.context, 'defer', property)
+    } catch {
       log.warnOnce('WARN_FROZEN_CONTEXT', 'the context is frozen and gets no defer()')
     }
     const mustAwait = !invocation.isHeld && options.withoutCompanion === 'await'

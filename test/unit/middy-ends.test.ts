@@ -279,6 +279,25 @@ describe('an early return where nothing holds', () => {
   })
 })
 
+it('an error that another middleware takes back, where none was thrown, makes no failure', async () => {
+  const ran: string[] = []
+  const takeBack: Middleware = {
+    after: request => {
+      request.error = null
+    },
+  }
+  const handler = handlerOf(
+    (_event, context) => {
+      for (const on of ['success', 'error']) context.defer(() => void ran.push(on), { on })
+    },
+    { inner: [takeBack] },
+  )
+  await handler({}, lambdaContext('r1'))
+  await until(() => ran.length > 0)
+  await turns(10)
+  expect(ran).toEqual(['success'])
+})
+
 describe('the context', () => {
   it('is as it was: compared in tests of users, copied and logged, it has no defer()', async () => {
     const context = lambdaContext('r1')
@@ -321,6 +340,12 @@ describe('the context', () => {
         ['middy-post-invoke: WARN_FROZEN_CONTEXT, the context is frozen and gets no defer()'],
       ])
     })
+  })
+
+  it('that throws where it is to get a defer() counts as frozen', async () => {
+    const hostile = new Proxy(lambdaContext('r1'), { defineProperty: fail(new Error('refused')) })
+    expect(await handlerOf(() => 'answer')({}, hostile)).toBe('answer')
+    expect(logged.warn).toHaveBeenCalledTimes(1)
   })
 
   it('whose getRemainingTimeInMillis throws counts as one without a deadline', async () => {

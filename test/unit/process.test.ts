@@ -256,6 +256,76 @@ describe('the promise that the runtime client awaits before it asks for the next
   })
 })
 
+describe('beside the layer, on nodejs22.x, played here', () => {
+  const BEFORE_EXIT = Symbol.for('aws.lambda.beforeExit')
+  const REQUEST_ID = Symbol.for('aws.lambda.runtime.requestId')
+  const idle = () => {}
+
+  beforeEach(() => {
+    startWith({ POST_INVOKE_COMPANION: 'layer' })
+    delete globals.awslambda
+    globals[BEFORE_EXIT] = idle
+  })
+
+  afterEach(() => {
+    process.removeAllListeners('beforeExit')
+    delete globals[BEFORE_EXIT]
+    delete globals[REQUEST_ID]
+  })
+
+  const handlerOf = (handle: (event: any, context: Context) => unknown) =>
+    middy<any, any>({ timeoutEarlyInMillis: 0 })
+      .use(postInvoke())
+      .handler(async (event, context) => handle(event, context as Context))
+
+  it('a handler that a task of an earlier invocation calls leaves the next one its own', async () => {
+    const spy = jest.spyOn(Object, 'defineProperty')
+    const order: string[] = []
+    const handler = handlerOf((name: string, context) => {
+      if (name === 'inner') return
+      context.defer(async () => {
+        order.push(`task of ${name}`)
+        if (name === 'r1') await hanging.promise
+      })
+    })
+    // By the accessor itself: Jest's global reads a property each time it is set.
+    const setListener = spy.mock.calls.find(([, key]) => key === BEFORE_EXIT)?.[2]?.set as (listener: unknown) => void
+    spy.mockRestore()
+    const hanging = Promise.withResolvers<void>()
+    const invoke = async (id: string, handle: () => Promise<unknown>) => {
+      globals[REQUEST_ID] = id
+      setListener(() => {})
+      await handle()
+      order.push(`answer of ${id}`)
+      setListener(idle)
+      await turns(10)
+    }
+    const [first, second] = [lambdaContext('r1'), lambdaContext('r2')]
+    await invoke('r1', () => handler('r1', first))
+    await invoke('r2', async () => {
+      await handler('inner', first)
+      await handler('r2', second)
+      await turns(10)
+    })
+    expect(order).toEqual(['answer of r1', 'task of r1', 'answer of r2', 'task of r2'])
+    hanging.resolve()
+    await turns(10)
+    const settled = layer?.lines().filter(line => line.startsWith('settled'))
+    expect(settled).toEqual(['settled 2 r2', 'settled 1 r1'])
+  })
+
+  it('first used inside an invocation, it does not say that this one is over while its handler runs', async () => {
+    globals[REQUEST_ID] = 'r1'
+    let told: string[] | undefined
+    const handler = handlerOf(async () => {
+      await turns(3)
+      told = layer?.lines()
+    })
+    await handler({}, lambdaContext('r1'))
+    expect(told).toEqual(['watch'])
+  })
+})
+
 describe('a process that lacks the runtime client of its own runtime', () => {
   afterEach(() => {
     delete process.env.AWS_EXECUTION_ENV
