@@ -23,11 +23,14 @@ export type Failure = { readonly error: unknown }
 /** As JSON has it: between double quotes. */
 export const quote: (text: string) => string = JSON.stringify
 
-/** What was given, as Node.js shows it, without what stands in it: `42`, `'x'`, `[Array]`. Never throws, never long. */
-export function describe(value: unknown): string {
+/** What was given: as Node.js shows it, and of an object the class alone: `42`, `'x'`, `[Array]`. Never throws, never long. */
+export function describe(value: any): string {
   try {
+    if (value !== null && typeof value === 'object')
+      return `[${String(value.constructor?.name || 'Object').slice(0, 80)}]`
     const { inspect } = builtIn('node:util')
-    return inspect(value, { depth: -1, customInspect: false }).split('\n', 1)[0]?.slice(0, 80) as string
+    if (typeof value === 'string') return inspect(value.slice(0, 80))
+    return inspect(value, { depth: -1, customInspect: false }).slice(0, 80)
   } catch {
     return typeof value // a proxy may throw
   }

@@ -76,11 +76,11 @@ const refusals: [string, any[], string][] = [
     [{ url }, { dispatcher: { allowH2: 1 } }],
     'allowH2 of dispatcher to be true or false, got 1',
   ],
-  ['headers as a payload', ['job', { h: new Headers({ a: 'b' }) }], 'but "h" is Headers {}'],
-  ['an error as a payload', ['job', new Error('x')], 'but it is Error: x'],
+  ['headers as a payload', ['job', { h: new Headers({ a: 'b' }) }], 'but "h" is [Headers]'],
+  ['an error as a payload', ['job', new Error('x')], 'but it is [Error]'],
   ['nothing', [undefined], 'Expected a request or the name of a job, got undefined.'],
   ['a function', [() => {}], 'Expected a request or the name of a job, got [Function (anonymous)].'],
-  ['an array', [[]], 'Expected a request or the name of a job, got [].'],
+  ['an array', [[]], 'Expected a request or the name of a job, got [Array].'],
   [
     'an unknown key',
     [{ url, uri: url }],
@@ -179,7 +179,7 @@ const refusals: [string, any[], string][] = [
   ['a bigint', ['job', { n: 1n }], 'but "n" is 1n'],
   ['NaN', ['job', { n: Number.NaN }], 'but "n" is NaN'],
   ['a symbol', ['job', [Symbol('x')]], 'is Symbol(x)'],
-  ['a map', ['job', { m: new Map() }], 'but "m" is Map(0) {}'],
+  ['a map', ['job', { m: new Map() }], 'but "m" is [Map]'],
   ['bytes', ['job', { b: new Uint8Array(1) }], 'but "b" is [Uint8Array]'],
   ['a cycle', ['job', cycle], 'circular'],
   [

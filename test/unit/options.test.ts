@@ -70,7 +70,7 @@ describe('options that are wrong', () => {
 
   it.each<[any, string]>([
     [null, 'null'],
-    [[], '[]'],
+    [[], '[Array]'],
     [[{ order: 'lifo' }], '[Array]'],
     ['fifo', "'fifo'"],
     [4, '4'],

@@ -36,13 +36,13 @@ const strangers: [unknown, string][] = [
   [true, 'true'],
   ['close', "'close'"],
   [Symbol('close'), 'Symbol(close)'],
-  [{}, '{}'],
+  [{}, '[Object]'],
   [{ close() {} }, '[Object]'],
-  [Object.create(null), '[Object: null prototype] {}'],
+  [Object.create(null), '[Object]'],
   [[() => {}], '[Array]'],
   [Promise.resolve(), '[Promise]'],
   [{ [Symbol.dispose]: 'soon' }, '[Object]'],
-  [new (class Pool {})(), 'Pool {}'],
+  [new (class Pool {})(), '[Pool]'],
 ]
 
 describe('onShutdown() refuses', () => {
@@ -70,7 +70,7 @@ describe.each<[string, (options: any) => unknown]>([
     [null, 'null'],
     ['pool', "'pool'"],
     [100, '100'],
-    [[], '[]'],
+    [[], '[Array]'],
     [() => {}, '[Function (anonymous)]'],
   ])('the options %p', (options, described) => {
     expectRefusal(
@@ -107,7 +107,7 @@ describe.each<[string, (options: any) => unknown]>([
     ['100', "'100'"],
     [null, 'null'],
     [100n, '100n'],
-    [{}, '{}'],
+    [{}, '[Object]'],
   ])('the timeout %p', (timeout, described) => {
     expectRefusal(
       thrownBy(() => give({ timeout })),
