@@ -12,7 +12,7 @@ import { describe } from '../errors.ts'
 import { provideRunner } from '../hand-off/provide-runner.ts'
 import type { Invocation } from '../middleware/invocation.ts'
 import { existingProcess } from '../middleware/process.ts'
-import { timeUntil } from '../middleware/process-end.ts'
+import { type Hook, timeUntil } from '../middleware/process-end.ts'
 import { now, turn } from '../middleware/waits.ts'
 import { type DurablePluginProvider, durablePlugin } from './durable.ts'
 import { TestingError, type TestingErrorCode } from './error.ts'
@@ -215,7 +215,7 @@ export const shutdown = async (options: FailuresOption & AdvanceTimersOption = {
   const watchedTasks = watchTasks(() => true)
   const watchedHooks = watchHooks()
   const running = existingProcess()
-  const kept = running?.hooks.filter(({ isOfResource }) => !isOfResource) ?? []
+  const putBack = running && noteTaken(running.hooks)
   try {
     for (const underWay of allUnderWay) {
       const invocation = underWay.invocation()
@@ -227,7 +227,7 @@ export const shutdown = async (options: FailuresOption & AdvanceTimersOption = {
   } finally {
     watchedTasks.stop()
     watchedHooks.stop()
-    running?.hooks.push(...kept.filter(hook => !running.hooks.includes(hook))) // a drain that is switched off takes none
+    putBack?.()
   }
   const result = { ...toSettled(watchedTasks.reports), hooks: watchedHooks.reports }
   if (failures !== 'report') {
@@ -235,6 +235,20 @@ export const shutdown = async (options: FailuresOption & AdvanceTimersOption = {
     throwFailures('HOOK_FAILED', 'shutdown hook', result.hooks, hintOf(options))
   }
   return result
+}
+
+/** Notes which hooks are taken out of the list to be run. @returns what puts them back, those of resources apart. */
+const noteTaken = (hooks: Hook[]) => {
+  const taken: Hook[] = []
+  hooks.pop = () => {
+    const hook = Array.prototype.pop.call(hooks) as Hook | undefined
+    if (hook && !hook.isOfResource) taken.unshift(hook)
+    return hook
+  }
+  return () => {
+    Reflect.deleteProperty(hooks, 'pop')
+    hooks.push(...taken)
+  }
 }
 
 /**

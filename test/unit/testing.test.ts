@@ -350,6 +350,21 @@ describe('shutdown and reset', () => {
     expect(disposed).toEqual([2, 1, 4, 3])
   })
 
+  it('leaves hooks as tasks of the shutdown have left them', async () => {
+    const ran: string[] = []
+    const remove = onShutdown(() => void ran.push('removed'))
+    let removeAdded: (() => void) | undefined
+    hook(() => {}, { name: 'arms the drain' })
+    await carryOver(() => {
+      remove()
+      removeAdded = onShutdown(() => void ran.push('added'))
+    })
+    await shutdown({ failures: 'report' })
+    await shutdown({ failures: 'report' })
+    removeAdded?.()
+    expect(ran).toEqual(['added', 'added'])
+  })
+
   it('disposes of a resource whose forerunner could not be made after all', async () => {
     const forerunner = Promise.withResolvers<number>()
     const disposed: number[] = []
@@ -369,9 +384,9 @@ describe('shutdown and reset', () => {
   })
 
   /** On a busy machine neither task may have begun before the deadline, and both are carried over: then it is done again. */
-  const carryOver = async () => {
+  const carryOver = async (task = () => {}) => {
     const carrying = handlerWith((_event, context) => {
-      context.defer(() => {}, { name: 'carried' })
+      context.defer(task, { name: 'carried' })
       context.defer(never, { name: 'endless' })
     }, shortly)
     for (;;) {
