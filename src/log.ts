@@ -1,5 +1,6 @@
 // One line a message. In the function's process through the console: the runtime client adds time, request id and level to
-// it, and obeys AWS_LAMBDA_LOG_FORMAT and AWS_LAMBDA_LOG_LEVEL. The layer's process has a sink of its own.
+// it, and obeys AWS_LAMBDA_LOG_FORMAT and AWS_LAMBDA_LOG_LEVEL. The last lines of a process that ends go to standard error, or
+// are finished here for the companion to write. The layer's process has a sink of its own.
 import { builtIn } from './built-in.ts'
 import { type LogLevel, logLevels, readLogLevel } from './variables.ts'
 

@@ -27,7 +27,7 @@ export type Companion = {
   /** Whether tasks of an invocation that begins now can run after its response. If not, they are awaited before it. */
   holds(isGated: boolean): boolean
   /**
-   * Where there is a process. It is an extension, and Lambda sends SIGTERM to the function's process on its account.
+   * Missing where there is no process to tell. Where there is one it is an extension, and so Lambda sends SIGTERM.
    *
    * @param tenantId - Of the request, for the log, where the function isolates tenants.
    */

@@ -151,5 +151,5 @@ const printable = (name: string): string => {
   return cut.replace(/[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, '\ufffd')
 }
 
-const invalidTask = (expected: string, given: unknown, data = given) =>
+const invalidTask = (expected: string, given: unknown, data?: unknown) =>
   unexpected('ERR_INVALID_TASK', expected, given, data)

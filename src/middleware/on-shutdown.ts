@@ -201,6 +201,6 @@ const ownName = (hook: any): string | undefined =>
 const check = (call: string, options: unknown) =>
   checkOptions<OnShutdownOptions>(call, () => ({ name: text, timeout: wholeNumber(1) }), options, invalidHook)
 
-function invalidHook(expected: string, given: unknown, data = given): PostInvokeError {
+function invalidHook(expected: string, given: unknown, data?: unknown): PostInvokeError {
   return unexpected('ERR_INVALID_HOOK', expected, given, data)
 }

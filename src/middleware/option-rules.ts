@@ -1,4 +1,4 @@
-// One way to check options: those of postInvoke(), defer(), onShutdown() and resource().
+// One way to check options: those of postInvoke(), defer(), onShutdown(), resource() and handOff().
 import { unexpected } from '../errors.ts'
 
 /** What an option must be, in words and as a test. */

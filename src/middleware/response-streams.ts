@@ -1,5 +1,5 @@
 // Streamed responses on their way: both generations of the runtime client send them through node:http, and nothing else of
-// what they post. Its diagnostics channels tell when one begins and when Lambda has accepted its end.
+// an invocation. Its diagnostics channels tell when one begins and when Lambda has accepted its end.
 // https://nodejs.org/api/diagnostics_channel.html#http
 
 import { builtIn } from '../built-in.ts'

@@ -35,7 +35,8 @@ export function observeRic3(streams: Pick<ResponseStreams, 'has'>, onEnd: OnEnd)
   }
   watchProperty(global, BEFORE_EXIT, onChange)
   process.on('beforeExit', () => {
-    if (run) setImmediate(() => setImmediate(end, true)) // a callback's response is posted in the next turn
+    // A callback's response is posted in the next turn; one more, and it has left.
+    if (run) setImmediate(() => setImmediate(end, true))
   })
 
   return {

@@ -8,7 +8,7 @@ export type Scope = {
   id?: string
   /** The one that was opened in it first. */
   invocation?: Invocation
-  /** In which we have entered this one. */
+  /** The scope around this one. */
   readonly outer?: Scope | undefined
 }
 
@@ -21,7 +21,7 @@ export type Run = Scope & { id: string }
  */
 export type OnEnd = (run: Run) => Promise<void> | undefined
 
-/** What a client does not have here, it does not tell. */
+/** What is missing here, this client does not tell. */
 export type RuntimeClient = {
   /** Whether `InvokeStore.run` can hold the environment. */
   readonly hasGate?: boolean
@@ -29,7 +29,7 @@ export type RuntimeClient = {
   readonly tellsEnds?: boolean
   /** The request in which `postInvoke()` was first called, if not during init: the end of that one cannot be observed. */
   readonly firstUsedIn?: string | undefined
-  /** The run of a request, as long as it is not over. Its end will be told. A client with one at a time has no other. */
+  /** The run of a request, as long as it is not over. Its end will be told. A client that has one at a time gives that. */
   runOf?(requestId?: string): Run | undefined
   /** Whether it is at an invocation, and so not waiting for the next one. */
   isBusy?(): boolean
@@ -38,7 +38,8 @@ export type RuntimeClient = {
 }
 
 /**
- * Calls back with each value that a property is set to. Another version of this package may watch it too: it is told as well.
+ * Calls back with each value that a property is set to. Where another version of this package watches it too, its setter is
+ * called as well, but its getter no longer is.
  *
  * @param read - What a reader gets of the value.
  */

@@ -9,7 +9,7 @@ type TaskStack<Entry> = {
   /** Runs what is there and what is pushed meanwhile. Resolves when nothing is left, or may start, and nothing runs. */
   drain(): Promise<void>
   /**
-   * Takes out, without running them, some of those that have not been started: it asks of each, the oldest first.
+   * Takes out, without running them, those waiting entries for which `which` says true. It is asked from the oldest on.
    *
    * @returns them in the order in which they would have been started.
    */

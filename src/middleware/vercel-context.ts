@@ -18,6 +18,7 @@ export function provideVercelContext(): void {
 
   // Where `waitUntil` of @vercel/functions, Next's `after()` and libraries made for Vercel look for their request.
   for (const name of ['@vercel/request-context', '@next/request-context']) {
-    ;(globalThis as Record<symbol, unknown>)[Symbol.for(name)] ??= { get: requestContext }
+    const key = Symbol.for(name)
+    if (!(key in globalThis)) (globalThis as Record<symbol, unknown>)[key] = { get: requestContext }
   }
 }

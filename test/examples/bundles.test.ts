@@ -90,7 +90,7 @@ describe.each(everyBundle.map(options => [nameOf(options), options] as const))(
         const handler = join(root, 'examples/api-gateway/handler.ts')
         using whole = await bundle(handler, options)
         using bundled = await bundle(handler, { ...options, forLayer: true })
-        const script = 'Lambda-Extension-Identifier'
+        const script = '/2020-01-01/extension/'
         expect(readFileSync(whole.file, 'utf8')).toContain(script)
         expect(readFileSync(bundled.file, 'utf8')).not.toContain(script)
         for (const setup of setupsOf(options)) {
