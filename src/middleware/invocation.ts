@@ -496,10 +496,11 @@ export function createInvocation(
   /**
    * Keeps up to date what the companion's process would name.
    *
-   * @param ofMany - Told of once. Of up to as many as a line names they are told one by one.
+   * @param ofMany - For more tasks than a line names: those are told once, as the hooks end, and fewer at each change.
    */
   function tellUnfinished(ofMany = false): void {
-    if (!teller || tasks.size > MAX_NAMES !== ofMany) return
+    const areMany = tasks.size > MAX_NAMES
+    if (!teller || areMany !== ofMany) return
     let { names, text } = unfinished()
     if (guest) {
       const others = guest.unfinished()
