@@ -51,6 +51,8 @@ const variables = ({ companion, hook }: Case): Record<string, string> => ({
 
 // --- What happened, in words
 
+const A_PROCESS_FAILED = 'a process has failed'
+
 /** What function and companion have logged, without what differs each time. */
 const logged = (line: string): string[] => {
   const [, text] = /MARK (.*?)"?$/.exec(line) ?? /(middy-post-invoke: .*)/.exec(line) ?? []
@@ -88,7 +90,7 @@ const inTheEmulator = async (given: Case, events: object[], lateCancels = 0): Pr
     [/API request - POST \/2018-06-01\/runtime\/invocation\/\S+\/(response|error)/, ([, kind]) => `runtime: ${kind}`],
     [/INVOKE START/, () => 'INVOKE'],
     [/Reset initiated: Timeout/, () => 'the function has timed out'],
-    [/Reset initiated: ReleaseFail/, () => 'a process has failed'],
+    [/Reset initiated: ReleaseFail/, () => A_PROCESS_FAILED],
     [/Received signal/, () => 'the environment ends'],
     [/Sending SIGKILL to (runtime|extension)-/, ([, whom]) => `SIGKILL to the ${whom}`],
     [/Agent \S+ \S+ is registered for the shutdown event/, () => 'extension: SHUTDOWN'],
@@ -117,7 +119,7 @@ const wordsFor = (event: SandboxEvent): string[] => {
     case 'invoke':
       return ['INVOKE']
     case 'reset':
-      return [event.reason === 'TIMEOUT' ? 'the function has timed out' : 'a process has failed']
+      return [event.reason === 'TIMEOUT' ? 'the function has timed out' : A_PROCESS_FAILED]
     case 'shutdown-started':
       return event.reason === 'SPINDOWN' ? ['the environment ends'] : []
     case 'sigkill':
@@ -163,10 +165,22 @@ const LOG = /^log: /
 const PACKAGE_LOG = /^log: middy-post-invoke: /
 const COMPANION_LOG = /^log: middy-post-invoke: the function's process ended /
 
+/** Where the function's process dies, the extension notices it as Lambda does: either may be the first. */
+const inEitherOrder = (steps: string[], hasFailed: boolean) =>
+  hasFailed
+    ? steps
+        .join('\n')
+        .replaceAll('extension: SHUTDOWN\nextension: next', 'extension: next\nextension: SHUTDOWN')
+        .split('\n')
+    : steps
+
 /** What each of them does, in its order. What Lambda does is with the runtime. */
 const byActor = (steps: string[]) => ({
   runtime: steps.filter(step => !LOG.test(step) && !step.includes('extension')),
-  extension: steps.filter(step => !LOG.test(step) && step.includes('extension')),
+  extension: inEitherOrder(
+    steps.filter(step => !LOG.test(step) && step.includes('extension')),
+    steps.includes(A_PROCESS_FAILED),
+  ),
   functionLog: steps.filter(step => LOG.test(step) && !COMPANION_LOG.test(step)),
   companionLog: steps.filter(step => COMPANION_LOG.test(step)),
 })
@@ -176,7 +190,7 @@ const byActor = (steps: string[]) => ({
  * at Init. The package logs in the moment in which it lets go. Where a process dies, several notice it at once.
  */
 const inOrder = (steps: string[]) => {
-  if (steps.includes('a process has failed')) return undefined
+  if (steps.includes(A_PROCESS_FAILED)) return undefined
   const isHeldByExtension = steps.some(step => /registers: .*INVOKE/.test(step))
   return steps.filter(
     (step, index) =>
