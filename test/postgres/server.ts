@@ -2,11 +2,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
-import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
+import { freePort } from '../support/free-port.ts'
 
 const INITDB_MS = 60_000
 const START_MS = 20_000
@@ -35,7 +35,7 @@ export const startPostgres = async (): Promise<PostgresServer> => {
   ]
   const data = join(folder, 'data')
   const host = '127.0.0.1'
-  const port = await freePort(host)
+  const port = await freePort()
 
   let server: ChildProcess | undefined
   let log = ''
@@ -101,14 +101,6 @@ const run = async (command: string, args: string[]): Promise<void> => {
   })
   const [code] = await once(child, 'close')
   if (code !== 0) throw new Error(`${command} ended with ${code}: ${errors}`)
-}
-
-const freePort = async (host: string): Promise<number> => {
-  const server = net.createServer()
-  await once(server.listen(0, host), 'listening')
-  const { port } = server.address() as net.AddressInfo
-  server.close()
-  return port
 }
 
 const connect = async (

@@ -10,6 +10,7 @@ import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { request } from 'undici'
+import { freePort } from '../support/free-port.ts'
 import { descendantsOf, programOf } from '../support/processes.ts'
 
 /** With the versions of Lambda's runtimes; RIC 4 runs on the Node.js of the tests themselves. */
@@ -52,7 +53,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 
 /** Starts the emulator. The environment in it is initialised by the first invocation. */
 export const startEmulator = async (options: EmulatorOptions): Promise<Emulator> => {
-  const [port, runtimeApiPort] = await freePorts()
+  const [port, runtimeApiPort] = [await freePort(), await freePort()]
   const emulator = new Emulator(start(options, port, runtimeApiPort), port)
   await emulator.listening()
   // An instance is initialised before it is invoked. Each worker has loaded the function when it asks for an invocation.
@@ -301,18 +302,6 @@ const installed = (variable: string): string => {
   throw new Error(
     `Expected ${variable} to be set. Run: bash scripts/install-test-runtimes.sh && source .cache/test-runtimes.env`,
   )
-}
-
-/** Two ports that nobody listens at: both are open at once, so that they differ. */
-const freePorts = async (): Promise<[number, number]> => {
-  const servers = [net.createServer(), net.createServer()] as const
-  const ports = servers.map(async server => {
-    await once(server.listen(0, '127.0.0.1'), 'listening')
-    return (server.address() as net.AddressInfo).port
-  })
-  const [first, second] = await Promise.all(ports)
-  for (const server of servers) server.close()
-  return [first!, second!]
 }
 
 const isListening = (port: number): Promise<boolean> =>

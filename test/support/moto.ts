@@ -1,8 +1,8 @@
 // A real SQS-compatible server, moto's, on a loopback port, ended with the tests.
 import { type ChildProcess, spawn } from 'node:child_process'
-import type { AddressInfo } from 'node:net'
 import net from 'node:net'
 import { SQSClient } from '@aws-sdk/client-sqs'
+import { freePort } from './free-port.ts'
 
 const START_MS = 30_000
 
@@ -59,11 +59,3 @@ const answers = async (server: ChildProcess, port: number) => {
   server.kill('SIGKILL')
   throw new Error(`Expected moto's server to answer within ${START_MS} ms`)
 }
-
-const freePort = () =>
-  new Promise<number>(resolve => {
-    const probe = net.createServer().listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo
-      probe.close(() => resolve(port))
-    })
-  })
