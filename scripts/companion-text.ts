@@ -45,7 +45,7 @@ export const childText = (script: string): string => tighten(shorten(withoutLaye
 /** What stands in quotes is text. */
 const quoted = /(\$?'(?:\\.|[^'\\])*'|"(?:\\.|\$\{[^}]*\}|[^"\\])*")/s
 
-/** Without the white space that bash does not need: around operators, and in arithmetic. */
+/** Without what bash does not need: white space around operators, in arithmetic and in options, and their second hyphen. */
 const tighten = (text: string): string =>
   text
     .split(quoted)
@@ -57,6 +57,8 @@ const tightenCode = (code: string): string =>
     .replace(/ *(&&|\|\||;;&?|;)\s*/g, '$1')
     .replace(/\(\) \{/g, '(){')
     .replace(/(?<!\d) (?=[<>])/g, '')
+    .replace(/ -r -/g, ' -r')
+    .replace(/( -r?[nNtu]) (?=\d)/g, '$1')
     .replace(/\(\(.*?\)\)/g, arithmetic => arithmetic.replaceAll(' ', ''))
 
 /** What functions bundle, with its names as they are. */

@@ -76,14 +76,14 @@ echo # the first thing that a bash prints goes out line by line, all else in one
 
 # only in the layer: begin
 if ((!$#)); then
-  events='"INVOKE","SHUTDOWN"'
+  event_types='"INVOKE","SHUTDOWN"'
   spool=${POST_INVOKE_SPOOL:-/tmp/middy-post-invoke}
   command=$POST_INVOKE_COMMAND
   # Extensions are not given both variables everywhere. INVOKE is refused there, and nothing is ever frozen.
-  [[ $AWS_LAMBDA_MAX_CONCURRENCY || $AWS_LAMBDA_INITIALIZATION_TYPE = lambda-managed-instances ]] && events='"SHUTDOWN"' command=''
+  [[ $AWS_LAMBDA_MAX_CONCURRENCY || $AWS_LAMBDA_INITIALIZATION_TYPE = lambda-managed-instances ]] && event_types='"SHUTDOWN"' command=''
   # Attached, but switched off: registered all the same, or Init would never end.
-  case ${POST_INVOKE_COMPANION,,} in embedded | internal | off) events='' command='' ;; esac
-  if [[ $events && $pipe = /* ]]; then
+  case ${POST_INVOKE_COMPANION,,} in embedded | internal | off) event_types='' command='' ;; esac
+  if [[ $event_types && $pipe = /* ]]; then
     # It runs while this process goes on, and prints nothing if it succeeds. As a job of bash it would cost half a megabyte.
     exec {making}< <(
       PATH=/usr/bin:/bin
@@ -94,7 +94,7 @@ if ((!$#)); then
   fi
 else
 # only in the layer: end
-  events=$1 function_pid=$PPID
+  event_types=$1 function_pid=$PPID
 fi # only in the layer
 
 # --- The log --------------------------------------------------------------------------------------------------------
@@ -151,8 +151,8 @@ request_of() { # METHOD PATH HEADERS, of which each name begins alike. Sets next
 
 # It ends with a newline, or bash writes what follows the last one by itself.
 send_registration() {
-  request_of POST register "Name: ${0##*/}"$'\r\nContent-Length: '$((${#events} + 14))
-  connect && echo "$next_request{\"events\":[$events]}"
+  request_of POST register "Name: ${0##*/}"$'\r\nContent-Length: '$((${#event_types} + 14))
+  connect && echo "$next_request{\"events\":[$event_types]}"
 }
 
 # only in the layer: begin
@@ -170,13 +170,13 @@ open_fifo() {
   else
     exec 3</dev/null
     # The layer may be attached twice. Two that read one FIFO would take each other's lines.
-    [[ ! $events || (-p $pipe && -O $pipe && ! -L $pipe) ]] || complain "no FIFO can be made at $pipe: nothing is held"
+    [[ ! $event_types || (-p $pipe && -O $pipe && ! -L $pipe) ]] || complain "no FIFO can be made at $pipe: nothing is held"
   fi
 }
 
 if ((!$#)); then
   open_fifo
-  [[ $events = '"SHUTDOWN"' && $POST_INVOKE_COMMAND ]] &&
+  [[ $event_types = '"SHUTDOWN"' && $POST_INVOKE_COMMAND ]] &&
     complain 'POST_INVOKE_COMMAND never runs on Managed Instances, where extensions are told of no invocation'
 fi
 # only in the layer: end

@@ -5,7 +5,8 @@ import { childText, names, withoutLayer } from '../../scripts/companion-text.ts'
 
 const script = readFileSync(new URL('../../src/extension/post-invoke.sh', import.meta.url), 'utf8')
 const plain = withoutLayer(script)
-const wordsOf = (text: string): string[] => text.match(/[A-Za-z_]\w*/g) ?? []
+/** Options apart. */
+const wordsOf = (text: string): string[] => text.match(/(?<![ &]-)\b[A-Za-z_]\w*/g) ?? []
 
 /** What is quoted, without what bash puts in. */
 const quoted = /\$?'(?:\\.|[^'\\])*'|"(?:\\.|\$\{[^}]*\}|[^"\\])*"/gs
@@ -49,6 +50,12 @@ describe('the companion script in bundles', () => {
     )
   })
 
+  it('has options as short as bash takes them', () => {
+    expect(childText('read -r -t 2 -N 1 -u 1 a\nread -r -t "$1" -u 3 b c\n[[ $1 -lt 16 ]]\nkill -0 "$1"\n')).toBe(
+      'read -rt2 -N1 -u1 a\nread -rt "$1" -u3 b c\n[[ $1 -lt 16 ]]\nkill -0 "$1"',
+    )
+  })
+
   it('has a name of its own for each, which nothing else has', () => {
     const before = wordsOf(plain)
     const after = wordsOf(childText(script))
@@ -62,7 +69,7 @@ describe('the companion script in bundles', () => {
     const others = [...plain.matchAll(/\$\{?[#!]?(\w+)|\b(\w+)\+?=|(\w+)\(\)/g)]
       .map(found => found.slice(1).find(name => name !== undefined) as string)
       .filter(name => !short.has(name))
-    expect(others).toEqual(expect.arrayContaining(['events', 'LC_ALL']))
+    expect(others).toEqual(expect.arrayContaining(['BASH_VERSION', 'LC_ALL']))
     expect(others.filter(name => [...short.values()].includes(name))).toEqual([])
   })
 
