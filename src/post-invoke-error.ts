@@ -50,7 +50,7 @@ export class PostInvokeError extends Error {
   /** `'PostInvokeError'`, for code that has another copy of the class. */
   override readonly name = 'PostInvokeError'
   /** Which error it is. */
-  readonly code: PostInvokeErrorCode
+  declare readonly code: PostInvokeErrorCode
   /** Whose error it is, as Middy's own errors say it, and in `data` what was given where that was wrong. */
   declare readonly cause: { readonly package: 'middy-post-invoke'; readonly data?: unknown }
 

@@ -3,7 +3,7 @@ import { unexpected } from '../errors.ts'
 import { type AsyncContext, asyncContext } from './async-context.ts'
 import type { TaskMessage } from './channels.ts'
 import { checkOptions, type OptionRule, oneOf, text, wholeNumber } from './option-rules.ts'
-import { adopt, isThenable } from './waits.ts'
+import { adopt, isFunction, isThenable } from './waits.ts'
 
 /** What a task is called with. */
 export type TaskContext = {
@@ -104,7 +104,7 @@ export function createTask(
   } = checkOptions<DeferOptions>('defer()', deferRules, options, invalidTask)
   const isPromise = isThenable(given)
   if (isPromise && on !== 'always') throw invalidTask(`a function for \`on: '${on}'\``, given)
-  if (!isPromise && (typeof given !== 'function' || isGenerator(given))) {
+  if (!isPromise && (!isFunction(given) || isGenerator(given))) {
     throw invalidTask('a function or a promise to defer', given)
   }
   const task: DeferredTask = {

@@ -15,7 +15,8 @@ export type RunOptions = {
   readonly error: unknown
   /** Whether a timer of ours has to keep the process alive. */
   readonly keepsAlive: boolean
-  readonly getRemainingTimeInMillis: () => number
+  /** Milliseconds until the function's deadline. */
+  readonly remainingTime: () => number
 }
 
 /** As subscribers to the channels are told of it. */
@@ -117,12 +118,12 @@ class GivenContext implements TaskContext {
   declare readonly getRemainingTimeInMillis: () => number
   readonly #task: DeferredTask
 
-  constructor(task: DeferredTask, { facts, error, getRemainingTimeInMillis }: RunOptions) {
+  constructor(task: DeferredTask, { facts, error, remainingTime }: RunOptions) {
     this.name = task.label
     this.awsRequestId = facts.awsRequestId
     this.outcome = facts.outcome
     this.error = error
-    this.getRemainingTimeInMillis = getRemainingTimeInMillis
+    this.getRemainingTimeInMillis = remainingTime
     this.#task = task
   }
 

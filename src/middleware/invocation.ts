@@ -353,7 +353,7 @@ export function createInvocation(
       facts: { awsRequestId: requestId, tenantId, outcome, carried: state === CARRIED },
       error: outcome === 'error' ? request.error : undefined,
       keepsAlive: time.keepsAlive,
-      getRemainingTimeInMillis: remainingTime,
+      remainingTime,
     }
   }
 

@@ -6,7 +6,7 @@ import { checkOptions, text, wholeNumber } from './option-rules.ts'
 import { functionProcess } from './process.ts'
 import type { Hook, HookRunner } from './process-end.ts'
 import { listenForRelay } from './signal-relay.ts'
-import { isThenable, now, withLimit } from './waits.ts'
+import { isFunction, isThenable, now, withLimit } from './waits.ts'
 
 /** What a shutdown hook is given. */
 export type ShutdownContext = {
@@ -53,7 +53,7 @@ export type OnShutdownOptions = {
  */
 export const onShutdown = (hook: ShutdownHook, options?: OnShutdownOptions): (() => void) => {
   const { name, timeout } = check('onShutdown()', options)
-  const run = typeof hook === 'function' ? hook : disposalOf(hook)
+  const run = isFunction(hook) ? hook : disposalOf(hook)
   if (!run) throw invalidHook('a function or a disposable to run at shutdown', hook)
   return add(run, name ?? ownName(hook), timeout)
 }
@@ -88,8 +88,8 @@ export const resource = <Resource>(
   dispose?: (resource: Awaited<Resource>) => unknown,
   options?: OnShutdownOptions,
 ): (() => Resource) => {
-  if (typeof create !== 'function') throw invalidHook('a function that makes the resource', create)
-  if (dispose !== undefined && typeof dispose !== 'function') {
+  if (!isFunction(create)) throw invalidHook('a function that makes the resource', create)
+  if (dispose !== undefined && !isFunction(dispose)) {
     throw invalidHook('a function that disposes of the resource', dispose)
   }
   const { name = create.name || 'resource', timeout } = check('resource()', options)
@@ -189,7 +189,7 @@ async function runHook({ name, run, timeout }: Hook, until: number): Promise<voi
 /** How a value disposes of itself, if it can. */
 function disposalOf(value: any): (() => unknown) | undefined {
   const dispose: unknown = value?.[Symbol.asyncDispose] ?? value?.[Symbol.dispose]
-  return typeof dispose === 'function' ? () => dispose.call(value) : undefined
+  return isFunction(dispose) ? () => dispose.call(value) : undefined
 }
 
 /** What the author of a hook calls it: a function by its name, an object by its own, or its class. */

@@ -1,5 +1,6 @@
 // One way to check options: those of postInvoke(), defer(), onShutdown(), resource() and handOff().
 import { unexpected } from '../errors.ts'
+import { isFunction } from './waits.ts'
 
 /** What an option must be, in words and as a test. */
 export type OptionRule = readonly [expected: string, isRight: (value: any) => boolean]
@@ -14,14 +15,14 @@ export const wholeNumber = (least: number): OptionRule => [
   value => Number.isInteger(value) && value >= least,
 ]
 
-export const aFunction: OptionRule = ['a function', value => typeof value === 'function']
+export const aFunction: OptionRule = ['a function', isFunction]
 export const aBoolean: OptionRule = ['true or false', value => typeof value === 'boolean']
 export const text: OptionRule = ['a string', value => typeof value === 'string']
 
 /** An object with these methods. */
 export const withMethods = (...names: readonly string[]): OptionRule => [
   `an object with the methods ${names.join(', ')}`,
-  value => names.every(name => typeof value?.[name] === 'function'),
+  value => names.every(name => isFunction(value?.[name])),
 ]
 
 /** Makes the error of what was expected and given. `data` is for its cause. */

@@ -4,7 +4,7 @@
 import type { AsyncLocalStorage } from 'node:async_hooks'
 import type { Log } from '../log.ts'
 import { type OnEnd, type Run, type RuntimeClient, type Scope, watchProperty } from './runtime-client.ts'
-import { isThenable } from './waits.ts'
+import { isFunction, isThenable } from './waits.ts'
 
 type InvokeStore = {
   hasContext?(): boolean
@@ -37,7 +37,7 @@ export function observeRic4(
   watchProperty(global, 'InvokeStore', observe)
 
   function observe(store: InvokeStore | undefined) {
-    if (typeof store?.run !== 'function') return
+    if (!isFunction(store?.run)) return
     const { run } = store
     store.run = (context, fn) =>
       // A run inside a run is the user's own. Were it to wait for the tasks, the handler would wait for itself.

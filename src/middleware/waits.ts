@@ -45,8 +45,10 @@ export async function withLimit(milliseconds: number, keepsAlive: boolean, work:
   }
 }
 
+export const isFunction = (value: unknown): value is (...given: any[]) => unknown => typeof value === 'function'
+
 export const isThenable = (value: any): value is PromiseLike<unknown> =>
-  value !== null && (typeof value === 'object' || typeof value === 'function') && typeof value.then === 'function'
+  value !== null && (typeof value === 'object' || isFunction(value)) && isFunction(value.then)
 
 /** A native promise of what may be any: it calls back later, and once, whatever the `then` of that does. */
 export const adopt = (result: PromiseLike<unknown>): Promise<unknown> =>

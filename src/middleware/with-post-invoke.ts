@@ -2,6 +2,7 @@ import type { Handler, Context as LambdaContext } from 'aws-lambda'
 import { PostInvokeError, unexpected } from '../errors.ts'
 import { type Context, createOpener } from './opener.ts'
 import type { Options } from './options.ts'
+import { isFunction } from './waits.ts'
 
 /**
  * `postInvoke()` for a handler without Middy: what it defers runs after the response has left. The context gets `defer`.
@@ -56,14 +57,14 @@ export function withPostInvoke(
   handler: (...args: any[]) => unknown,
   options?: Options,
 ): (...args: any[]) => Promise<any> {
-  if (typeof handler !== 'function') {
+  if (!isFunction(handler)) {
     throw unexpected('ERR_INVALID_HANDLER', 'a handler to wrap', handler)
   }
   const open = createOpener(options)
   // No parameters to count: one with three would be taken for a callback's.
   async function wrapped(...args: any[]): Promise<unknown> {
     const [event, second, third] = args
-    const isStreamed = typeof second?.write === 'function'
+    const isStreamed = isFunction(second?.write)
     const context = (isStreamed ? third : second) ?? {}
     const request = { context, error: undefined as unknown }
     const opened = open(request)
