@@ -7,7 +7,7 @@
  */
 import { builtIn } from './built-in.ts'
 import { createLog } from './log.ts'
-import { registerForSigterm } from './middleware/companion.ts'
+import { registerForSigterm } from './middleware/companion-pipe.ts'
 import { relaySigterm } from './middleware/signal-relay.ts'
 import { isManagedInstances } from './variables.ts'
 

@@ -191,7 +191,7 @@ function accept(invocation: Invocation, given: unknown, [payload, options]: read
   const release = add(text, hashOf(receiver), isKeptBack)
   if (isKeptBack) keptBack.set(release, invocation)
   handedOff.set(invocation, counts.set(hash, number))
-  existingProcess()?.onDefer()
+  existingProcess()?.onDefer(invocation)
 }
 
 /**
@@ -245,9 +245,9 @@ function readSettings() {
 }
 
 const here: HandedOffWork = {
-  run(log, deadline, isLast, invocation) {
+  run(log, deadline, invocation) {
     for (const [release, itsInvocation] of keptBack) {
-      if (!isLast && itsInvocation !== invocation) continue
+      if (invocation && itsInvocation !== invocation) continue
       keptBack.delete(release)
       try {
         release()
@@ -256,7 +256,7 @@ const here: HandedOffWork = {
       }
     }
     // Without one the layer runs it, with the next invocation.
-    return findRunner()?.(settings(), log, deadline, isLast)
+    return findRunner()?.(settings(), log, deadline, !invocation)
   },
 }
 

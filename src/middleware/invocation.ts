@@ -11,7 +11,7 @@
 import { PostInvokeError, quote } from '../errors.ts'
 import type { Log, LogFields, LogMethod } from '../log.ts'
 import { type HoldMessage, tellUnstarted, trace, type UnstartedTaskMessage } from './channels.ts'
-import type { Reporter } from './companion.ts'
+import type { Reporter } from './companion-process.ts'
 import { createTask, type Defer, type DeferredTask, type Ending } from './defer-input.ts'
 import { ABORT_GRACE_MS, abortTasks, messageOf, type RunOptions, runTask } from './deferred-task.ts'
 import { createTaskStack, type Order } from './task-stack.ts'
@@ -27,27 +27,31 @@ export type InvocationOptions = {
   maxCarried: number
 }
 
-/** What an invocation is told as it begins. */
-export type InvocationStart = {
-  readonly requestId: string
+/** What Lambda tells of an invocation. Of a durable execution it stands one level down in the context. */
+export type LambdaFacts = {
+  readonly awsRequestId?: string
   /** Where the function isolates tenants. */
   readonly tenantId?: string | undefined
-  /** Milliseconds until the function's deadline, `Infinity` where there is none. */
-  readonly remainingTime: number
-  /** Whether the environment is held for the tasks, so that they can run after the response. */
+  readonly getRemainingTimeInMillis?: () => number
+}
+
+/** How the environment is held for the tasks of an invocation. */
+export type Hold = {
+  /** Whether it is, so that they can run after the response. */
   readonly isHeld: boolean
-  /** Whether it is held by the gate: with no `next` of the client pending, nothing but a timer keeps the process alive. */
+  /** Whether by the gate: with no `next` of the client pending, nothing but a timer keeps the process alive. */
   readonly isHeldByGate: boolean
-  /** Reports it to the companion's process, where there is one. */
+  /** Reports to the companion's process, where there is one. */
   readonly reporter: Reporter | undefined
 }
 
 /** What there is once in a process. */
 export type InvocationHost = {
   readonly log: Log
-  onDefer(): void
-  /** Has the tasks of invocations that are open then named, each once, when their time is up. */
-  nameBefore(time: number): void
+  /** The invocations that have not settled, in the order in which they were opened. */
+  readonly unsettled: Set<Invocation>
+  /** An invocation has its first task. */
+  onDefer(invocation: Invocation): void
   /** The response, where it is streamed and not yet accepted. */
   streaming(requestId: string): Promise<void> | undefined
   /**
@@ -60,7 +64,7 @@ export type InvocationHost = {
   /** Whether tasks that the deadline has kept from starting can still run at the end of the environment. */
   canCarry(): boolean
   /** The invocations with such tasks, the oldest first. */
-  readonly carried: Invocation[]
+  readonly carriedOver: Invocation[]
   /** An invocation has settled. */
   afterSettled(): void
 }
@@ -117,11 +121,13 @@ const unstarted = {
  */
 export function createInvocation(
   request: { readonly error?: unknown },
-  { requestId, tenantId, remainingTime: given, isHeld, isHeldByGate, reporter }: InvocationStart,
+  context: LambdaFacts,
+  { isHeld, isHeldByGate, reporter }: Hold,
   options: InvocationOptions,
   host: InvocationHost,
 ) {
-  const deadline = now() + given
+  const { awsRequestId: requestId = '', tenantId } = context
+  const deadline = now() + remainingTimeOf(context)
   /** Those that have not ended, the oldest first. */
   const tasks = new Set<DeferredTask>()
   const stack = createTaskStack(options, mayStart, run)
@@ -154,6 +160,7 @@ export function createInvocation(
   let lastTold = ''
 
   const invocation = {
+    context,
     requestId,
     tenantId,
     isHeld,
@@ -214,16 +221,14 @@ export function createInvocation(
         `Expected defer() before request ${requestId} settled, got a call after.`,
       )
     }
-    if (deferred++ === 0) {
-      host.onDefer()
-      // Where the function times out, a companion's process names the tasks after that, or this one does at SIGTERM. Without
-      // either, this one names them before.
-      if (!reporter && !host.canCarry() && state === OPEN) host.nameBefore(time.letGoAt)
-    }
+    if (deferred++ === 0) host.onDefer(invocation)
     tasks.add(task)
     stack.push(task)
     tellUnfinished() // now: a process that is killed tells nothing any more
-    if (state === SETTLED) leaving = toSettled()
+    if (state === SETTLED) {
+      host.unsettled.add(invocation)
+      leaving = toSettled()
+    }
   }
 
   // --- What becomes of a task
@@ -384,11 +389,11 @@ export function createInvocation(
   }
 
   function carry(): void {
-    const { carried } = host
+    const { carriedOver } = host
     if (stack.size() === 0) return
-    carried.push(invocation)
-    carried.reduceRight((room, other) => room - other.keepYoungest(room), options.maxCarried)
-    while (carried[0]?.isSettled()) carried.shift()
+    carriedOver.push(invocation)
+    carriedOver.reduceRight((room, other) => room - other.keepYoungest(room), options.maxCarried)
+    while (carriedOver[0]?.isSettled()) carriedOver.shift()
     couldNotStart('carried', stack.inOrder([...tasks].filter(task => !task.hasSettled)))
     state = CARRIED
     setRunOptions()
@@ -445,7 +450,7 @@ export function createInvocation(
   }
 
   function mayRun(): boolean {
-    return (stack.size() > 0 || (isHeld && host.carried.length > 0)) && mayStart()
+    return (stack.size() > 0 || (isHeld && host.carriedOver.length > 0)) && mayStart()
   }
 
   async function runAll(): Promise<void> {
@@ -454,7 +459,7 @@ export function createInvocation(
       if (!isHeldByGate) await turn()
       tellUnfinished()
       await drain()
-      if (isHeld && mayStart()) guest = host.carried.shift()
+      if (isHeld && mayStart()) guest = host.carriedOver.shift()
       tellUnfinished()
       await guest?.drainWithin({ ...time })
       guest = undefined
@@ -514,6 +519,15 @@ export function createInvocation(
 }
 
 const isAny = () => true
+
+/** @returns `Infinity` where there is none, or none to be had. */
+function remainingTimeOf(context: LambdaFacts): number {
+  try {
+    const remaining = context.getRemainingTimeInMillis?.()
+    if (Number.isFinite(remaining)) return remaining as number
+  } catch {}
+  return Infinity
+}
 
 /** Without a tenant there is no field for it. */
 const fieldsOf = ({ requestId, tenantId }: Pick<Invocation, 'requestId' | 'tenantId'>): LogFields =>

@@ -3,7 +3,8 @@
 import { builtIn } from '../built-in.ts'
 import type { Log } from '../log.ts'
 import { trace } from './channels.ts'
-import { type Companion, registerForSigterm } from './companion.ts'
+import { registerForSigterm } from './companion-pipe.ts'
+import type { Companion } from './companion-process.ts'
 import { ABORT_GRACE_MS } from './deferred-task.ts'
 import { endProcess } from './end-process.ts'
 import { type Invocation, type InvocationHost, logUnfinished, RELEASE_MARGIN_MS, type Time } from './invocation.ts'
@@ -36,14 +37,13 @@ export type HookRunner = {
 /** Kept back of the time: for the last log lines, and for a signal that came late. */
 const MARGIN_MS = 50
 
-/** How much of the time tasks may take where hooks wait behind them. */
-const TASKS_SHARE = 0.6
+/** How much of the time hooks have for themselves: tasks come first, and may take the rest. */
+const HOOKS_SHARE = 0.4
 
 export function createProcessEnd(
-  host: Pick<InvocationHost, 'log' | 'carried' | 'handedOff'> & {
+  host: Pick<InvocationHost, 'log' | 'unsettled' | 'carriedOver' | 'handedOff'> & {
     readonly companion: Companion
     readonly hasBegun: boolean
-    readonly unsettled: ReadonlyMap<Invocation, object>
   },
   client: RuntimeClient,
   isMainThread: boolean,
@@ -64,46 +64,53 @@ export function createProcessEnd(
   return {
     hooks,
     onDefer,
-    nameBefore,
     arm,
     drain,
-    /** Whether SIGTERM will come and run the drain. */
-    canCarry: () => whyNot === '' && !isDisarmed,
+    canCarry,
     /** `shutdown: false`: no drain, even with hooks. */
     disarm() {
       isDisarmed = true
     },
   }
 
+  /** Whether SIGTERM will come and run the drain. */
+  function canCarry(): boolean {
+    return whyNot === '' && !isDisarmed
+  }
+
   /** From the first deferred task on: a process that ends while tasks are unfinished says so. */
-  function onDefer(): void {
-    if (isWatching || !runtimeApi) return
-    isWatching = true
-    process.on('exit', onExit)
-    if (isRic3()) {
-      // It posts uncaught errors on the connection on which it waits for the next invocation. That can end the process by
-      // SIGSEGV, with no `exit` event. Its own listeners, which come next, do so; ours handles nothing.
-      process.on('uncaughtExceptionMonitor', onUncaught)
-      if (process.listenerCount('unhandledRejection') > 0) process.prependListener('unhandledRejection', onUncaught)
+  function onDefer(invocation: Invocation): void {
+    if (runtimeApi && !isWatching) {
+      isWatching = true
+      process.on('exit', onExit)
+      if (isRic3()) {
+        // It posts uncaught errors on the connection on which it waits for the next invocation. That can end the process by
+        // SIGSEGV, with no `exit` event. Its own listeners, which come next, do so; ours handles nothing.
+        process.on('uncaughtExceptionMonitor', onUncaught)
+        if (process.listenerCount('unhandledRejection') > 0) process.prependListener('unhandledRejection', onUncaught)
+      }
+      // A function that times out is ended by SIGTERM too, where it comes by itself.
+      if (host.companion.reporter && !isDisarmed) arm()
     }
-    // A function that times out is ended by SIGTERM too, where it comes by itself.
-    if (host.companion.reporter && !isDisarmed) arm()
+    // Where the function times out, a companion's process names the tasks after that, or this one does at SIGTERM. Without
+    // either, this one names them before.
+    if (!host.companion.reporter && !canCarry() && invocation.isOpen()) nameInTime(invocation)
   }
 
   /** One timer for all, and not one for each: to make one takes as long as all else in a `defer()`. */
-  function nameBefore(time: number): void {
-    if (dueAt <= time) return
+  function nameInTime(invocation: Invocation): void {
+    const left = invocation.remainingTime() - RELEASE_MARGIN_MS
+    if (dueAt <= now() + left) return
     clearTimeout(dueTimer)
-    dueAt = time
-    dueTimer = timer(time - now(), false, nameWhoIsDue)
+    dueAt = now() + left
+    dueTimer = timer(left, false, nameWhoIsDue)
   }
 
   function nameWhoIsDue() {
     dueAt = Infinity
-    for (const invocation of host.unsettled.keys()) {
+    for (const invocation of host.unsettled) {
       if (!invocation.isOpen() || wereDue.has(invocation)) continue
-      const left = invocation.remainingTime() - RELEASE_MARGIN_MS
-      if (left > 0) nameBefore(now() + left)
+      if (invocation.remainingTime() > RELEASE_MARGIN_MS) nameInTime(invocation)
       else if (logUnfinished(host.log.error, 'the function is about to time out', invocation)) wereDue.add(invocation)
     }
   }
@@ -118,12 +125,7 @@ export function createProcessEnd(
   }
 
   function logAll(what: string, write: Log['error'] = host.log.errorAtOnce) {
-    for (const invocation of unsettled()) logUnfinished(write, what, invocation)
-  }
-
-  /** What settled by a guess of its end, and was deferred to once more, may be carried without being listed. */
-  function unsettled() {
-    return new Set([...host.unsettled.keys(), ...host.carried])
+    for (const invocation of host.unsettled) logUnfinished(write, what, invocation)
   }
 
   /** Sees to it that SIGTERM comes, and runs the drain then. */
@@ -161,11 +163,11 @@ export function createProcessEnd(
     }
     const budget = (hasExternalExtension() ? 300 : 500) - MARGIN_MS
     const until = now() + budget
-    const tasksUntil = hooks.length > 0 ? now() + budget * TASKS_SHARE : until
+    const tasksUntil = hooks.length > 0 ? until - budget * HOOKS_SHARE : until
     const traced = trace('shutdown', () => ({ budget, hooks: hooks.length }))
     traced?.run(() => {})
-    const invocations = [...unsettled()]
-    host.carried.length = 0
+    const invocations = [...host.unsettled]
+    host.carriedOver.length = 0
     const time = { ...timeUntil(tasksUntil), onChange }
     // What has ended goes out of the companion's file, also where another invocation has lent its time.
     function onChange() {
@@ -179,9 +181,8 @@ export function createProcessEnd(
   }
 
   function hasExternalExtension(): boolean {
-    if (host.companion.name === 'layer') return true
     try {
-      return builtIn('node:fs').readdirSync('/opt/extensions').length > 0
+      return host.companion.name === 'layer' || builtIn('node:fs').readdirSync('/opt/extensions').length > 0
     } catch {
       return false
     }

@@ -7,15 +7,16 @@ import { PostInvokeError } from '../errors.ts'
 import { createLog, type Log, type Logger } from '../log.ts'
 import { isManagedInstances, readCompanionMode } from '../variables.ts'
 import { version } from '../version.ts'
-import { chooseCompanion, noCompanion, type Reporter } from './companion.ts'
-import { createInvocation, type Invocation, type InvocationOptions } from './invocation.ts'
+import { chooseCompanion, noCompanion } from './companion.ts'
+import type { Reporter } from './companion-process.ts'
+import { createInvocation, type Invocation, type InvocationOptions, type LambdaFacts } from './invocation.ts'
 import { createProcessEnd } from './process-end.ts'
-import { hasOwnPid, isChildProcess, isInMainThread } from './process-role.ts'
+import { isInMainThread, ownRuntimeApi } from './process-role.ts'
 import { observeResponseStreams } from './response-streams.ts'
 import { isRic3, observeRic3 } from './ric3.ts'
 import { isRic4, observeRic4 } from './ric4.ts'
 import type { Run, RuntimeClient, Scope } from './runtime-client.ts'
-import { turn } from './waits.ts'
+import { all, turn } from './waits.ts'
 
 export type OpenOptions = InvocationOptions & { withoutCompanion: 'await' | 'detach' | 'throw' }
 
@@ -23,13 +24,6 @@ export type OpenOptions = InvocationOptions & { withoutCompanion: 'await' | 'det
 export type OpenRequest = {
   readonly context: LambdaFacts & { readonly lambdaContext?: LambdaFacts }
   readonly error?: unknown
-}
-
-/** Of a durable execution they stand one level down. */
-type LambdaFacts = {
-  readonly awsRequestId?: string
-  readonly tenantId?: string | undefined
-  readonly getRemainingTimeInMillis?: () => number
 }
 
 /** An invocation as one `before` opened it. */
@@ -40,11 +34,11 @@ export type HandedOffWork = {
   /**
    * Runs what has been handed off in this process.
    *
-   * @param invocation - Its response has left: on Managed Instances its work was hidden from the others until now.
-   * @param isLast - Whether the environment ends: nothing is hidden any more.
+   * @param invocation - Its response has left: on Managed Instances its work was hidden from the others until now. Without one
+   * the environment ends, and nothing is hidden any more.
    * @returns `undefined` where nothing waits. Never rejects.
    */
-  run(log: Log, deadline: number, isLast?: boolean, invocation?: Invocation): Promise<void> | undefined
+  run(log: Log, deadline: number, invocation: Invocation | undefined): Promise<void> | undefined
 }
 
 type Shared = { [PROCESS]?: FunctionProcess; [HANDED_OFF]?: HandedOffWork; [FINDER]?: true }
@@ -87,15 +81,13 @@ const STREAM_END_MS = 1_000
 
 function createProcess(log: ReturnType<typeof createLog>) {
   const isMainThread = isInMainThread()
-  // A child process has inherited Lambda's variables, and is to see none.
-  const runtimeApi = isChildProcess(isMainThread) ? undefined : process.env.AWS_LAMBDA_RUNTIME_API
-  const isLambda = !!runtimeApi
+  const runtimeApi = ownRuntimeApi(isMainThread)
   /** Whether one invocation comes at a time, and the environment is frozen between them. */
-  const isFrozen = isLambda && !isManagedInstances()
+  const isFrozen = !!runtimeApi && !isManagedInstances()
   /** Whether they come to the main thread. */
   const isAlone = isFrozen && isMainThread
   const mode = readCompanionMode()
-  const streams = isLambda ? observeResponseStreams() : undefined
+  const streams = runtimeApi ? observeResponseStreams() : undefined
   let storage: AsyncLocalStorage<Scope> | undefined
   /** Which one runs this function is seen at init by what it has put there by then. */
   const client: RuntimeClient =
@@ -107,17 +99,17 @@ function createProcess(log: ReturnType<typeof createLog>) {
   let takesPart = false
   /** Of the invocation in which we are first used. Its end is told twice, and so under one number. */
   let firstReporter: Reporter | undefined
-  const unsettled = new Map<Invocation, object>()
+  const unsettled = new Set<Invocation>()
 
   const base = {
     log,
     companion: noCompanion,
     /** Whether an invocation has begun: what has to be registered had to be by then. */
-    hasBegun: client.firstUsedIn !== undefined,
-    /** The invocations that have not settled, each with its context. */
+    hasBegun: !!client.firstUsedIn,
+    /** The invocations that have not settled, in the order in which they were opened. */
     unsettled,
     /** Those with tasks that the deadline has kept from starting. */
-    carried: [] as Invocation[],
+    carriedOver: [] as Invocation[],
     open,
     scopes,
     /** The invocation in which the caller runs, or ran. */
@@ -126,17 +118,17 @@ function createProcess(log: ReturnType<typeof createLog>) {
     handedOff(deadline: number, invocation?: Invocation) {
       // The layer's companion runs it when this invocation has settled, or the environment ends.
       if (host.companion.name === 'layer' && invocation?.isHeld !== false) return undefined
-      return (globalThis as Shared)[HANDED_OFF]?.run(log, deadline, !invocation, invocation)
+      return (globalThis as Shared)[HANDED_OFF]?.run(log, deadline, invocation)
     },
     afterSettled() {
-      for (const invocation of unsettled.keys()) if (invocation.isSettled()) unsettled.delete(invocation)
+      for (const invocation of unsettled) if (invocation.isSettled()) unsettled.delete(invocation)
     },
     streaming: (requestId: string) => streams?.accepted(requestId),
   }
   // One object, for what ends the process is a part of it.
   const host = Object.assign(base, createProcessEnd(base, client, isMainThread, isAlone, runtimeApi))
   // With another client only the middleware tells the end of an invocation: without one a companion would wait in vain.
-  if (client.tellsEnds) takePart()
+  if (client.runOf) takePart()
   return host
 
   /** A handler is wrapped: its invocations will be opened here. */
@@ -148,8 +140,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
     log.debug(`companion: ${companion.name}`)
     if (HANDED_OFF in globalThis) companion.expectHandedOff?.()
     // In the middle of an invocation: its end may never be told, and is not waited for.
-    if (!client.tellsEnds || client.firstUsedIn === undefined) return
-    firstReporter = companion.reporter?.(client.firstUsedIn)
+    if (client.runOf && client.firstUsedIn) firstReporter = companion.reporter?.(client.firstUsedIn)
     firstReporter?.settle()
   }
 
@@ -158,15 +149,10 @@ function createProcess(log: ReturnType<typeof createLog>) {
     const accepted = streams?.accepted(id, STREAM_END_MS)
     const settled = invocation?.leave()
     // It has never reached our `before`, or not under its own id.
-    if (invocation?.requestId !== id) void settleAfter(settled)
+    if (invocation?.requestId !== id) void all([settled]).then(() => host.companion.reporter?.(id).settle())
     // RIC 4 does not wait for a stream that its handler broke off. Did it ask for `next` before that has arrived, Lambda
     // would give it the same event again.
     return (host.companion.name === 'gate' && settled) || accepted
-
-    async function settleAfter(wait?: Promise<void>) {
-      await wait
-      host.companion.reporter?.(id).settle()
-    }
   }
 
   // --- Where code runs
@@ -189,81 +175,24 @@ function createProcess(log: ReturnType<typeof createLog>) {
 
   function open(request: OpenRequest, options: OpenOptions) {
     host.hasBegun = true
-    if (!isLambda && hasOwnPid()) {
-      log.warnOnce('WARN_NO_CLIENT', 'this process has no runtime client')
-    }
-    const facts = request.context.lambdaContext ?? request.context
-    const { awsRequestId: requestId = '', tenantId } = facts
+    if (runtimeApi === '') log.warnOnce('WARN_NO_CLIENT', 'this process has no runtime client')
     // Where the client tells of each, its run says enough. But a late call to a finder must not be taken for the next one's.
-    if (!client.tellsEnds || FINDER in globalThis) scopes()
-    const scope = client.runOf?.(requestId) ?? here()
+    if (!client.runOf || FINDER in globalThis) scopes()
+    const facts = request.context.lambdaContext ?? request.context
+    const scope = client.runOf?.(facts.awsRequestId) ?? here()
     // A handler that another one calls is a part of the same invocation.
-    const joined = findOpen(facts, scope)
-    let invocation = joined as Invocation
-    if (joined) joined.open()
-    else {
-      const isFirst = requestId === client.firstUsedIn
-      // In the client's own run of this very request, and as the first one.
-      const isGated = scope?.id === requestId && !scope.invocation && !!client.isGated?.()
-      const isHeld = host.companion.holds(isGated) && !isFirst
-      if (!isHeld && options.withoutCompanion === 'throw') {
-        throw new PostInvokeError('ERR_NO_COMPANION', 'Expected a companion, got none.')
-      }
-      const start = {
-        requestId,
-        tenantId,
-        remainingTime: remainingTimeOf(facts),
-        isHeld,
-        isHeldByGate: isHeld && host.companion.name === 'gate',
-        reporter: (isFirst && firstReporter) || host.companion.reporter?.(requestId, tenantId),
-      }
-      invocation = createInvocation(request, start, options, host)
-      unsettled.set(invocation, facts)
-    }
-    // The first one in a scope has it, another one gets a scope of its own. What is called from here on finds it by that.
-    if (scope && invocation.isOpen()) scope.invocation ??= invocation
-    const outer = scope?.invocation?.isSettled() ? undefined : scope
-    const own: Scope = scope?.invocation === invocation ? scope : { invocation, outer }
-    if (own !== here()) storage?.enterWith(own)
-    // Not enumerable: a context is compared in users' tests, and copied.
-    const property = { configurable: true, writable: true, value: invocation.defer }
+    const outer = findOpen(facts, scope)
+    outer?.open()
+    const invocation = outer ?? begin(request, facts, scope, options)
+    const isEndTold = enter(invocation, scope)
     try {
+      // Not enumerable: a context is compared in users' tests, and copied.
+      const property = { configurable: true, writable: true, value: invocation.defer }
       Object.defineProperty(request.context, 'defer', property)
     } catch {
       log.warnOnce('WARN_FROZEN_CONTEXT', 'the context is frozen and gets no defer()')
     }
-    const mustAwait = !invocation.isHeld && options.withoutCompanion === 'await'
-    const willTell = own.id !== undefined
-    let hasEnded = false
-    async function endRequest(before?: Promise<void>, isGuessed?: boolean) {
-      if (before) await before
-      if (hasEnded) return
-      hasEnded = true
-      if (!invocation.close() || willTell) return
-      // Where the client tells nothing: it posts within two turns of the event loop after the handler, wrappers apart.
-      await turn()
-      await turn()
-      if (!invocation.isInHandler() && invocation.isOpen()) void invocation.leave(isGuessed)
-    }
-    return {
-      invocation,
-      /** Whether hooks have to tell the end, or the answer has to wait for the tasks. */
-      needsEnd: mustAwait || !willTell,
-      /** The handler of this request or a middleware has thrown. Of one within another, that is the other's affair. */
-      fail() {
-        if (!joined) invocation.fail()
-      },
-      /**
-       * The handler of this request has ended. The answer waits for the promise, where nothing holds the environment after it.
-       *
-       * @param isGuessed - Whether hooks may still be running.
-       */
-      end(isGuessed?: boolean): Promise<void> | undefined {
-        const before = mustAwait && !isGuessed ? invocation.drainBeforeAnswer() : undefined
-        void endRequest(before, isGuessed)
-        return before
-      },
-    }
+    return openedRequest(invocation, !!outer, isEndTold, options)
   }
 
   /**
@@ -271,18 +200,85 @@ function createProcess(log: ReturnType<typeof createLog>) {
    * so tasks are covered too; elsewhere one context may serve one invocation after the other.
    */
   function findOpen(facts: LambdaFacts, scope: Scope | undefined): Invocation | undefined {
-    for (const [own, context] of unsettled)
-      if (context === facts && (isLambda ? !own.isSettled() : own.isInHandler())) return own
+    for (const own of unsettled)
+      if (own.context === facts && (runtimeApi ? !own.isSettled() : own.isInHandler())) return own
     // Where others run beside it, only the client's own scope tells whose it is: what we have entered goes on in its caller.
     return (isAlone || scope?.id) && scope?.invocation?.isOpen() ? scope.invocation : undefined
   }
+
+  function begin(request: OpenRequest, facts: LambdaFacts, scope: Scope | undefined, options: OpenOptions): Invocation {
+    const { awsRequestId: requestId = '', tenantId } = facts
+    const { companion } = host
+    const isFirst = requestId === client.firstUsedIn
+    const isHeld = !isFirst && holds(requestId, scope)
+    if (!isHeld) companion.warnUnheld?.()
+    if (!isHeld && options.withoutCompanion === 'throw') {
+      throw new PostInvokeError('ERR_NO_COMPANION', 'Expected a companion, got none.')
+    }
+    const hold = {
+      isHeld,
+      isHeldByGate: isHeld && companion.name === 'gate',
+      reporter: (isFirst && firstReporter) || companion.reporter?.(requestId, tenantId),
+    }
+    const invocation = createInvocation(request, facts, hold, options, host)
+    unsettled.add(invocation)
+    return invocation
+  }
+
+  /** Whether tasks of an invocation that begins now can run after its response. */
+  function holds(requestId: string, scope: Scope | undefined): boolean {
+    const { name, isGone } = host.companion
+    if (isGone) return !isGone()
+    // By the gate in the client's own run of this very request, and as the first one.
+    return name === 'gate' ? scope?.id === requestId && !scope.invocation && !!client.isGated?.() : !isFrozen
+  }
+
+  /**
+   * The first one in a scope has it, another one gets a scope of its own. What is called from here on finds it by that.
+   *
+   * @returns whether the client tells the end of the scope.
+   */
+  function enter(invocation: Invocation, scope: Scope | undefined): boolean {
+    if (scope && invocation.isOpen()) scope.invocation ??= invocation
+    const outer = scope?.invocation?.isSettled() ? undefined : scope
+    const own: Scope = scope?.invocation === invocation ? scope : { invocation, outer }
+    if (own !== here()) storage?.enterWith(own)
+    return own.id !== undefined
+  }
 }
 
-/** @returns `Infinity` where there is none, or none to be had. */
-function remainingTimeOf(context: LambdaFacts): number {
-  try {
-    const remaining = context.getRemainingTimeInMillis?.()
-    if (Number.isFinite(remaining)) return remaining as number
-  } catch {}
-  return Infinity
+/** @param isInner - Whether it was opened by another one, which calls the handler of this one. */
+function openedRequest(invocation: Invocation, isInner: boolean, isEndTold: boolean, options: OpenOptions) {
+  const mustAwait = !invocation.isHeld && options.withoutCompanion === 'await'
+  let hasEnded = false
+  return {
+    invocation,
+    /** Whether hooks have to tell the end, or the answer has to wait for the tasks. */
+    needsEnd: mustAwait || !isEndTold,
+    /** The handler of this request or a middleware has thrown. Of one within another, that is the other's affair. */
+    fail() {
+      if (!isInner) invocation.fail()
+    },
+    /**
+     * The handler of this request has ended. The answer waits for the promise, where nothing holds the environment after it.
+     *
+     * @param isGuessed - Whether hooks may still be running.
+     */
+    end(isGuessed?: boolean): Promise<void> | undefined {
+      const before = mustAwait && !isGuessed ? invocation.drainBeforeAnswer() : undefined
+      void endRequest(before, isGuessed)
+      return before
+    },
+  }
+
+  async function endRequest(before?: Promise<void>, isGuessed?: boolean) {
+    if (before) await before
+    if (hasEnded) return
+    hasEnded = true
+    if (!invocation.close() || isEndTold) return
+    // Where the client tells nothing: it posts within two turns of the event loop after the handler, wrappers apart.
+    await turn()
+    await turn()
+    if (!invocation.isInHandler() && invocation.isOpen()) void invocation.leave(isGuessed)
+  }
 }

@@ -40,7 +40,6 @@ export function observeRic3(streams: Pick<ResponseStreams, 'has'>, onEnd: OnEnd)
   })
 
   return {
-    tellsEnds: true,
     runOf: () => run,
     isBusy: () => run !== undefined,
   }

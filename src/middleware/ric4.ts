@@ -69,8 +69,6 @@ export function observeRic4(
   }
 
   return {
-    hasGate: true,
-    tellsEnds: true,
     firstUsedIn: atFirst?.hasContext?.() ? requestIdIn(atFirst) : undefined,
     runOf: requestId => runs.get(requestId as string),
     isBusy: () => runs.size > 0,

@@ -23,17 +23,16 @@ export type OnEnd = (run: Run) => Promise<void> | undefined
 
 /** What is missing here, this client does not tell. */
 export type RuntimeClient = {
-  /** Whether `InvokeStore.run` can hold the environment. */
-  readonly hasGate?: boolean
-  /** Whether it tells the end of each invocation, also of those that never reach our `before`. */
-  readonly tellsEnds?: boolean
   /** The request in which `postInvoke()` was first called, if not during init: the end of that one cannot be observed. */
   readonly firstUsedIn?: string | undefined
-  /** The run of a request, as long as it is not over. Its end will be told. A client that has one at a time gives that. */
+  /**
+   * The run of a request, as long as it is not over. A client that has one at a time gives that. The end of each run is told,
+   * also of those that never reach our `before`.
+   */
   runOf?(requestId?: string): Run | undefined
   /** Whether it is at an invocation, and so not waiting for the next one. */
   isBusy?(): boolean
-  /** Whether its runs wait for the promise of {@link OnEnd}. Asked while a handler runs. */
+  /** Whether its runs wait for the promise of {@link OnEnd}, and so can hold the environment. Asked while a handler runs. */
   isGated?(): boolean
 }
 

@@ -270,13 +270,13 @@ export const reset = async (): Promise<void> => {
   allUnderWay.clear()
   await Promise.allSettled(settled)
   const running = existingProcess()
-  running?.carried.splice(0)
+  running?.carriedOver.splice(0)
   running?.unsettled.clear()
 }
 
 /** The one that was opened last with it, if that has not settled. */
 const invocationOf = (context: object) =>
-  [...(existingProcess()?.unsettled ?? [])].findLast(([, its]) => its === context)?.[0]
+  [...(existingProcess()?.unsettled ?? [])].findLast(invocation => invocation.context === context)
 
 type UnderWay = { invocation(): Invocation | undefined; readonly settled: Promise<unknown> }
 

@@ -117,12 +117,12 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
   [
     'invocations are not counted',
     /held with nothing left to do|never over/,
-    { file: 'middleware/companion.ts', text: 'number ??= ++count', by: 'number ??= count' },
+    { file: 'middleware/companion-process.ts', text: 'number ??= ++count', by: 'number ??= count' },
   ],
   [
     'another invocation is let go',
     /that is another invocation/,
-    { file: 'middleware/companion.ts', text: '.exec(id))', by: ".exec('x' + id))" },
+    { file: 'middleware/companion-process.ts', text: '.exec(id))', by: ".exec('x' + id))" },
   ],
   [
     'the hold has another deadline',
@@ -190,7 +190,7 @@ const breaks: [what: string, shows: RegExp, how: Break, extent?: Extent][] = [
   [
     'an invocation that is late takes the last words of the next one along',
     /named 0 times/,
-    { file: 'middleware/companion.ts', text: 'if (author <= order) lastWords', by: 'lastWords' },
+    { file: 'middleware/companion-process.ts', text: 'if (author <= order) writeWords', by: 'writeWords' },
   ],
   [
     'a task that has ended at shutdown stays in the last words',

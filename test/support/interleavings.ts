@@ -546,7 +546,7 @@ export const tell = async (load: Load, setting: Setting, choose: Choose): Promis
   }
 
   const handedOff = {
-    run(_log: unknown, deadline: number, _isLast: boolean, { requestId }: { requestId?: string } = {}) {
+    run(_log: unknown, deadline: number, { requestId }: { requestId?: string } = {}) {
       const owners = invocations.filter(({ piecesWaiting }) => piecesWaiting > 0)
       if (owners.length === 0) return undefined
       for (const owner of owners) owner.piecesWaiting = 0

@@ -47,7 +47,8 @@ const create = (
 ) =>
   createInvocation(
     {},
-    { requestId: 'r1', remainingTime, isHeld, isHeldByGate: true, reporter: undefined },
+    { awsRequestId: 'r1', getRemainingTimeInMillis: () => remainingTime },
+    { isHeld, isHeldByGate: true, reporter: undefined },
     {
       order: 'fifo',
       concurrency: 1,
@@ -61,10 +62,10 @@ const create = (
     {
       log: recordLog(),
       onDefer: () => {},
-      nameBefore: () => {},
       afterSettled: () => {},
       canCarry: () => false,
-      carried: [],
+      carriedOver: [],
+      unsettled: new Set(),
       handedOff: () => undefined,
       streaming: () => undefined,
       ...host,
@@ -129,7 +130,7 @@ describe('channels: a task', () => {
 
   it('that an earlier deadline has kept from starting says so in the time of a later request', async () => {
     const told = listen('task')
-    const host = { canCarry: () => true, carried: [] }
+    const host = { canCarry: () => true, carriedOver: [] }
     const first = create({}, { ...host, remainingTime: 0 })
     first.defer(() => {}, { name: 'late' })
     await first.leave()

@@ -1,17 +1,10 @@
-// The way to the companion's process: real FIFOs and files in a folder of each test's own, and a real bash with the script.
+// The ways to the companion's process: real FIFOs in a folder of each test's own, and a real bash with the script.
 import childProcess, { type ChildProcess } from 'node:child_process'
 import fs from 'node:fs'
 import net from 'node:net'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
-import {
-  type CompanionPipe,
-  createLastWords,
-  openPipe,
-  PROTOCOL,
-  pipePath,
-  startCompanion,
-} from '../../src/middleware/companion-pipe.ts'
+import { openOwn, PROTOCOL, pipePath, startScript } from '../../src/middleware/companion-pipe.ts'
 import { type ApiThread, startApiThread } from '../support/extensions-api-thread.ts'
 import { until } from './helpers.ts'
 import { type PipeReader, startPipeReader, temporaryFolder } from './pipe-reader.ts'
@@ -22,11 +15,9 @@ const STRANGER = 12_345
 
 let folder: string
 let readers: PipeReader[] = []
-let onBroken = jest.fn()
 
 beforeEach(() => {
   folder = temporaryFolder()
-  onBroken = jest.fn() // another one: what an earlier test has left says so late
 })
 afterEach(() => {
   jest.restoreAllMocks()
@@ -40,8 +31,6 @@ const startReader = () => {
   readers.push(reader)
   return reader
 }
-
-const opened = (path = pipePath(folder, API)): CompanionPipe => openPipe(path, onBroken)
 
 const openFiles = () => fs.readdirSync('/proc/self/fd').length
 
@@ -57,71 +46,11 @@ describe('the name of the pipe', () => {
   })
 })
 
-describe('a pipe with a reader', () => {
-  it('takes lines in their order', () => {
-    const reader = startReader()
-    const pipe = opened()
-    pipe.write('open\n')
-    pipe.write('settled 1 r1\n')
-    expect(reader.lines()).toEqual(['open', 'settled 1 r1'])
-    expect(pipe.isBroken()).toBe(false)
-  })
-
-  it('is not inherited by children, which would keep it open', () => {
-    const reader = startReader()
-    opened()
-    const names = childProcess.execFileSync('/bin/ls', ['-l', '/proc/self/fd'], { encoding: 'utf8' })
-    expect(names).not.toContain(reader.path)
-  })
-
-  it('whose reader is stopped takes all that is written, and loses and waits for nothing', async () => {
-    const reader = startReader()
-    const write = jest.spyOn(fs, 'writeSync')
-    const pipe = opened()
-    const line = (index: number) => `settled ${index} ${'x'.repeat(36)}`
-    const timersThatKeep = () => process.getActiveResourcesInfo().filter(name => name === 'Timeout').length
-    const before = timersThatKeep()
-    // More than fits: the pipe takes 64 KB.
-    for (let index = 1; index <= 2_000; index++) pipe.write(`${line(index)}\n`)
-    expect(pipe.isBroken()).toBe(false)
-    expect(write.mock.calls.length).toBeLessThan(2_000) // a full one is tried again later, and not with each line
-    expect(timersThatKeep()).toBe(before) // the process may end
-    const lines = reader.lines()
-    expect(lines.length).toBeGreaterThan(100)
-    expect(lines.length).toBeLessThan(2_000)
-    await until(() => {
-      lines.push(...reader.lines())
-      return lines.length >= 2_000
-    })
-    expect(lines).toEqual(Array.from({ length: 2_000 }, (_, index) => line(index + 1)))
-    expect(onBroken).not.toHaveBeenCalled()
-  })
-
-  it('whose reader never goes on is given up', async () => {
-    startReader()
-    const pipe = opened()
-    for (let index = 0; index < 4; index++) pipe.write(`${'x'.repeat(65_000)}\n`)
-    await until(() => pipe.isBroken())
-    expect(onBroken).toHaveBeenCalledTimes(1)
-  })
-
-  it('whose reader dies says so once, and throws nothing', () => {
-    const reader = startReader()
-    const pipe = opened()
-    pipe.write('open\n')
-    reader.close()
-    for (let index = 0; index < 3; index++) expect(() => pipe.write('settled 1 r1\n')).not.toThrow()
-    expect(pipe.isBroken()).toBe(true)
-    expect(onBroken).toHaveBeenCalledTimes(1)
-  })
-})
-
 describe('what is no pipe of a companion', () => {
   const refuses = (expected: string | RegExp) => {
     const before = openFiles()
-    expect(() => opened()).toThrow(expected)
+    expect(() => openOwn(path(), true)).toThrow(expected)
     expect(openFiles()).toBe(before)
-    expect(onBroken).not.toHaveBeenCalled()
   }
   const path = () => pipePath(folder, API)
   const KIND = 'is of another kind or user'
@@ -171,73 +100,6 @@ describe('what is no pipe of a companion', () => {
   })
 })
 
-describe('last words', () => {
-  const path = () => join(folder, 'pipe.tasks')
-  const onFailure = jest.fn<(reason: string) => void>()
-  beforeEach(() => void onFailure.mockClear())
-
-  it('are the first two lines of the file, however long they were before', () => {
-    const write = jest.spyOn(fs, 'writeSync')
-    const say = createLastWords(path(), onFailure)
-    const firstTwo = () => fs.readFileSync(path(), 'utf8').split('\n').slice(0, 2)
-    for (const words of [
-      ['gone, of Grüße', 'late'],
-      ['a', 'b'],
-      ['and longer ones', 'than before'],
-    ]) {
-      say(`${words.join('\n')}\n`)
-      expect(firstTwo()).toEqual(words)
-    }
-    say('')
-    expect(firstTwo()).toEqual(['', ''])
-    const writes = write.mock.calls.length
-    say('') // each invocation ends so
-    expect(write).toHaveBeenCalledTimes(writes)
-    expect(onFailure).not.toHaveBeenCalled()
-  })
-
-  it('are for the eyes of this user alone', () => {
-    createLastWords(path(), onFailure)('secret\n')
-    expect(fs.statSync(path()).mode & 0o777).toBe(0o600)
-  })
-
-  it('make no file where there is nothing to say', () => {
-    createLastWords(path(), onFailure)('')
-    expect(fs.existsSync(path())).toBe(false)
-  })
-
-  it('write nothing through a link that is put there', () => {
-    const target = join(folder, 'precious')
-    fs.writeFileSync(target, 'precious')
-    const say = createLastWords(path(), onFailure)
-    fs.symlinkSync(target, path())
-    say('words\n')
-    expect(fs.readFileSync(target, 'utf8')).toBe('precious')
-    expect(onFailure.mock.calls).toEqual([[expect.stringContaining('ELOOP')]])
-  })
-
-  it.each<[string, () => unknown, string]>([
-    ['a folder stands there', () => fs.mkdirSync(path()), 'EISDIR'],
-    ['a pipe stands there', () => childProcess.execFileSync('mkfifo', [path()]), 'is of another kind or user'],
-    ['the folder is gone', () => fs.rmSync(folder, { recursive: true }), 'ENOENT'],
-  ])('fail once, and are not tried again: %s', (_, prepare, reason) => {
-    const say = createLastWords(path(), onFailure)
-    prepare()
-    for (let time = 0; time < 3; time++) expect(() => say(`words ${time}\n`)).not.toThrow()
-    expect(onFailure.mock.calls).toEqual([[expect.stringContaining(reason)]])
-  })
-
-  const itAsRoot = isRoot ? it : it.skip
-  itAsRoot("leave another user's file alone", () => {
-    const say = createLastWords(path(), onFailure)
-    fs.writeFileSync(path(), 'theirs')
-    fs.chownSync(path(), STRANGER, STRANGER)
-    say('words\n')
-    expect(fs.readFileSync(path(), 'utf8')).toBe('theirs')
-    expect(onFailure).toHaveBeenCalledTimes(1)
-  })
-})
-
 describe("the companion as this process' own child", () => {
   let api: ApiThread
   let child: ChildProcess | undefined
@@ -263,23 +125,23 @@ describe("the companion as this process' own child", () => {
       child = spawn(program ?? file, args ?? given, options)
       return child
     }) as any)
-    return startCompanion(events, api.address, '', onBroken)
+    return startScript(events, api.address)
   }
 
   it('registers before the call returns, and releases what is settled', async () => {
     await begin()
-    const pipe = start('"INVOKE"')
+    const { fd } = start('"INVOKE"')._handle
+    const write = (line: string) => fs.writeSync(fd, line)
     await until(() => api.requests.length === 2)
     expect(api.requests).toEqual([
       expect.stringMatching(/^POST \/2020-01-01\/extension\/register \{"events":\["INVOKE"\]\}$/),
       'GET /2020-01-01/extension/event/next',
     ])
-    pipe.write('open\n')
+    write('open\n')
     api.answer({ eventType: 'INVOKE', deadlineMs: Date.now() + 60_000, requestId: 'r1' })
-    pipe.write(`hold 1 ${Date.now() + 60_000}\n`)
-    pipe.write('settled 1 r1\n')
+    write(`hold 1 ${Date.now() + 60_000}\n`)
+    write('settled 1 r1\n')
     await until(() => api.requests.length === 3)
-    expect(pipe.isBroken()).toBe(false)
   })
 
   it('registers for no events where it is there for SIGTERM alone', async () => {
@@ -313,7 +175,6 @@ describe("the companion as this process' own child", () => {
   it('that Lambda refuses says why', async () => {
     await begin(403)
     expect(() => start('"INVOKE"')).toThrow(/^failed 403 /)
-    expect(onBroken).not.toHaveBeenCalled()
   })
 
   it('whose API is not there says so', async () => {
@@ -338,7 +199,7 @@ describe("the companion as this process' own child", () => {
   it('whose answer comes in pieces is waited for', async () => {
     await begin()
     const args = ['-c', 'printf rea >&3; sleep 0.1; echo dy >&3; exec sleep 60']
-    expect(start('"INVOKE"', '/bin/sh', args).isBroken()).toBe(false)
+    expect(start('"INVOKE"', '/bin/sh', args).destroyed).toBe(false)
   })
 
   it('whose answer cannot be read says why, and leaves no process', async () => {
@@ -354,29 +215,6 @@ describe("the companion as this process' own child", () => {
     jest.spyOn(childProcess, 'spawn').mockImplementation(() => {
       throw new Error('Access to this API has been restricted')
     })
-    expect(() => startCompanion('', API, '', onBroken)).toThrow('Access to this API has been restricted')
-  })
-
-  it('that is killed with a line unread is noticed as well', async () => {
-    await begin()
-    const pipe = start('"INVOKE"')
-    child?.kill('SIGSTOP')
-    pipe.write('open\n')
-    child?.kill('SIGKILL')
-    await until(() => pipe.isBroken())
-    expect(onBroken).toHaveBeenCalledTimes(1)
-  })
-
-  it('that is killed is noticed without a write, once', async () => {
-    await begin()
-    const write = jest.spyOn(fs, 'writeSync')
-    const pipe = start('"INVOKE"')
-    pipe.write('open\n')
-    write.mockClear()
-    child?.kill('SIGKILL')
-    await until(() => pipe.isBroken())
-    expect(write).not.toHaveBeenCalled() // its descriptor may be another file's by now
-    expect(() => pipe.write('settled 1 r1\n')).not.toThrow()
-    expect(onBroken).toHaveBeenCalledTimes(1)
+    expect(() => startScript('', API)).toThrow('Access to this API has been restricted')
   })
 })

@@ -3,8 +3,9 @@ import childProcess, { type ChildProcess } from 'node:child_process'
 import fs from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
 import { createLog } from '../../src/log.ts'
-import { type Companion, chooseCompanion, registerForSigterm } from '../../src/middleware/companion.ts'
-import { PROTOCOL } from '../../src/middleware/companion-pipe.ts'
+import { chooseCompanion } from '../../src/middleware/companion.ts'
+import { PROTOCOL, registerForSigterm } from '../../src/middleware/companion-pipe.ts'
+import type { Companion } from '../../src/middleware/companion-process.ts'
 import type { CompanionMode } from '../../src/variables.ts'
 import { version } from '../../src/version.ts'
 import { type ApiThread, startApiThread } from '../support/extensions-api-thread.ts'
@@ -52,7 +53,8 @@ const choose = (given: Given = {}) => {
   process.env.POST_INVOKE_FOLDER = given.folder ?? folder
   const api = 'api' in given ? given.api : API
   const { line } = createLog()
-  const companion = chooseCompanion({ ...log, line }, { hasGate, tellsEnds }, isMainThread, api, mode)
+  const client = { ...(hasGate && { isGated: () => true }), ...(tellsEnds && { runOf: () => undefined }) }
+  const companion = chooseCompanion({ ...log, line }, client, isMainThread, api, mode)
   return { companion, log }
 }
 
@@ -76,11 +78,10 @@ const tell = (companion: Companion, requestId: string, tenantId?: string) => {
 }
 
 describe('without a need for one', () => {
-  it('tasks run after the answer, and nobody is told of it', () => {
+  it('nobody is told of anything', () => {
     startLayer()
     const { companion, log } = choose({ api: undefined })
-    expect(companion).toEqual({ name: 'none', holds: expect.any(Function) })
-    expect(companion.holds(false)).toBe(true)
+    expect(companion).toEqual({ name: 'none' })
     expect(layer?.lines()).toEqual([])
     expect(log.lines).toEqual([])
   })
@@ -90,23 +91,23 @@ describe('where none can be had', () => {
   it('by POST_INVOKE_COMPANION=off nothing holds, not even the gate, and nothing is said', () => {
     startLayer()
     const { companion, log } = choose({ mode: 'off', hasGate: true })
-    expect(companion.name).toBe('none')
-    expect(companion.holds(true)).toBe(false)
+    expect(companion).toEqual({ name: 'none' })
     expect(log.lines).toEqual([])
     expect(layer?.lines()).toEqual([])
   })
 
-  it('in a worker thread nothing holds, of which is warned once an invocation asks', () => {
+  it('in a worker thread nothing holds, of which is to be warned once there is an invocation', () => {
     const { companion, log } = choose({ isMainThread: false, hasGate: true })
     expect(log.lines).toEqual([])
-    expect([companion.holds(true), companion.holds(true)]).toEqual([false, false])
+    expect(companion).toEqual({ name: 'none', warnUnheld: expect.any(Function) })
+    for (let time = 0; time < 2; time++) companion.warnUnheld?.()
     expect(log.of('warn')).toEqual(['a worker thread has no companion'])
     expect(log.codes).toEqual(['WARN_WORKER_THREAD'])
   })
 
   it('POST_INVOKE_COMPANION=layer without it: nothing holds, and the reason is said', () => {
     const { companion, log } = choose({ mode: 'layer', hasGate: true })
-    expect([companion.name, companion.holds(true)]).toEqual(['none', false])
+    expect(companion).toEqual({ name: 'none' })
     expect(log.of('warn')).toEqual([
       expect.stringMatching(/^the layer's companion cannot be reached \(ENOENT: .*middy-post-invoke-1-9001'\)$/),
     ])
@@ -123,14 +124,9 @@ describe('where none can be had', () => {
 describe('the gate', () => {
   it.each(['auto', 'embedded'] as const)('holds where the client has one, by %s', mode => {
     const { companion, log } = choose({ mode, hasGate: true })
-    expect(companion).toEqual({ name: 'gate', holds: expect.any(Function) })
-    expect(companion.holds(true)).toBe(true)
+    expect(companion).toEqual({ name: 'gate', warnUnheld: expect.any(Function) })
     expect(log.lines).toEqual([])
-  })
-
-  it('does not hold an invocation outside of it, of which is warned', () => {
-    const { companion, log } = choose({ hasGate: true })
-    expect([companion.holds(false), companion.holds(false), companion.holds(true)]).toEqual([false, false, true])
+    for (let time = 0; time < 2; time++) companion.warnUnheld?.()
     expect(log.of('warn')).toEqual(['this invocation runs outside InvokeStore.run'])
     expect(log.codes).toEqual(['WARN_GATE'])
   })
@@ -151,7 +147,7 @@ describe('the layer', () => {
     const reader = startLayer()
     const { companion, log } = choose(given)
     expect(companion).toMatchObject({ name: 'layer', reporter: expect.any(Function) })
-    expect(companion.holds(false)).toBe(true)
+    expect(companion.isGone?.()).toBe(false)
     expect(reader.lines()).toEqual([first])
     expect(log.lines).toEqual([])
   })
@@ -275,7 +271,7 @@ middy-post-invoke: released request r1 before its deadline; unfinished: "mail", 
       invocation.hold(0)
       invocation.settle()
     }).not.toThrow()
-    expect(companion.holds(true)).toBe(false)
+    expect(companion.isGone?.()).toBe(true)
     expect(log.of('warn')).toEqual(["the layer's companion is gone"])
     expect(log.codes).toEqual(['WARN_LAYER_GONE'])
     expect(kill).not.toHaveBeenCalled()
@@ -299,7 +295,7 @@ middy-post-invoke: released request r1 before its deadline; unfinished: "mail", 
   it('cannot be reached where the folder is gone, or the address has no port: both are said', () => {
     for (const given of [{ folder: '/nowhere' }, { api: 'localhost' }]) {
       const { companion, log } = choose({ mode: 'layer', ...given })
-      expect([companion.name, companion.holds(false)]).toEqual(['none', false])
+      expect(companion).toEqual({ name: 'none' })
       expect(log.of('warn')).toEqual([expect.stringMatching(/^the layer's companion cannot be reached \(ENOENT/)])
     }
   })
@@ -328,7 +324,7 @@ middy-post-invoke: released request r1 before its deadline; unfinished: "mail", 
     const reader = startLayer()
     globals[OWNER] = '0.0.1'
     const { companion, log } = choose({ hasGate: true })
-    expect([companion.name, companion.holds(true)]).toEqual(['none', false])
+    expect(companion).toEqual({ name: 'none' })
     expect(reader.lines()).toEqual([])
     expect(log.of('warn')).toEqual([`version 0.0.1 in the same process uses the companion, not ${version}`])
     expect(log.codes).toEqual(['WARN_TWO_VERSIONS'])
@@ -364,7 +360,7 @@ describe('the internal extension', () => {
     const write = jest.spyOn(fs, 'writeSync')
     const { companion, log } = await begin(given)
     expect(companion).toMatchObject({ name: 'internal', reporter: expect.any(Function) })
-    expect(companion.holds(false)).toBe(true)
+    expect(companion.isGone?.()).toBe(false)
     expect(log.lines).toEqual([])
     write.mockClear()
     companion.expectHandedOff?.() // it runs none, and is not told
@@ -380,7 +376,7 @@ describe('the internal extension', () => {
 
   it('that Lambda refuses is none, and the reason is said', async () => {
     const { companion, log } = await begin({}, 403)
-    expect([companion.name, companion.holds(false)]).toEqual(['none', false])
+    expect(companion).toEqual({ name: 'none' })
     expect(log.of('warn')).toEqual([expect.stringMatching(/^no internal extension could be registered \(failed 403 /)])
     expect(log.codes).toEqual(['WARN_NOT_REGISTERED'])
   })
@@ -401,7 +397,7 @@ describe('the internal extension', () => {
   it('that dies holds no longer; the process ends itself, but only after its next answer', async () => {
     const { companion, log } = await begin()
     child?.kill('SIGKILL')
-    await until(() => !companion.holds(false))
+    await until(() => companion.isGone?.() === true)
     expect(log.of('warn')).toEqual(['the internal extension is gone: this process ends after its next answer'])
     expect(log.codes).toEqual(['WARN_INTERNAL_GONE'])
     expect(kill).not.toHaveBeenCalled()
@@ -414,7 +410,7 @@ describe('the internal extension', () => {
   it('that dies has the process end itself only where the client tells that the answer has left', async () => {
     const { companion } = await begin({ tellsEnds: false })
     child?.kill('SIGKILL')
-    await until(() => !companion.holds(false))
+    await until(() => companion.isGone?.() === true)
     tell(companion, 'r1').settle()
     expect(kill).not.toHaveBeenCalled()
   })

@@ -68,7 +68,7 @@ describe('imports', () => {
     expect(importsOf('middleware/companion-pipe.ts')).toEqual(
       new Set(['built-in.ts', 'extension/post-invoke.sh', 'log.ts', 'middleware/waits.ts']),
     )
-    expect([...(graph.get('middleware/invocation.ts') ?? [])]).toContain('middleware/companion.ts') // a type's
+    expect([...(graph.get('middleware/invocation.ts') ?? [])]).toContain('middleware/companion-process.ts') // a type's
     const imported = [...graph.values()].flatMap(names => [...names])
     expect(imported.filter(name => !graph.has(name))).toEqual(['extension/post-invoke.sh'])
   })

@@ -3,7 +3,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { describe, expect, it, jest } from '@jest/globals'
 import fc from 'fast-check'
 import type { DeferOptions, Task, TaskContext } from '../../src/middleware/defer-input.ts'
-import type { Invocation, InvocationHost, InvocationOptions, InvocationStart } from '../../src/middleware/invocation.ts'
+import type { Hold, Invocation, InvocationHost, InvocationOptions } from '../../src/middleware/invocation.ts'
 import { randomRuns } from '../support/random-runs.ts'
 import { followFakeClock } from './fake-clock.ts'
 import { type LogLine, recordLog, thrownBy } from './helpers.ts'
@@ -16,7 +16,7 @@ const { now } = await import('../../src/middleware/waits.ts')
 
 type Setup = {
   options?: Partial<InvocationOptions>
-  facts?: Partial<InvocationStart & { hasCompanion: boolean }>
+  facts?: Partial<Hold & { requestId: string; tenantId: string; remainingTime: number; hasCompanion: boolean }>
   request?: { error?: unknown }
   host?: Partial<InvocationHost>
 }
@@ -28,7 +28,7 @@ const create = ({ options, facts, request = {}, host }: Setup = {}) => {
   let settled = 0
   let settledAt = 0
   let deferred = 0
-  const { hasCompanion = true, ...start } = facts ?? {}
+  const { hasCompanion = true, requestId = 'r1', tenantId, remainingTime, ...hold } = facts ?? {}
   const companion = {
     wouldLose: (_names: readonly string[], list: string) => void told.push(list),
     hold: () => void told.push('hold'),
@@ -36,14 +36,8 @@ const create = ({ options, facts, request = {}, host }: Setup = {}) => {
   }
   const invocation = createInvocation(
     request,
-    {
-      requestId: 'r1',
-      remainingTime: Number.POSITIVE_INFINITY,
-      isHeld: true,
-      isHeldByGate: false,
-      reporter: hasCompanion ? companion : undefined,
-      ...start,
-    },
+    { awsRequestId: requestId, tenantId, getRemainingTimeInMillis: () => remainingTime ?? Number.POSITIVE_INFINITY },
+    { isHeld: true, isHeldByGate: false, reporter: hasCompanion ? companion : undefined, ...hold },
     {
       order: 'lifo',
       concurrency: 1,
@@ -57,13 +51,13 @@ const create = ({ options, facts, request = {}, host }: Setup = {}) => {
     {
       log,
       onDefer: () => void deferred++,
-      nameBefore: () => {},
       afterSettled: () => {
         settled++
         settledAt = Date.now()
       },
       canCarry: () => false,
-      carried: [],
+      carriedOver: [],
+      unsettled: new Set(),
       handedOff: () => undefined,
       streaming: () => undefined,
       ...host,
@@ -131,10 +125,14 @@ describe('a log line', () => {
 
   it('of tasks that are carried over has their own request, also when one fails in the time of another', async () => {
     const carried: Invocation[] = []
-    const first = create({ facts: { remainingTime: 0 }, options: { onDeadline: 'carry' }, host: { carried } })
+    const first = create({
+      facts: { remainingTime: 0 },
+      options: { onDeadline: 'carry' },
+      host: { carriedOver: carried },
+    })
     first.invocation.defer(() => Promise.reject(new Error('failed')), { name: 'mail' })
     await leave(first.invocation)
-    const second = create({ facts: { requestId: 'r2' }, host: { carried } })
+    const second = create({ facts: { requestId: 'r2' }, host: { carriedOver: carried } })
     await leave(second.invocation)
     expect(first.log.fields).toEqual([
       { tasks: ['mail'], requestId: 'r1' },
@@ -469,7 +467,7 @@ describe('the deadline', () => {
 
   it('names a carried task that runs in the time of another, where the process ends', async () => {
     const carried: Invocation[] = []
-    const host = { carried, canCarry: () => true }
+    const host = { carriedOver: carried, canCarry: () => true }
     const first = create({ facts: { requestId: 'first', remainingTime: 0 }, host })
     let names: readonly string[] = []
     first.invocation.defer(
@@ -485,7 +483,7 @@ describe('the deadline', () => {
   })
 
   it('takes a carried task that is given up in the time of another out of what that one would lose', async () => {
-    const host = { carried: [] as Invocation[], canCarry: () => true }
+    const host = { carriedOver: [] as Invocation[], canCarry: () => true }
     const first = create({ facts: { requestId: 'first', remainingTime: 0 }, host })
     first.invocation.defer(() => {}, { name: 'given up' })
     first.invocation.defer(never, { name: 'endless' })
@@ -560,7 +558,7 @@ describe('the deadline', () => {
     const { invocation, log } = create({
       facts: { remainingTime: 1_000 },
       options: { onTaskError, onDeadline: 'carry' },
-      host: { carried },
+      host: { carriedOver: carried },
     })
     const broken = new Error('broken')
     invocation.defer(pause(100), { name: 'ended' })
@@ -578,7 +576,10 @@ describe('the deadline', () => {
 
   it('carries nothing over, and says nothing, where all that waits is a promise that has settled', async () => {
     const carried: Invocation[] = []
-    const { invocation, log } = create({ facts: { remainingTime: 0 }, host: { carried, canCarry: () => true } })
+    const { invocation, log } = create({
+      facts: { remainingTime: 0 },
+      host: { carriedOver: carried, canCarry: () => true },
+    })
     invocation.defer(Promise.resolve())
     await leave(invocation)
     expect([log.lines, carried, invocation.isSettled()]).toEqual([[], [], true])
@@ -1174,6 +1175,16 @@ describe('an invocation', () => {
 })
 
 describe('an invocation whose end was guessed', () => {
+  it('is among the unsettled again while it runs what is deferred later: a process that ends names that', async () => {
+    const unsettled = new Set<Invocation>()
+    const { invocation } = create({ host: { unsettled } })
+    await passTimeUntil(invocation.leave(true))
+    expect([...unsettled]).toEqual([])
+    invocation.defer(never, { name: 'late' })
+    expect([...unsettled]).toEqual([invocation])
+    expect(invocation.unfinished().names).toEqual(['late'])
+  })
+
   it('runs what is deferred afterwards, each time: the handler may still be running', async () => {
     const { invocation, settled, told } = create()
     await passTimeUntil(invocation.leave(true))
@@ -1582,7 +1593,7 @@ describe('tasks that the deadline has kept from starting', () => {
   const createProcess = (options: Partial<InvocationOptions> = {}) => {
     const carried: Invocation[] = []
     const ran: string[] = []
-    const host: Partial<InvocationHost> = { canCarry: () => true, carried }
+    const host: Partial<InvocationHost> = { canCarry: () => true, carriedOver: carried }
     const run = async (requestId: string, remainingTime: number, tasks: string[], facts = {}) => {
       const created = create({ options, host, facts: { requestId, remainingTime, ...facts } })
       for (const name of tasks) {
@@ -1741,7 +1752,11 @@ describe('tasks that the deadline has kept from starting', () => {
     await leave(byDefault.invocation)
     expect(byDefault.log.of('error')).toEqual([dropped('"a"')])
     const carried: Invocation[] = []
-    const asked = create({ facts: { remainingTime: TOO_LATE }, options: { onDeadline: 'carry' }, host: { carried } })
+    const asked = create({
+      facts: { remainingTime: TOO_LATE },
+      options: { onDeadline: 'carry' },
+      host: { carriedOver: carried },
+    })
     asked.invocation.defer(() => {})
     await leave(asked.invocation)
     expect(asked.log.of('error')).toEqual([])
@@ -1760,42 +1775,5 @@ describe('tasks that the deadline has kept from starting', () => {
     expect(ran).toEqual([])
     await passTimeUntil(invocation.drainWithin(timeUntil(now() + 1_000)))
     expect(ran).toEqual(['outer, success', 'inner, success'])
-  })
-})
-
-describe('before the deadline of a function that has not answered', () => {
-  const namedBefore = (facts: Setup['facts'], host: Setup['host'] = {}) => {
-    const asked: number[] = []
-    const { invocation } = create({
-      host: { nameBefore: time => void asked.push(time - now()), ...host },
-      facts: { remainingTime: 1_000, isHeldByGate: true, hasCompanion: false, ...facts },
-    })
-    invocation.defer(() => {}, { name: 'a' })
-    invocation.defer(() => {}, { name: 'b' })
-    return asked
-  }
-
-  it('its tasks are to be named where no other process could do it', () => {
-    expect(namedBefore({})).toEqual([900])
-  })
-
-  it("nobody is asked for that where a companion's process would name them, or SIGTERM comes", () => {
-    expect(namedBefore({ isHeldByGate: false, hasCompanion: true })).toEqual([])
-    expect(namedBefore({}, { canCarry: () => true })).toEqual([])
-  })
-
-  it('nobody is asked for that once the response has left', async () => {
-    const stream = Promise.withResolvers<void>()
-    const nameBefore = jest.fn()
-    const { invocation } = create({
-      facts: { remainingTime: 1_000, hasCompanion: false },
-      host: { streaming: () => stream.promise, nameBefore },
-    })
-    const left = invocation.leave()
-    invocation.defer(() => {})
-    stream.resolve()
-    await passTimeUntil(left)
-    expect(nameBefore).not.toHaveBeenCalled()
-    expect(jest.getTimerCount()).toBe(0)
   })
 })

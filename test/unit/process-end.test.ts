@@ -1,6 +1,7 @@
 // What the end of the process does with tasks: at SIGTERM, and, on a clock of our own, where a function times out and no other
 // process names them.
-import { expect, it, jest } from '@jest/globals'
+import { afterEach, expect, it, jest } from '@jest/globals'
+import type { Reporter } from '../../src/middleware/companion-process.ts'
 import type { Invocation } from '../../src/middleware/invocation.ts'
 import { followFakeClock } from './fake-clock.ts'
 import { recordLog } from './helpers.ts'
@@ -10,36 +11,46 @@ const { noCompanion } = await import('../../src/middleware/companion.ts')
 const { createProcessEnd } = await import('../../src/middleware/process-end.ts')
 const { now } = await import('../../src/middleware/waits.ts')
 
+afterEach(() => void process.removeAllListeners('SIGTERM'))
+
 /** Some open invocations, with the milliseconds that each has until its deadline. */
-const start = (deadlines: Record<string, number>) => {
+const start = (
+  deadlines: Record<string, number>,
+  companion = noCompanion,
+  prepare = (_end: ReturnType<typeof createProcessEnd>, _answered: Set<string>): unknown => undefined,
+) => {
   const log = recordLog()
-  const unsettled = new Map<Invocation, object>()
+  const unsettled = new Set<Invocation>()
   const answered = new Set<string>()
   const names: Record<string, string[]> = {}
   const handedOff = () => undefined
   const end = createProcessEnd(
-    { log, carried: [], handedOff, companion: noCompanion, hasBegun: true, unsettled },
+    { log, carriedOver: [], handedOff, companion, hasBegun: true, unsettled },
     {},
     true,
     true,
     undefined,
   )
+  prepare(end, answered)
+  const deferIn = (wanted: string) => {
+    for (const invocation of unsettled) if (invocation.requestId === wanted) end.onDefer(invocation)
+  }
   for (const [requestId, milliseconds] of Object.entries(deadlines)) {
     const deadline = now() + milliseconds
     names[requestId] = ['audit']
     const unfinished = () => ({ names: names[requestId] as string[], text: '"audit"' })
     const isOpen = () => !answered.has(requestId)
     const invocation = { requestId, isOpen, unfinished, remainingTime: () => deadline - now() }
-    unsettled.set(invocation as unknown as Invocation, {})
-    end.nameBefore(deadline - 100)
+    unsettled.add(invocation as unknown as Invocation)
+    deferIn(requestId)
   }
   const named = () => log.of('error').map(line => /request (\w+)/.exec(line)?.[1])
-  return { end, log, named, answered, names }
+  return { deferIn, log, named, answered, names }
 }
 
 const pass = (milliseconds: number) => jest.advanceTimersByTimeAsync(milliseconds)
 
-it('drains at SIGTERM what is carried, also where it is not listed as unsettled', async () => {
+it('drains at SIGTERM what has not settled, and nothing is carried over then', async () => {
   const drained: string[] = []
   const carriedOf = (requestId: string) =>
     ({
@@ -48,16 +59,16 @@ it('drains at SIGTERM what is carried, also where it is not listed as unsettled'
       tellUnfinished() {},
       unfinished: () => ({ names: [], text: '' }),
     }) as unknown as Invocation
-  const [listed, unlisted] = [carriedOf('listed'), carriedOf('unlisted')]
-  const carried = [listed, unlisted]
+  const invocations = ['carried', 'open'].map(carriedOf)
+  const carriedOver = invocations.slice(0, 1)
   const end = createProcessEnd(
     {
       log: recordLog(),
-      carried,
+      carriedOver,
       handedOff: () => undefined,
       companion: noCompanion,
       hasBegun: true,
-      unsettled: new Map([[listed, {}]]),
+      unsettled: new Set(invocations),
     },
     {},
     true,
@@ -65,8 +76,8 @@ it('drains at SIGTERM what is carried, also where it is not listed as unsettled'
     undefined,
   )
   await end.drain()
-  expect(drained).toEqual(['listed', 'unlisted'])
-  expect(carried).toEqual([])
+  expect(drained).toEqual(['carried', 'open'])
+  expect(carriedOver).toEqual([])
 })
 
 it('names each 100 ms before its own deadline, once', async () => {
@@ -95,14 +106,34 @@ it('says nothing of one that has answered, or has no task', async () => {
 })
 
 it('names what is deferred when time is nearly up', async () => {
-  const { end, names, named } = start({ r1: 1_000 })
+  const { deferIn, names, named } = start({ r1: 1_000 })
   names.r1 = []
   await pass(950)
   expect(named()).toEqual([])
   names.r1 = ['audit']
-  end.nameBefore(now() - 50)
+  deferIn('r1')
   await pass(0)
   expect(named()).toEqual(['r1'])
+})
+
+it('names nothing where another process would, or where SIGTERM comes', () => {
+  start({ r1: 1_000 }, { name: 'internal', reporter: () => ({}) as Reporter })
+  start({ r1: 1_000 }, noCompanion, ({ arm }) => arm())
+  expect(jest.getTimerCount()).toBe(0)
+})
+
+it('names what SIGTERM would not drain', async () => {
+  const { named } = start({ r1: 1_000 }, noCompanion, ({ arm, disarm }) => {
+    arm()
+    disarm()
+  })
+  await pass(901)
+  expect(named()).toEqual(['r1'])
+})
+
+it('asks for no timer once the response has left', async () => {
+  start({ r1: 1_000 }, noCompanion, (_, answered) => answered.add('r1'))
+  expect(jest.getTimerCount()).toBe(0)
 })
 
 it('asks for no timer where there is no deadline', () => {

@@ -110,6 +110,41 @@ describe('the promise that the runtime client awaits before it asks for the next
     },
   )
 
+  it('does not hold an invocation outside of it: the answer waits, of which is warned once', async () => {
+    const run = startWith({ POST_INVOKE_COMPANION: 'embedded' })
+    const order: string[] = []
+    const handler = middy<any, any>()
+      .use(postInvoke())
+      .handler(async (_event, context) => {
+        ;(context as Context).defer(() => turns(3).then(() => void order.push('task')))
+      })
+    await run('r1', () => handler({}, lambdaContext('r1')).then(() => order.push('answer')))
+    for (const id of ['r2', 'r3']) await handler({}, lambdaContext(id)).then(() => order.push('answer'))
+    expect(order).toEqual(['answer', 'task', 'task', 'answer', 'task', 'answer'])
+    const warning = 'middy-post-invoke: WARN_GATE, this invocation runs outside InvokeStore.run'
+    expect(logged.warn.mock.calls).toEqual([[warning]])
+  })
+
+  it('does not hold in a worker thread, of which is warned once there is an invocation', async () => {
+    const chdir = jest.spyOn(process, 'chdir').mockImplementation(() => {
+      throw Object.assign(new Error('process.chdir()'), { code: 'ERR_WORKER_UNSUPPORTED_OPERATION' })
+    })
+    const run = startWith({ POST_INVOKE_COMPANION: 'embedded' })
+    const order: string[] = []
+    const handler = middy<any, any>()
+      .use(postInvoke())
+      .handler(async (_event, context) => {
+        ;(context as Context).defer(() => turns(3).then(() => void order.push('task')))
+      })
+    chdir.mockRestore()
+    expect(logged.warn).not.toHaveBeenCalled()
+    for (const id of ['r1', 'r2']) await run(id, () => handler({}, lambdaContext(id)).then(() => order.push('answer')))
+    expect(order).toEqual(['task', 'answer', 'task', 'answer'])
+    expect(logged.warn.mock.calls).toEqual([
+      ['middy-post-invoke: WARN_WORKER_THREAD, a worker thread has no companion'],
+    ])
+  })
+
   it('does not hold a second run of a request whose first one it should have waited for', async () => {
     const run = startWith({ POST_INVOKE_COMPANION: 'embedded' })
     const order: string[] = []

@@ -59,8 +59,8 @@ describe('RIC 3', () => {
     expect(isRic3()).toBe(false)
     const { client } = start()
     expect(isRic3()).toBe(true)
-    expect(client).toMatchObject({ tellsEnds: true })
-    expect([client.hasGate, client.firstUsedIn, client.isGated]).toEqual([undefined, undefined, undefined])
+    expect(client).toMatchObject({ runOf: expect.any(Function) })
+    expect([client.firstUsedIn, client.isGated]).toEqual([undefined, undefined])
     expect([client.runOf?.('r1'), client.isBusy?.()]).toEqual([undefined, false])
   })
 

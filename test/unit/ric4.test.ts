@@ -67,7 +67,7 @@ describe('RIC 4', () => {
     globals.awslambda.InvokeStore.run({ [STORE_REQUEST_ID]: requestId }, fn)
 
   it('has a gate', () => {
-    expect(start().client).toMatchObject({ hasGate: true, tellsEnds: true })
+    expect(start().client).toMatchObject({ isGated: expect.any(Function), runOf: expect.any(Function) })
   })
 
   it.each([
