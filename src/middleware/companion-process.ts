@@ -21,7 +21,10 @@ export type Reporter = {
   settle(): void
 }
 
-/** What keeps the environment awake after the response. Of the layer's companion and the internal extension there is a process, which is told. */
+/**
+ * What keeps the environment awake after the response. Of the layer's companion and the internal extension there is a process,
+ * which is told.
+ */
 export type Companion = {
   /** The layer's runs what was handed off. The gate is the promise that `InvokeStore.run` returns, and nothing else. */
   readonly name: 'layer' | 'internal' | 'gate' | 'none'
@@ -51,7 +54,7 @@ const LONGEST_INVOCATION_MS = 900_000
  * @param socket - Whose descriptor it is, of the internal extension. One that has been closed may be another file's by now.
  * @param path - The file of last words.
  */
-export function tellCompanion(
+export function createCompanion(
   fd: number,
   socket: Socket | undefined,
   path: string,

@@ -4,7 +4,7 @@ import type { Log } from '../log.ts'
 import { type CompanionMode, readFolder } from '../variables.ts'
 import { version } from '../version.ts'
 import { openOwn, PROTOCOL, pipePath, startScript } from './companion-pipe.ts'
-import { type Companion, tellCompanion } from './companion-process.ts'
+import { type Companion, createCompanion } from './companion-process.ts'
 import type { RuntimeClient } from './runtime-client.ts'
 
 /** Where nothing holds, or has to. */
@@ -67,7 +67,7 @@ export function chooseCompanion(
       warnOnce('WARN_NOT_REGISTERED', `no internal extension could be registered (${(error as Error).message})`)
     }
   }
-  return fd === undefined ? noCompanion : tellCompanion(fd, socket, words, log, !!client.runOf)
+  return fd === undefined ? noCompanion : createCompanion(fd, socket, words, log, !!client.runOf)
 
   /** Nothing, where none is attached or asked for. */
   function sayWhyNoLayer(api: string, reason: string): void {

@@ -77,14 +77,14 @@ export type Time = {
   readonly letGoAt: number
   /** The function's deadline. */
   readonly deadline: number
-  /** Whether a timer has to keep the process alive. */
+  /** Whether a timer has to keep the process alive. Before the answer and at shutdown it has. */
   keepsAlive: boolean
   /** Whether the environment ends, and no invocation lends it. */
   readonly isShutdown: boolean
   /** What became of the tasks, for those who watch. */
   readonly sums: { tasks: number; failed: number; carried: number }
   /** A task has ended, or is given up. */
-  readonly onChange?: () => void
+  readonly onChange: (() => void) | undefined
 }
 
 export type Invocation = ReturnType<typeof createInvocation>
@@ -132,15 +132,7 @@ export function createInvocation(
   const tasks = new Set<DeferredTask>()
   const stack = createTaskStack(options, mayStart, run)
   /** That in which tasks run: at first our own. */
-  let time: Time = {
-    abortAt: deadline - options.deadlineMargin,
-    letGoAt: deadline - RELEASE_MARGIN_MS,
-    deadline,
-    keepsAlive: true, // before the answer
-    isShutdown: false,
-    sums: { tasks: 0, failed: 0, carried: 0 },
-    onChange: tellUnfinished,
-  }
+  let time = newTime(deadline, deadline - options.deadlineMargin, deadline - RELEASE_MARGIN_MS, tellUnfinished)
   /** What tasks are told of the invocation. Made anew as a hold and as a drain begins. */
   let runOptions: RunOptions
   let state = OPEN
@@ -517,6 +509,22 @@ export function createInvocation(
     teller.wouldLose(names, text)
   }
 }
+
+export const newTime = (
+  deadline: number,
+  abortAt: number,
+  letGoAt: number,
+  onChange: Time['onChange'],
+  isShutdown = false,
+): Time => ({
+  abortAt,
+  letGoAt,
+  deadline,
+  keepsAlive: true,
+  isShutdown,
+  sums: { tasks: 0, failed: 0, carried: 0 },
+  onChange,
+})
 
 const isAny = () => true
 

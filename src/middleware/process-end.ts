@@ -7,7 +7,14 @@ import { registerForSigterm } from './companion-pipe.ts'
 import type { Companion } from './companion-process.ts'
 import { ABORT_GRACE_MS } from './deferred-task.ts'
 import { endProcess } from './end-process.ts'
-import { type Invocation, type InvocationHost, logUnfinished, RELEASE_MARGIN_MS, type Time } from './invocation.ts'
+import {
+  type Invocation,
+  type InvocationHost,
+  logUnfinished,
+  newTime,
+  RELEASE_MARGIN_MS,
+  type Time,
+} from './invocation.ts'
 import { isRic3 } from './ric3.ts'
 import type { RuntimeClient } from './runtime-client.ts'
 import { all, clearTimeout, now, timer } from './waits.ts'
@@ -168,7 +175,7 @@ export function createProcessEnd(
     traced?.run(() => {})
     const invocations = [...host.unsettled]
     host.carriedOver.length = 0
-    const time = { ...timeUntil(tasksUntil), onChange }
+    const time = timeUntil(tasksUntil, onChange)
     // What has ended goes out of the companion's file, also where another invocation has lent its time.
     function onChange() {
       for (const invocation of invocations) invocation.tellUnfinished()
@@ -190,11 +197,5 @@ export function createProcessEnd(
 }
 
 /** The time of the shutdown, which belongs to no invocation. */
-export const timeUntil = (until: number): Time => ({
-  abortAt: until - Math.min(ABORT_GRACE_MS, (until - now()) / 2),
-  letGoAt: until,
-  deadline: until,
-  keepsAlive: true,
-  isShutdown: true,
-  sums: { tasks: 0, failed: 0, carried: 0 },
-})
+export const timeUntil = (until: number, onChange?: () => void): Time =>
+  newTime(until, until - Math.min(ABORT_GRACE_MS, (until - now()) / 2), until, onChange, true)

@@ -4,7 +4,7 @@ import fs from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
 import { openOwn, pipePath, startScript } from '../../src/middleware/companion-pipe.ts'
-import { type Companion, tellCompanion } from '../../src/middleware/companion-process.ts'
+import { type Companion, createCompanion } from '../../src/middleware/companion-process.ts'
 import { startApiThread } from '../support/extensions-api-thread.ts'
 import { recordLog, until } from './helpers.ts'
 import { type PipeReader, startPipeReader, temporaryFolder } from './pipe-reader.ts'
@@ -33,7 +33,7 @@ afterEach(() => {
 const wordsPath = () => join(folder, 'pipe.tasks')
 
 const tell = (fd: number, socket?: ReturnType<typeof startScript>) =>
-  tellCompanion(fd, socket, wordsPath(), { ...log, line: () => `${lines.shift()}\n` }, true)
+  createCompanion(fd, socket, wordsPath(), { ...log, line: () => `${lines.shift()}\n` }, true)
 
 const opened = () => tell(openOwn(pipePath(folder, API), true))
 
