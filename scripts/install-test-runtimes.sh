@@ -63,6 +63,7 @@ main() {
   install_python_tools
   install_actionlint
   install_examples
+  install_moto
   write_variables
 }
 
