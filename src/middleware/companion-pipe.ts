@@ -33,7 +33,7 @@ export function openOwn(path: string, isPipe: boolean): number {
 }
 
 /** Our end of the socket to the script. */
-export type Script = Socket & { _handle: { fd: number } }
+type Script = Socket & { _handle: { fd: number } }
 
 /**
  * Starts the companion beside this process, as an internal extension, and waits until it has registered: an extension must

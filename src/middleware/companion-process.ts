@@ -69,7 +69,7 @@ export function createCompanion(
   let begun = 0
   /** Whose last words stand there. An earlier invocation that ends late must not touch them. */
   let author = 0
-  let words: number | undefined
+  let wordsFd: number | undefined
   let last: string | undefined = ''
   socket?.on('close', flush) // which sees that it is gone
   write(tellsEnds ? 'open\n' : 'watch\n')
@@ -110,13 +110,13 @@ export function createCompanion(
     },
   }
 
-  function write(line: string) {
+  function write(told: string) {
     if (isBroken) return
-    unwritten += line
+    unwritten += told
     if (!retry) flush()
   }
 
-  /** It never throws and never waits. */
+  /** A full pipe is tried again later: nothing here throws or waits. */
   function flush() {
     retry = undefined
     isBroken = socket?.destroyed || unwritten.length > MAX_UNWRITTEN
@@ -143,9 +143,9 @@ export function createCompanion(
   function writeWords(text: string) {
     if (last === undefined || text === last) return
     try {
-      words ??= openOwn(path, false)
+      wordsFd ??= openOwn(path, false)
       // Only the first two lines count. The file is never cut: to have it grow again takes longer than to write.
-      writeSync(words, text || '\n\n', 0)
+      writeSync(wordsFd, text || '\n\n', 0)
       last = text
     } catch (error) {
       last = undefined // it is not tried again

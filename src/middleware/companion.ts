@@ -15,7 +15,7 @@ const LAYER_FILE = '/opt/extensions/post-invoke'
 const PIPE_OWNER = Symbol.for('middy-post-invoke/companion')
 
 /**
- * @param client - Whether its runs can hold (RIC 4), and whether it tells their ends.
+ * @param client - One without `isGated` has no gate, one without `runOf` tells no ends.
  * @param runtimeApi - `undefined` where nothing is ever frozen: outside Lambda and on Managed Instances.
  */
 export function chooseCompanion(
@@ -49,7 +49,7 @@ export function chooseCompanion(
       warnUnheld: () => warnOnce('WARN_GATE', 'this invocation runs outside InvokeStore.run'),
     }
   }
-  // It counts the invocations of one writer: two would release each other's.
+  // The companion counts the invocations of one writer: two would release each other's.
   const global = globalThis as { [PIPE_OWNER]?: string }
   global[PIPE_OWNER] ??= version
   const owner = global[PIPE_OWNER]

@@ -37,9 +37,9 @@ export type LambdaFacts = {
 
 /** How the environment is held for the tasks of an invocation. */
 export type Hold = {
-  /** Whether it is, so that they can run after the response. */
+  /** Whether tasks can run after the response: the environment is held for them, or is never frozen. */
   readonly isHeld: boolean
-  /** Whether by the gate: with no `next` of the client pending, nothing but a timer keeps the process alive. */
+  /** Whether the gate holds it: with no `next` of the client pending, nothing but a timer keeps the process alive. */
   readonly isHeldByGate: boolean
   /** Reports to the companion's process, where there is one. */
   readonly reporter: Reporter | undefined
@@ -48,9 +48,9 @@ export type Hold = {
 /** What there is once in a process. */
 export type InvocationHost = {
   readonly log: Log
-  /** The invocations that have not settled, in the order in which they were opened. */
+  /** The invocations that have not settled. */
   readonly unsettled: Set<Invocation>
-  /** An invocation has its first task. */
+  /** An invocation has its first task, or hands work off. */
   onDefer(invocation: Invocation): void
   /** The response, where it is streamed and not yet accepted. */
   streaming(requestId: string): Promise<void> | undefined
@@ -510,21 +510,17 @@ export function createInvocation(
   }
 }
 
-export const newTime = (
+/** All three on the clock of `now()`; see {@link Time}. */
+export function newTime(
   deadline: number,
   abortAt: number,
   letGoAt: number,
   onChange: Time['onChange'],
   isShutdown = false,
-): Time => ({
-  abortAt,
-  letGoAt,
-  deadline,
-  keepsAlive: true,
-  isShutdown,
-  sums: { tasks: 0, failed: 0, carried: 0 },
-  onChange,
-})
+): Time {
+  const sums = { tasks: 0, failed: 0, carried: 0 }
+  return { abortAt, letGoAt, deadline, keepsAlive: true, isShutdown, sums, onChange }
+}
 
 const isAny = () => true
 

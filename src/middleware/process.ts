@@ -106,7 +106,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
     companion: noCompanion,
     /** Whether an invocation has begun: what has to be registered had to be by then. */
     hasBegun: !!client.firstUsedIn,
-    /** The invocations that have not settled, in the order in which they were opened. */
+    /** The invocations that have not settled. */
     unsettled,
     /** Those with tasks that the deadline has kept from starting. */
     carriedOver: [] as Invocation[],
@@ -175,15 +175,16 @@ function createProcess(log: ReturnType<typeof createLog>) {
 
   function open(request: OpenRequest, options: OpenOptions) {
     host.hasBegun = true
+    // In Lambda, but with nobody who would send invocations here.
     if (runtimeApi === '') log.warnOnce('WARN_NO_CLIENT', 'this process has no runtime client')
     // Where the client tells of each, its run says enough. But a late call to a finder must not be taken for the next one's.
     if (!client.runOf || FINDER in globalThis) scopes()
     const facts = request.context.lambdaContext ?? request.context
     const scope = client.runOf?.(facts.awsRequestId) ?? here()
     // A handler that another one calls is a part of the same invocation.
-    const outer = findOpen(facts, scope)
-    outer?.open()
-    const invocation = outer ?? begin(request, facts, scope, options)
+    const joined = findOpen(facts, scope)
+    joined?.open()
+    const invocation = joined ?? begin(request, facts, scope, options)
     const isEndTold = enter(invocation, scope)
     try {
       // Not enumerable: a context is compared in users' tests, and copied.
@@ -192,7 +193,7 @@ function createProcess(log: ReturnType<typeof createLog>) {
     } catch {
       log.warnOnce('WARN_FROZEN_CONTEXT', 'the context is frozen and gets no defer()')
     }
-    return openedRequest(invocation, !!outer, isEndTold, options)
+    return openedRequest(invocation, !!joined, isEndTold, options)
   }
 
   /**
@@ -225,16 +226,20 @@ function createProcess(log: ReturnType<typeof createLog>) {
     return invocation
   }
 
-  /** Whether tasks of an invocation that begins now can run after its response. */
+  /**
+   * Whether tasks of an invocation that begins now can run after its response. A companion with a process holds while that is
+   * there. The gate holds in the client's own run of this request, and only what is opened first in it. Without a companion
+   * tasks run after the response where nothing is ever frozen.
+   */
   function holds(requestId: string, scope: Scope | undefined): boolean {
     const { name, isGone } = host.companion
     if (isGone) return !isGone()
-    // By the gate in the client's own run of this very request, and as the first one.
     return name === 'gate' ? scope?.id === requestId && !scope.invocation && !!client.isGated?.() : !isFrozen
   }
 
   /**
-   * The first one in a scope has it, another one gets a scope of its own. What is called from here on finds it by that.
+   * What is called from here on finds the invocation by its scope. The first invocation in a scope has that, each other one
+   * gets a scope of its own.
    *
    * @returns whether the client tells the end of the scope.
    */
@@ -247,8 +252,8 @@ function createProcess(log: ReturnType<typeof createLog>) {
   }
 }
 
-/** @param isInner - Whether it was opened by another one, which calls the handler of this one. */
-function openedRequest(invocation: Invocation, isInner: boolean, isEndTold: boolean, options: OpenOptions) {
+/** @param hasJoined - Whether the invocation was there already: another handler has called the one of this request. */
+function openedRequest(invocation: Invocation, hasJoined: boolean, isEndTold: boolean, options: OpenOptions) {
   const mustAwait = !invocation.isHeld && options.withoutCompanion === 'await'
   let hasEnded = false
   return {
@@ -257,7 +262,7 @@ function openedRequest(invocation: Invocation, isInner: boolean, isEndTold: bool
     needsEnd: mustAwait || !isEndTold,
     /** The handler of this request or a middleware has thrown. Of one within another, that is the other's affair. */
     fail() {
-      if (!isInner) invocation.fail()
+      if (!hasJoined) invocation.fail()
     },
     /**
      * The handler of this request has ended. The answer waits for the promise, where nothing holds the environment after it.
