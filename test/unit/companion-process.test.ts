@@ -186,7 +186,7 @@ describe('an internal extension', () => {
     child?.kill('SIGKILL')
     await until(() => companion.isGone?.() === true)
     expect(write).not.toHaveBeenCalled() // its descriptor may be another file's by now
-    companion.expectHandedOff?.()
+    companion.reporter?.('r1').hold(0)
     expect(write).not.toHaveBeenCalled()
     expect(log.of('warn')).toEqual([expect.stringContaining('the internal extension is gone')])
   })

@@ -207,6 +207,29 @@ describe('the promise that the runtime client awaits before it asks for the next
     expect(told).toEqual(['open', 'settled 1 r1', 'settled 1 r1', 'hold 2', 'settled 2 r2'])
   })
 
+  it('has its tasks awaited before the answer once the companion of the layer is gone', async () => {
+    const run = startWith({ POST_INVOKE_COMPANION: 'layer' })
+    const order: string[] = []
+    const handler = middy<any, any>()
+      .use(postInvoke())
+      .handler(async (_event, context) => {
+        ;(context as Context).defer(() => void order.push('task'))
+      })
+    const answer = async (id: string) => {
+      await run(id, () => handler({}, lambdaContext(id)))
+      order.push('answer')
+      await turns(10)
+    }
+    await answer('r1')
+    expect(order.splice(0)).toEqual(['answer', 'task'])
+    layer?.close()
+    await answer('r2') // as it ends, the pipe turns out to be broken
+    order.length = 0
+    await answer('r3')
+    expect(order).toEqual(['task', 'answer'])
+    expect(logged.warn).toHaveBeenCalledWith(expect.stringContaining('WARN_LAYER_GONE'))
+  })
+
   it('waits for a handler that a task calls with the context of its own', async () => {
     const run = startWith({ POST_INVOKE_COMPANION: 'layer' })
     const order: string[] = []
