@@ -53,7 +53,8 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 
 /** Starts the emulator. The environment in it is initialised by the first invocation. */
 export const startEmulator = async (options: EmulatorOptions): Promise<Emulator> => {
-  const [port, runtimeApiPort] = [await freePort(), await freePort()]
+  const port = await freePort()
+  const runtimeApiPort = await freePort(port)
   const emulator = new Emulator(start(options, port, runtimeApiPort), port)
   await emulator.listening()
   // An instance is initialised before it is invoked. Each worker has loaded the function when it asks for an invocation.

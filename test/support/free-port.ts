@@ -9,10 +9,14 @@ import net from 'node:net'
 const FIRST = 10_000
 const LAST = 32_767
 
-/** @returns one that nobody listens at, on the loopback address. */
-export const freePort = async (): Promise<number> => {
+/**
+ * @param taken - One that another server is about to listen at.
+ * @returns one that nobody listens at, on the loopback address.
+ */
+export const freePort = async (taken?: number): Promise<number> => {
   for (;;) {
     const port = FIRST + Math.floor(Math.random() * (LAST - FIRST + 1))
+    if (port === taken) continue
     const server = net.createServer()
     try {
       await once(server.listen(port, '127.0.0.1'), 'listening')

@@ -20,9 +20,13 @@ export const startMoto = async (): Promise<Moto> => {
   const program = `from moto.server import main; main(['-H', '127.0.0.1', '-p', '${port}'])`
   const server = spawn('python3', ['-c', program], {
     env: { PATH: process.env.PATH, PYTHONPATH: folder },
-    stdio: 'ignore',
+    stdio: ['ignore', 'ignore', 'pipe'],
   })
-  await answers(server, port)
+  let log = ''
+  server.stderr?.setEncoding('utf8').on('data', text => {
+    log += text
+  })
+  await answers(server, port, () => log)
   const variables = {
     AWS_ENDPOINT_URL_SQS: `http://127.0.0.1:${port}`,
     AWS_ACCESS_KEY_ID: 'test',
@@ -46,7 +50,7 @@ export const startMoto = async (): Promise<Moto> => {
   }
 }
 
-const answers = async (server: ChildProcess, port: number) => {
+const answers = async (server: ChildProcess, port: number, log: () => string) => {
   const end = performance.now() + START_MS
   while (performance.now() < end && server.exitCode === null) {
     const isUp = await new Promise<boolean>(resolve => {
@@ -57,5 +61,5 @@ const answers = async (server: ChildProcess, port: number) => {
     await new Promise(resolve => setTimeout(resolve, 50))
   }
   server.kill('SIGKILL')
-  throw new Error(`Expected moto's server to answer within ${START_MS} ms`)
+  throw new Error(`Expected moto's server to answer within ${START_MS} ms. Its log:\n${log()}`)
 }
