@@ -17,7 +17,6 @@ const tests: Record<string, readonly string[]> = {
   'src/middleware/companion.ts': ['unit/companion', 'mutation/stories'],
   'src/middleware/companion-pipe.ts': ['unit/companion-pipe', 'unit/companion'],
   'src/middleware/companion-process.ts': ['unit/companion-process', 'unit/companion', 'mutation/stories'],
-  'src/middleware/process-end.ts': ['unit/process-end', 'unit/process', 'mutation/stories'],
   'src/hand-off/spool.ts': ['unit/spool', 'unit/hand-off-input'],
   'src/hand-off/spool-reader.ts': ['unit/spool', 'unit/runner'],
 }
