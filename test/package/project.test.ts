@@ -197,6 +197,12 @@ describe('.github/workflows', () => {
     ).toBe(true)
   })
 
+  it('go through the mutants of each file that scripts/mutation.ts has', () => {
+    const files = read('scripts/mutation.ts').matchAll(/^ {2}'src\/.*\/([\w-]+)\.ts': \[/gm)
+    const { matrix } = workflow('nightly.yml').jobs.mutation.strategy
+    expect(matrix.file).toEqual(Array.from(files, ([, name]) => name))
+  })
+
   it('publish only what has been checked, and only from a tag', () => {
     const { on, jobs } = workflow('release.yml')
     expect(on).toEqual({ push: { tags: ['v*'] } })
