@@ -115,6 +115,7 @@ describe("the companion as this process' own child", () => {
     child = undefined
     delete process.env.POST_INVOKE_FOLDER
     delete process.env.SECRET
+    delete process.env.AWS_LAMBDA_LOG_FORMAT
     await api?.close()
   })
 
@@ -142,6 +143,24 @@ describe("the companion as this process' own child", () => {
     write(`hold 1 ${Date.now() + 60_000}\n`)
     write('settled 1 r1\n')
     await until(() => api.requests.length === 3)
+  })
+
+  it.each([
+    ['JSON', '1'],
+    ['Text', ''],
+  ])('is told its events, the file of last words, and whether lines of log are JSON: %s', (format, isJson) => {
+    process.env.AWS_LAMBDA_LOG_FORMAT = format
+    const given: string[][] = []
+    jest.spyOn(childProcess, 'spawn').mockImplementation(((_file: string, args: string[]) => {
+      given.push(args.slice(-3))
+      throw new Error('not started')
+    }) as any)
+    expect(() => startScript('"INVOKE"', API, '/tmp/words')).toThrow('not started')
+    expect(() => startScript('', API)).toThrow('not started')
+    expect(given).toEqual([
+      ['"INVOKE"', '/tmp/words', isJson],
+      ['', '', isJson],
+    ])
   })
 
   it('registers for no events where it is there for SIGTERM alone', async () => {

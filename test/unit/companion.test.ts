@@ -370,6 +370,7 @@ describe('the internal extension', () => {
     invocation.hold(60_000)
     invocation.settle()
     await until(() => api.requests.length === 3)
+    expect(api.requests[0]).toBe('POST /2020-01-01/extension/register {"events":["INVOKE"]}')
     expect(api.requests.slice(1)).toEqual(Array(2).fill('GET /2020-01-01/extension/event/next'))
     write.mockRestore()
   })
