@@ -1,8 +1,8 @@
 // The companion script as text for bundles of functions: they start it themselves, so they need neither what only the layer
 // needs nor the comments, nor long names. Whoever writes the script keeps to this: in a line of code ` # ` begins a comment,
 // a line that ends with `# only in the layer` is one of those, and a word in lower case with an underscore is a name. Of
-// other words these are names; beside a hyphen they are text (`Content-length`). After `-n`, `-N`, `-t` and `-u` a number is the value
-// of an option of read or mapfile, and `-r` comes before another option of it.
+// other words these are names; beside a hyphen they are text (`Content-length`). After `-n`, `-N`, `-t` and `-u`
+// a number is the value of an option of read or mapfile, and `-r` comes before another option of it.
 export const names = [
   'address',
   'ask',

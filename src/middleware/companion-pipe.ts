@@ -11,7 +11,7 @@ export const PROTOCOL = 1
 /** How long the script may take to register. Lambda allows 10 s for all of Init. */
 const START_MS = 2_000
 
-export const fs = () => builtIn('node:fs')
+const fs = () => builtIn('node:fs')
 const noop = () => {}
 
 /** Where both processes look. Environments that share a folder differ by the port of their API. */
@@ -33,7 +33,7 @@ export function openOwn(path: string, isPipe: boolean): number {
 }
 
 /** Our end of the socket to the script. */
-type Script = Socket & { _handle: { fd: number } }
+export type Script = Socket & { _handle: { fd: number } }
 
 /**
  * Starts the companion beside this process, as an internal extension, and waits until it has registered: an extension must

@@ -1,9 +1,9 @@
 // What the companion's process is told, the layer's or the internal extension: short lines through a pipe, and in a file what
 // would be lost if this process were killed now. Both are described at the head of the companion itself,
 // src/extension/post-invoke.sh.
-import type { Socket } from 'node:net'
+import { builtIn } from '../built-in.ts'
 import type { Log, LogFields } from '../log.ts'
-import { fs, openOwn } from './companion-pipe.ts'
+import { openOwn, type Script } from './companion-pipe.ts'
 import { endProcess } from './end-process.ts'
 import { timer } from './waits.ts'
 
@@ -56,12 +56,12 @@ const LONGEST_INVOCATION_MS = 900_000
  */
 export function createCompanion(
   fd: number,
-  socket: Socket | undefined,
+  socket: Script | undefined,
   path: string,
   { warnOnce, line }: Pick<Log, 'warnOnce' | 'line'>,
   tellsEnds: boolean,
 ): Companion {
-  const { writeSync } = fs() // once: to ask for it takes as long as to write
+  const { writeSync } = builtIn('node:fs') // once: to ask for it takes as long as to write
   let isBroken = false
   let unwritten = ''
   let retry: NodeJS.Timeout | undefined

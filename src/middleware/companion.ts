@@ -3,7 +3,7 @@ import { builtIn } from '../built-in.ts'
 import type { Log } from '../log.ts'
 import { type CompanionMode, readFolder } from '../variables.ts'
 import { version } from '../version.ts'
-import { openOwn, PROTOCOL, pipePath, startScript } from './companion-pipe.ts'
+import { openOwn, PROTOCOL, pipePath, type Script, startScript } from './companion-pipe.ts'
 import { type Companion, createCompanion } from './companion-process.ts'
 import type { RuntimeClient } from './runtime-client.ts'
 
@@ -33,7 +33,7 @@ export function chooseCompanion(
   const folder = readFolder()
   const path = pipePath(folder, runtimeApi)
   let fd: number | undefined
-  let socket: ReturnType<typeof startScript> | undefined
+  let socket: Script | undefined
   if (mode === 'auto' || mode === 'layer') {
     try {
       // It is there before the runtime starts. Without it there is no layer, or none that we could talk to.

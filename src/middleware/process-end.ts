@@ -107,9 +107,10 @@ export function createProcessEnd(
   /** One timer for all, and not one for each: to make one takes as long as all else in a `defer()`. */
   function nameInTime(invocation: Invocation): void {
     const left = invocation.remainingTime() - RELEASE_MARGIN_MS
-    if (dueAt <= now() + left) return
+    const due = now() + left
+    if (dueAt <= due) return
     clearTimeout(dueTimer)
-    dueAt = now() + left
+    dueAt = due
     dueTimer = timer(left, false, nameWhoIsDue)
   }
 

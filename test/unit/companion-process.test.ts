@@ -3,7 +3,7 @@ import childProcess, { type ChildProcess } from 'node:child_process'
 import fs from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
-import { openOwn, pipePath, startScript } from '../../src/middleware/companion-pipe.ts'
+import { openOwn, pipePath, type Script, startScript } from '../../src/middleware/companion-pipe.ts'
 import { type Companion, createCompanion } from '../../src/middleware/companion-process.ts'
 import { startApiThread } from '../support/extensions-api-thread.ts'
 import { recordLog, until } from './helpers.ts'
@@ -32,7 +32,7 @@ afterEach(() => {
 
 const wordsPath = () => join(folder, 'pipe.tasks')
 
-const tell = (fd: number, socket?: ReturnType<typeof startScript>) =>
+const tell = (fd: number, socket?: Script) =>
   createCompanion(fd, socket, wordsPath(), { ...log, line: () => `${lines.shift()}\n` }, true)
 
 const opened = () => tell(openOwn(pipePath(folder, API), true))

@@ -63,6 +63,14 @@ const startWith = (given: Record<string, string>) => {
     globals.awslambda.InvokeStore.run({ [STORE_REQUEST_ID]: requestId }, fn)
 }
 
+const handlerOf = (handle: (event: any, context: Context) => unknown) =>
+  middy<any, any>({ timeoutEarlyInMillis: 0 })
+    .use(postInvoke())
+    .handler(async (event, context) => handle(event, context as Context))
+
+/** What the layer has been told since this was last asked, without deadlines. */
+const layerLines = () => layer?.lines().map(line => line.replace(/^(hold \d+) \d+$/, '$1'))
+
 describe('the promise that the runtime client awaits before it asks for the next invocation', () => {
   it.each([
     ['embedded', ['task', 'next']],
@@ -72,11 +80,7 @@ describe('the promise that the runtime client awaits before it asks for the next
     const run = startWith({ POST_INVOKE_COMPANION: companion })
     const order: string[] = []
     const task = Promise.withResolvers<void>()
-    const handler = middy<any, any>()
-      .use(postInvoke())
-      .handler(async (_event, context) => {
-        ;(context as Context).defer(() => task.promise.then(() => order.push('task')))
-      })
+    const handler = handlerOf((_event, context) => context.defer(() => task.promise.then(() => order.push('task'))))
     const next = run('r1', () => handler({}, lambdaContext('r1'))).then(() => order.push('next'))
     await turns(20)
     if (companion === 'layer') await next
@@ -105,7 +109,7 @@ describe('the promise that the runtime client awaits before it asks for the next
       await until(() => order.length === 2)
       expect(order).toEqual(expected)
       await turns(10)
-      expect(layer?.lines().map(line => line.replace(/^(hold \d+) \d+$/, '$1')) ?? []).toEqual(told)
+      expect(layerLines() ?? []).toEqual(told)
       expect(logged.warn).not.toHaveBeenCalled()
     },
   )
@@ -196,7 +200,7 @@ describe('the promise that the runtime client awaits before it asks for the next
     }
     const told: string[] = []
     const isTold = (last: string) => {
-      for (const line of layer?.lines() ?? []) told.push(line.replace(/^(hold \d+) \d+$/, '$1'))
+      told.push(...(layerLines() ?? []))
       return told.at(-1) === last && told.length >= 3
     }
     await run('r1', handle('r1'))
@@ -210,11 +214,7 @@ describe('the promise that the runtime client awaits before it asks for the next
   it('has its tasks awaited before the answer once the companion of the layer is gone', async () => {
     const run = startWith({ POST_INVOKE_COMPANION: 'layer' })
     const order: string[] = []
-    const handler = middy<any, any>()
-      .use(postInvoke())
-      .handler(async (_event, context) => {
-        ;(context as Context).defer(() => void order.push('task'))
-      })
+    const handler = handlerOf((_event, context) => context.defer(() => void order.push('task')))
     const answer = async (id: string) => {
       await run(id, () => handler({}, lambdaContext(id)))
       order.push('answer')
@@ -233,29 +233,19 @@ describe('the promise that the runtime client awaits before it asks for the next
   it('waits for a handler that a task calls with the context of its own', async () => {
     const run = startWith({ POST_INVOKE_COMPANION: 'layer' })
     const order: string[] = []
-    const inner = middy<any, any>()
-      .use(postInvoke())
-      .handler(async (_event, context) => {
-        ;(context as Context).defer(() => void order.push('task of the inner handler'))
-      })
-    const handler = middy<any, any>()
-      .use(postInvoke())
-      .handler(async (_event, context) => {
-        ;(context as Context).defer(async () => {
-          await inner({}, context)
-          await turns(10)
-          order.push('task')
-        })
-      })
+    const inner = handlerOf((_event, context) => context.defer(() => void order.push('task of the inner handler')))
+    const handler = handlerOf((_event, context) =>
+      context.defer(async () => {
+        await inner({}, context)
+        await turns(10)
+        order.push('task')
+      }),
+    )
     await run('r1', () => handler({}, lambdaContext('r1')))
     await until(() => order.length === 2)
     expect(order).toEqual(['task', 'task of the inner handler'])
     await turns(10)
-    expect(layer?.lines().map(line => line.replace(/^(hold \d+) \d+$/, '$1'))).toEqual([
-      'open',
-      'hold 1',
-      'settled 1 r1',
-    ])
+    expect(layerLines()).toEqual(['open', 'hold 1', 'settled 1 r1'])
     expect(logged.warn).not.toHaveBeenCalled()
   })
 
@@ -331,11 +321,6 @@ describe('beside the layer, on nodejs22.x, played here', () => {
     delete globals[REQUEST_ID]
   })
 
-  const handlerOf = (handle: (event: any, context: Context) => unknown) =>
-    middy<any, any>({ timeoutEarlyInMillis: 0 })
-      .use(postInvoke())
-      .handler(async (event, context) => handle(event, context as Context))
-
   it('a handler that a task of an earlier invocation calls leaves the next one its own', async () => {
     const spy = jest.spyOn(Object, 'defineProperty')
     const order: string[] = []
@@ -406,7 +391,7 @@ describe('a process that lacks the runtime client of its own runtime', () => {
       await handler({}, lambdaContext('r1'))
       await until(() => task.mock.calls.length === 1)
       await turns(10)
-      expect(layer?.lines().map(line => line.replace(/^(hold \d+) \d+$/, '$1'))).toEqual(told)
+      expect(layerLines()).toEqual(told)
       expect(
         logged.warn.mock.calls.map(([line]) =>
           String(line)
